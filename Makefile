@@ -1,0 +1,66 @@
+# xmppbench: `make` lists the targets. `make check` is exactly what CI runs.
+
+GO            ?= go
+LINT_VERSION  := v2.15.0
+BIN           := bin
+XMPPBENCH     := $(BIN)/xmppbench
+FUZZTIME      ?= 10s
+PACKAGES      := ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo demo-all test test-race interop interop-install bench fuzz lint generate generate-check tidy-check check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/xmppbench
+	$(GO) build -trimpath -o $(XMPPBENCH) ./cmd/xmppbench
+
+demo: build ## main job on the built-in simulator: five ways to fetch 10 000 contacts (under 2 minutes)
+	$(XMPPBENCH) run roster-login --preset demo
+
+demo-all: build ## the demo with every roster variant
+	$(XMPPBENCH) run roster-login --preset demo --variants all
+
+test: ## unit tests: no root, no server, no network beyond the module proxy
+	$(GO) test $(PACKAGES)
+
+test-race: ## unit tests under the race detector
+	$(GO) test -race $(PACKAGES)
+
+interop-install: ## install Prosody, ejabberd and the foreign clients where missing (Debian, root)
+	./internal/interop/install.sh
+
+interop: build interop-install ## tests against real Prosody and ejabberd, and foreign clients against serve
+	$(GO) test -tags interop -count=1 -timeout 20m ./internal/interop/...
+
+bench: ## benchmarks of the hot paths, the engine's own ratios and the link
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m $(PACKAGES)
+
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$($(GO) list $(PACKAGES)); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+$(BIN)/golangci-lint-$(LINT_VERSION):
+	GOBIN=$(CURDIR)/$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv $(BIN)/golangci-lint $@
+
+lint: $(BIN)/golangci-lint-$(LINT_VERSION) ## formatting, vet and the import rules
+	$(BIN)/golangci-lint-$(LINT_VERSION) run
+
+generate: ## write generated files anew (docs/metrics.md, schemas)
+	$(GO) generate $(PACKAGES)
+
+generate-check: generate
+	git diff --exit-code
+
+tidy-check:
+	$(GO) mod tidy -diff
+
+check: build tidy-check generate-check lint test-race interop ## everything CI runs
+	$(MAKE) fuzz FUZZTIME=2s
+
+clean: ## remove what was built and every run made here
+	rm -rf $(BIN) runs
