@@ -1,0 +1,295 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Arrival is one planned start of an operation.
+type Arrival struct {
+	// Seq numbers the arrivals of a run from 0.
+	Seq uint64
+	// At is when the operation should start, whether or not it can.
+	At time.Time
+}
+
+// Pacer is an arrival plan.
+//
+// At returns the offset of arrival seq from the start of the run, and false
+// from the first arrival that is not part of the plan on. It is a pure function
+// of seq, never decreasing, and safe for concurrent use. The pacers of this
+// package answer consecutive calls in constant time and without allocating.
+type Pacer interface {
+	At(seq uint64) (offset time.Duration, ok bool)
+}
+
+// toOffset converts nanoseconds, rounding to the nearest, and reports false for
+// what a time.Duration cannot hold.
+func toOffset(ns float64) (time.Duration, bool) {
+	if !(ns < math.MaxInt64) {
+		return 0, false
+	}
+	return time.Duration(math.Round(ns)), true
+}
+
+func checkRate(rate float64) error {
+	if !(rate > 0) || math.IsInf(rate, 1) {
+		return fmt.Errorf("rate %v/s: must be a finite number above 0", rate)
+	}
+	return nil
+}
+
+type constant struct{ rate float64 }
+
+// Constant returns an endless plan of rate arrivals per second at equal
+// distances, the first at 0. Rate must be finite and above 0.
+func Constant(rate float64) (Pacer, error) {
+	if err := checkRate(rate); err != nil {
+		return nil, fmt.Errorf("bench: constant arrivals: %w", err)
+	}
+	return constant{rate}, nil
+}
+
+func (c constant) At(seq uint64) (time.Duration, bool) {
+	return toOffset(float64(seq) * float64(time.Second) / c.rate)
+}
+
+// poissonStride is the number of arrivals between two stored sums: a jump
+// backwards costs at most this many additions, and a plan of a million arrivals
+// stores 8 KiB.
+const poissonStride = 1024
+
+// poisson sums exponential gaps that are each a function of seed and seq alone.
+// The sums are always formed in the same order, from 0 upwards, so that an
+// offset does not depend, even in its last bit, on the calls made before.
+type poisson struct {
+	rate float64
+	seed uint64
+
+	mu    sync.Mutex
+	next  uint64    // gaps summed so far
+	sum   float64   // of gaps [0, next), in mean gaps
+	marks []float64 // marks[k] is the sum of gaps [0, k*poissonStride)
+}
+
+// Poisson returns an endless plan of independent arrivals, rate per second on
+// average, that depends on seed alone. Rate must be finite and above 0.
+//
+// Consecutive calls and calls for arrivals already passed are cheap; a first
+// call far ahead sums all gaps up to there.
+func Poisson(rate float64, seed uint64) (Pacer, error) {
+	if err := checkRate(rate); err != nil {
+		return nil, fmt.Errorf("bench: poisson arrivals: %w", err)
+	}
+	return &poisson{rate: rate, seed: mix(seed), marks: []float64{0}}, nil
+}
+
+func (p *poisson) At(seq uint64) (time.Duration, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	mark := min(seq/poissonStride, uint64(len(p.marks)-1))
+	if p.next > seq+1 || p.next < mark*poissonStride {
+		p.next, p.sum = mark*poissonStride, p.marks[mark]
+	}
+	for p.next <= seq {
+		p.sum += p.gap(p.next)
+		p.next++
+		if p.next == uint64(len(p.marks))*poissonStride {
+			p.marks = append(p.marks, p.sum)
+		}
+		if _, ok := p.offset(); !ok {
+			// Every later arrival is out of reach too; summing on would only cost time.
+			return 0, false
+		}
+	}
+	return p.offset()
+}
+
+func (p *poisson) offset() (time.Duration, bool) {
+	return toOffset(p.sum * float64(time.Second) / p.rate)
+}
+
+// gap is the distance from arrival i-1 to arrival i in mean gaps.
+func (p *poisson) gap(i uint64) float64 {
+	u := float64(mix(p.seed+i)>>11+1) * 0x1p-53 // in (0, 1]: the logarithm stays finite
+	return -math.Log(u)
+}
+
+// mix is one step of the SplitMix64 generator from state x: neighbouring states
+// give unrelated numbers.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// Stage is a stretch of a plan whose rate, in arrivals per second, changes
+// linearly.
+type Stage struct {
+	From, To float64
+	Duration time.Duration
+}
+
+// stages places arrival n where the integral of the rate reaches n.
+type stages struct {
+	stages []Stage
+	begin  []time.Duration // of each stage
+	before []float64       // arrivals before each stage
+	total  uint64
+}
+
+// Ramp returns a plan of the given length whose rate changes linearly; it is
+// [Stages] with one stage.
+func Ramp(from, to float64, over time.Duration) (Pacer, error) {
+	return Stages(Stage{from, to, over})
+}
+
+// Stages returns a plan that goes through the given stages and then ends. The
+// arrivals are spread evenly: arrival n lies where the rate, summed over time,
+// reaches n. Rates must be finite and not negative, lengths above 0.
+func Stages(list ...Stage) (Pacer, error) {
+	if len(list) == 0 {
+		return nil, errors.New("bench: stages: need at least one stage")
+	}
+	p := &stages{}
+	var end time.Duration
+	var arrivals float64
+	for i, s := range list {
+		for _, rate := range []float64{s.From, s.To} {
+			if !(rate >= 0) || math.IsInf(rate, 1) {
+				return nil, fmt.Errorf("bench: stage %d: rate %v/s: must be a finite number, not negative", i+1, rate)
+			}
+		}
+		if s.Duration <= 0 {
+			return nil, fmt.Errorf("bench: stage %d: length %v: must be above 0", i+1, s.Duration)
+		}
+		if end > math.MaxInt64-s.Duration {
+			return nil, fmt.Errorf("bench: stage %d: the stages together are too long", i+1)
+		}
+		p.stages = append(p.stages, s)
+		p.begin = append(p.begin, end)
+		p.before = append(p.before, arrivals)
+		end += s.Duration
+		arrivals += (s.From + s.To) / 2 * s.Duration.Seconds()
+	}
+	// An arrival at the very end belongs to what follows; the tolerance keeps
+	// rounding (10 s at 1.1/s) from adding one.
+	arrivals = math.Ceil(arrivals * (1 - 1e-12))
+	if arrivals >= 1<<63 {
+		return nil, fmt.Errorf("bench: stages: %g arrivals: too many", arrivals)
+	}
+	p.total = uint64(arrivals)
+	return p, nil
+}
+
+func (p *stages) At(seq uint64) (time.Duration, bool) {
+	if seq >= p.total {
+		return 0, false
+	}
+	n := float64(seq)
+	// The last stage that begins at or before arrival n; of several without
+	// arrivals in between, the last one.
+	i := sort.Search(len(p.before), func(i int) bool { return p.before[i] > n }) - 1
+	s := p.stages[i]
+	n -= p.before[i]
+	slope := (s.To - s.From) / s.Duration.Seconds()
+	// The root of slope/2·t² + from·t = n in the form that neither cancels nor
+	// divides by a slope of 0.
+	root := math.Sqrt(max(0, s.From*s.From+2*slope*n))
+	var offset time.Duration
+	if n > 0 {
+		offset, _ = toOffset(2 * n / (s.From + root) * float64(time.Second))
+	}
+	return p.begin[i] + min(offset, s.Duration), true
+}
+
+type burst struct {
+	size  uint64
+	every time.Duration
+}
+
+// Burst returns an endless plan of size arrivals at once, at 0 and then after
+// each interval. Size and interval must be above 0.
+func Burst(size int, every time.Duration) (Pacer, error) {
+	if size <= 0 || every <= 0 {
+		return nil, fmt.Errorf("bench: bursts of %d each %v: both must be above 0", size, every)
+	}
+	return burst{uint64(size), every}, nil
+}
+
+func (b burst) At(seq uint64) (time.Duration, bool) {
+	high, low := bits.Mul64(seq/b.size, uint64(b.every))
+	if high != 0 || low > math.MaxInt64 {
+		return 0, false
+	}
+	return time.Duration(low), true
+}
+
+type once uint64
+
+// Once returns a plan of n arrivals, all at 0.
+func Once(n uint64) Pacer { return once(n) }
+
+func (o once) At(seq uint64) (time.Duration, bool) { return 0, seq < uint64(o) }
+
+type first struct {
+	plan Pacer
+	n    uint64
+}
+
+// First returns the plan that ends after the first n arrivals of p.
+func First(p Pacer, n uint64) Pacer { return first{p, n} }
+
+func (f first) At(seq uint64) (time.Duration, bool) {
+	if seq >= f.n {
+		return 0, false
+	}
+	return f.plan.At(seq)
+}
+
+type until struct {
+	plan Pacer
+	end  time.Duration
+}
+
+// Until returns the plan that holds the arrivals of p before end.
+func Until(p Pacer, end time.Duration) Pacer { return until{p, end} }
+
+func (u until) At(seq uint64) (time.Duration, bool) {
+	offset, ok := u.plan.At(seq)
+	if !ok || offset >= u.end {
+		return 0, false
+	}
+	return offset, true
+}
+
+type share struct {
+	plan  Pacer
+	index uint64
+	of    uint64
+}
+
+// Share returns every of-th arrival of p, beginning with arrival index: the part
+// of one of several generators that follow the same plan together. Index must
+// lie in [0, of).
+func Share(p Pacer, index, of int) (Pacer, error) {
+	if of <= 0 || index < 0 || index >= of {
+		return nil, fmt.Errorf("bench: share %d of %d: the index must lie in [0, %d)", index, of, max(of, 0))
+	}
+	return share{p, uint64(index), uint64(of)}, nil
+}
+
+func (s share) At(seq uint64) (time.Duration, bool) {
+	high, low := bits.Mul64(seq, s.of)
+	whole, carry := bits.Add64(low, s.index, 0)
+	if high != 0 || carry != 0 {
+		return 0, false
+	}
+	return s.plan.At(whole)
+}
