@@ -1,0 +1,182 @@
+package roster
+
+import (
+	"context"
+	"time"
+
+	"github.com/xmppbench/xmppbench/internal/population"
+	"github.com/xmppbench/xmppbench/internal/wire"
+)
+
+// Variant is one way of retrieving a roster, both ends of it. Every function is
+// set except where noted.
+type Variant struct {
+	// Name is the canonical name, as in scenario files; Spec says where the
+	// protocol is written down; Summary is one line for help texts.
+	Name, Spec, Summary string
+	// Params are the settings that mean something to this variant.
+	Params []Param
+	// Fetch retrieves a roster over s, whose Serve is running. It returns when
+	// the roster is complete, the context ends or the stream does.
+	Fetch func(ctx context.Context, s *wire.Stream, p Params, o Options) (Result, error)
+	// Features appends the stream feature by which a server announces the
+	// variant after authentication. Nil where there is none.
+	Features func(dst []byte, s Settings) []byte
+	// Serve answers a request, with the account's lock held. It reports false if
+	// the request is not one of this variant.
+	Serve func(s *Server, q *wire.Element) (handled bool, err error)
+	// Detect says what the peer really did, by the result of Fetch.
+	Detect func(p Params, r Result) Answer
+	// Counts is the closed form of what goes over the wire.
+	Counts func(p Params, size Size) Counts
+	// Theory is the closed form of the times on an otherwise idle link.
+	Theory func(p Params, size Size, l Link) Theory
+}
+
+// Param describes one setting of a variant: enough for a parser, a help text and
+// an option list.
+type Param struct {
+	// Name is the key in scenario files; Unit is "items", "bytes", "chunks" or
+	// empty.
+	Name, Unit string
+	// Default is a string, int or bool; its type is the type of the setting.
+	Default any
+	// Min and Max bound an int.
+	Min, Max int
+	// Choices lists the strings allowed. On an int they are words that may stand
+	// in place of a number.
+	Choices []string
+	// Doc is one sentence.
+	Doc string
+	// Server says that the setting is one of the server (see Settings): against a
+	// server that cannot be told it has no effect and must not be given.
+	Server bool
+}
+
+// Have is what a client already holds when it asks.
+type Have struct {
+	// Ver is the version string of RFC 6121 §2.6, empty for an empty cache.
+	Ver string
+	// Epoch and Version are those of the chunked protocol. Known says that they
+	// are meant: version 0 is one like any other.
+	Epoch   string
+	Version uint64
+	Known   bool
+	// Target is, for pushes after an empty result (RFC 6121 §2.6.3), the version
+	// string whose push ends the retrieval: the protocol has no end marker.
+	Target string
+}
+
+// Options is how a client half is used. The zero value counts.
+type Options struct {
+	// Account is the client's own bare JID, from which pushes and chunks must
+	// come.
+	Account string
+	// Have is what the client holds; Cursor resumes an earlier attempt.
+	Have   Have
+	Cursor string
+	// Item, if not nil, is given every item as it stands on the wire. The bytes
+	// are valid during the call, which is made by the goroutine that reads the
+	// stream.
+	Item func(item []byte) error
+	// Digest asks for Result.Digest at the price of parsing every item.
+	Digest bool
+	// Map, if not nil, is merged into by the rules of the chunked protocol and
+	// must be kept between attempts. Without it items are counted only.
+	Map *Map
+	// Others handles the stanzas that do not belong to a roster. Fetch takes the
+	// place of the stream's handler and leaves itself there, so that pushes are
+	// answered later too.
+	Others func(head *wire.Stanza) wire.Handler
+}
+
+// Verdict says whether a peer spoke a variant.
+type Verdict string
+
+// The verdicts.
+const (
+	Spoken  Verdict = "spoken"  // the peer did as the variant says
+	Ignored Verdict = "ignored" // the peer answered as if the variant's elements were not there
+	Refused Verdict = "refused" // the peer answered with an error
+)
+
+// Answer is a verdict with its reason.
+type Answer struct {
+	Verdict Verdict
+	Reason  string
+}
+
+// Result is what a retrieval brought. Times are those at which the bytes were
+// read, from one monotonic clock; times of steps that did not happen are zero.
+type Result struct {
+	// Requested is when the request was written (t9), Answered when the start tag
+	// of the first answer was read (t10), First when the first item was (t11),
+	// Complete when the roster was whole (t12).
+	Requested, Answered, First, Complete time.Time
+	// Items counts the items received and Gone the tombstones, repeats included.
+	Items, Gone int
+	// Digest sums up the items received, if asked for.
+	Digest population.Digest
+	// Ver is the version string of RFC 6121 §2.6; Epoch and Version are those of
+	// the chunked protocol.
+	Ver     string
+	Epoch   string
+	Version uint64
+	// Mode is "full", "delta", "none" (nothing had changed) or "resume".
+	Mode string
+	// Cursor is where an interrupted retrieval can go on, empty if it cannot.
+	Cursor string
+	// StanzasOut and StanzasIn count the stanzas of the retrieval, BytesOut and
+	// BytesIn their bytes; pushes of live changes are not among them.
+	StanzasOut, StanzasIn int
+	BytesOut, BytesIn     int64
+	// Largest is the size in bytes of the largest stanza received.
+	Largest int64
+	// RoundTrips counts the answers that had to arrive before the next request
+	// or chunk could leave, plus one.
+	RoundTrips int
+	// Chunks counts pages or chunks.
+	Chunks int
+	// Limits in force, as the server lowered them; zero where there are none.
+	MaxItems, MaxBytes, Window int
+	// Answer is what Detect said.
+	Answer Answer
+}
+
+// Size describes the roster that a closed form is about.
+type Size struct {
+	// Items is the number of items sent, Bytes the sum of their lengths as
+	// written by population.AppendItem.
+	Items int
+	Bytes int64
+}
+
+// Counts is what one retrieval sends. Bytes are those of the items alone, as
+// they stand on the wire: envelopes depend on identifiers and addresses.
+type Counts struct {
+	StanzasOut, StanzasIn int
+	Chunks                int
+	RoundTrips            int
+	ItemBytes             int64
+	// Exact says that the counts of stanzas hold exactly; otherwise max-bytes may
+	// cut chunks earlier, by the sizes of single items.
+	Exact bool
+}
+
+// Link is what a closed form assumes of the network: one bottleneck, FIFO.
+type Link struct {
+	// RTT is the round trip of an empty link, Rate its bytes per second.
+	RTT  time.Duration
+	Rate float64
+	// ProbeBytes is the size of a probe and of its echo.
+	ProbeBytes int
+	// Unsent is the number of bytes a server may have written ahead: its socket
+	// buffer and the queue of the link.
+	Unsent int64
+}
+
+// Theory is the expected outcome on a link, from the writing of the request.
+type Theory struct {
+	First, Complete     time.Duration
+	ProbeMean, ProbeMax time.Duration
+}
