@@ -1,0 +1,133 @@
+package results
+
+import (
+	"slices"
+	"strings"
+)
+
+// Units of metrics.
+const (
+	UnitSeconds = "s" // timed, or CPU time
+	UnitBytes   = "B"
+	UnitCount   = "1"
+)
+
+// Metric describes one thing that is measured: what the reports, docs and the
+// k6 module say of it.
+type Metric struct {
+	Name string // native name, such as "roster.complete"
+	Unit string // one of the Unit constants
+	From string // stamp at which a timed metric begins; empty for counts
+	To   string // stamp at which it ends
+	Doc  string // one sentence
+	K6   string // name of the k6 metric, empty if there is none
+
+	// Columns are the statistics of a timed metric that the summary table
+	// shows; the other forms of the report hold all of them.
+	Columns []string
+}
+
+// Timed reports whether samples of the metric go into histograms.
+func (m Metric) Timed() bool { return m.From != "" }
+
+// Metrics returns the project's metrics in the order in which reports show
+// them. The stamps t0, t1, … and s0, s1, … are those of docs/metrics.md.
+func Metrics() []Metric {
+	mean, meanMax := []string{"mean"}, []string{"mean", "max"}
+	return []Metric{
+		{"login.dial", UnitSeconds, "t0", "t1", "TCP connection to the server.", "xmpp_dial_duration", nil},
+		{"login.tls", UnitSeconds, "t3", "t4", "TLS handshake.", "xmpp_tls_duration", nil},
+		{"login.sasl", UnitSeconds, "t5", "t6", "SASL exchange.", "xmpp_sasl_duration", nil},
+		{"login.bind", UnitSeconds, "t7", "t8", "Resource binding.", "xmpp_bind_duration", nil},
+		{"login", UnitSeconds, "t0", "t8", "From connect to a bound resource.", "xmpp_login_duration", mean},
+		{"roster.first", UnitSeconds, "t9", "t11", "From the roster request to the first contact decoded.", "xmpp_roster_first_item", mean},
+		{"roster.complete", UnitSeconds, "t9", "t12", "From the roster request to the last contact.", "xmpp_roster_duration", mean},
+		{"items.first", UnitSeconds, "request", "first item", "From the request for a node's items to the first item decoded.", "xmpp_pubsub_first_item", mean},
+		{"items.complete", UnitSeconds, "request", "last item", "From the request for a node's items to the last one.", "xmpp_pubsub_items_duration", mean},
+		{"ready", UnitSeconds, "intended start of the login", "answer to the first ping after t12", "From the wish to log in to being able to talk.", "", mean},
+		{"probe", UnitSeconds, "ping due", "answer", "Round trip of a ping on the same stream while the transfer runs.", "xmpp_ping_rtt", meanMax},
+		{"probe.outside", UnitSeconds, "ping due", "answer", "Round trip of a ping on the same stream before and after the transfer.", "xmpp_ping_rtt", nil},
+		{"probe.control", UnitSeconds, "ping due", "answer", "Round trip of a ping on an idle stream while the transfer runs.", "xmpp_ping_rtt", nil},
+		{"presence.settled", UnitSeconds, "t13", "t15", "From initial presence to the last presence of a contact.", "", mean},
+		{"message", UnitSeconds, "sent", "received", "Delivery of a message to another session.", "xmpp_message_rtt", mean},
+		{"iq", UnitSeconds, "request", "answer", "Answer to a request.", "xmpp_iq_duration", mean},
+		{"room.join", UnitSeconds, "presence sent", "subject received", "Joining a room.", "xmpp_muc_join_duration", mean},
+		{"pair.ready", UnitSeconds, "s0", "s6", "From the first stanza for a domain pair to a stream that may carry it.", "xmpp_s2s_domain_auth_duration", mean},
+		{"pair.echo", UnitSeconds, "s0", "s8", "From the first stanza for a domain pair to its answer.", "xmpp_s2s_setup_duration", mean},
+		{"echo", UnitSeconds, "sent", "answer", "Round trip between two domains that already talk.", "xmpp_s2s_rtt", mean},
+		{"victim", UnitSeconds, "sent", "answer", "Round trip of a quiet domain pair while another one is noisy.", "xmpp_s2s_rtt", meanMax},
+		{"bytes.in", UnitBytes, "", "", "XML received by the client, before TLS.", "", nil},
+		{"bytes.out", UnitBytes, "", "", "XML sent by the client, before TLS.", "", nil},
+		{"bytes.in.tls", UnitBytes, "", "", "Bytes received on the socket, TLS included.", "", nil},
+		{"bytes.out.tls", UnitBytes, "", "", "Bytes sent on the socket, TLS included.", "", nil},
+		{"stanzas", UnitCount, "", "", "Stanzas in both directions.", "", nil},
+		{"round-trips", UnitCount, "", "", "Times one side waited for the other.", "", nil},
+		{"connections", UnitCount, "", "", "TCP connections opened.", "xmpp_s2s_connections", nil},
+		{"handshakes.full", UnitCount, "", "", "Full TLS handshakes.", "xmpp_s2s_tls_handshakes", nil},
+		{"handshakes.resumed", UnitCount, "", "", "Resumed TLS handshakes.", "", nil},
+		{"signatures.made", UnitCount, "", "", "Signatures made, handshakes included.", "", nil},
+		{"signatures.verified", UnitCount, "", "", "Signatures verified, handshakes included.", "", nil},
+		{"authority", UnitCount, "", "", "Messages that prove or check authority for a domain.", "", nil},
+		{"fetches", UnitCount, "", "", "Documents fetched to prove authority.", "", nil},
+		{"keys.customer", UnitCount, "", "", "Private keys of hosted domains that a provider holds.", "", nil},
+		{"cpu.client", UnitSeconds, "", "", "CPU time of the clients.", "", nil},
+		{"cpu.server", UnitSeconds, "", "", "CPU time of the server.", "", nil},
+		{"rss.client", UnitBytes, "", "", "Peak resident memory of the clients.", "", nil},
+		{"rss.server", UnitBytes, "", "", "Peak resident memory of the server.", "", nil},
+	}
+}
+
+// scalar is the name of a figure of a block, taken apart.
+type scalar struct {
+	name   string // "probe.mean"
+	metric Metric
+	stat   string // "mean", "p50", "max", "n", or "" for a plain count
+}
+
+// unit is the unit of the figure: the number of samples of a metric is a count.
+func (s scalar) unit() string {
+	if s.stat == "n" {
+		return UnitCount
+	}
+	return s.metric.Unit
+}
+
+// label is what a person calls the figure: "mean probe", "bytes.in".
+func (s scalar) label() string {
+	switch s.stat {
+	case "":
+		return s.metric.Name
+	case "n":
+		return "number of " + s.metric.Name + " samples"
+	case "p50":
+		return "median " + s.metric.Name
+	}
+	return s.stat + " " + s.metric.Name
+}
+
+// parseScalar finds the metric and the statistic that a scalar's name stands
+// for. A metric that the table lacks is taken for a timed one if the name ends
+// in a statistic, for a count otherwise.
+func parseScalar(table []Metric, name string) scalar {
+	find := func(n string) (Metric, bool) {
+		i := slices.IndexFunc(table, func(m Metric) bool { return m.Name == n })
+		if i < 0 {
+			return Metric{Name: n, Unit: UnitCount}, false
+		}
+		return table[i], true
+	}
+	if m, ok := find(name); ok {
+		return scalar{name: name, metric: m}
+	}
+	if i := strings.LastIndexByte(name, '.'); i > 0 {
+		if stat := name[i+1:]; slices.Contains([]string{"mean", "p50", "max", "n"}, stat) {
+			m, ok := find(name[:i])
+			if !ok {
+				m.Unit = UnitSeconds
+			}
+			return scalar{name: name, metric: m, stat: stat}
+		}
+	}
+	m, _ := find(name)
+	return scalar{name: name, metric: m}
+}
