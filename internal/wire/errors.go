@@ -15,6 +15,8 @@ const (
 	BadNamespacePrefix = "bad-namespace-prefix"
 	InvalidNamespace   = "invalid-namespace"
 	PolicyViolation    = "policy-violation"
+
+	undefined = "undefined-condition"
 )
 
 var (
