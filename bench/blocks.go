@@ -31,7 +31,7 @@ type BlocksConfig struct {
 	// After, where set, is called when an attempt at a block has ended: with
 	// nil when every arm was valid and what they recorded counts, else with the
 	// error that ended it, and what they recorded is to be discarded. An error
-	// it returns ends the comparison.
+	// it returns ends the comparison too.
 	After func(BlockRun, error) error
 }
 
@@ -90,7 +90,7 @@ func Blocks(ctx context.Context, cfg BlocksConfig, run func(context.Context, Blo
 	// Their orders come from another seed, so that the number of warm-up blocks
 	// does not change the orders that count.
 	for block, order := range Order(^cfg.Seed, max(0, cfg.Warmup), len(cfg.Arms)) {
-		if err := cfg.attempt(ctx, BlockRun{Block: block, Warmup: true}, order, run); err != nil {
+		if _, err := cfg.attempt(ctx, BlockRun{Block: block, Warmup: true}, order, run); err != nil {
 			return fmt.Errorf("bench: warm-up block %d: %w", block+1, err)
 		}
 	}
@@ -105,52 +105,56 @@ func Blocks(ctx context.Context, cfg BlocksConfig, run func(context.Context, Blo
 // block runs a block until it is valid or has been repeated often enough.
 func (c *BlocksConfig) block(ctx context.Context, block int, order []int, run func(context.Context, BlockRun) error) error {
 	for attempt := 0; ; attempt++ {
-		err := c.attempt(ctx, BlockRun{Block: block, Attempt: attempt}, order, run)
-		invalid, ok := errors.AsType[*InvalidError](err)
+		invalid, err := c.attempt(ctx, BlockRun{Block: block, Attempt: attempt}, order, run)
 		switch {
-		case err == nil:
-			return nil
-		case !ok:
+		case err != nil:
 			return fmt.Errorf("bench: block %d: %w", block+1, err)
+		case invalid == nil:
+			return nil
 		case attempt >= c.Repeat:
 			return invalid
 		}
 	}
 }
 
-// attempt runs the arms of a block. The error is an *InvalidError itself where
-// it holds one.
-func (c *BlocksConfig) attempt(ctx context.Context, b BlockRun, order []int, run func(context.Context, BlockRun) error) error {
-	var err error
+// attempt runs the arms of a block until one is invalid or fails.
+func (c *BlocksConfig) attempt(ctx context.Context, b BlockRun, order []int, run func(context.Context, BlockRun) error) (invalid *InvalidError, err error) {
 	for _, b.Arm = range order {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-			break
-		}
-		err = run(ctx, b)
-		invalid, ok := errors.AsType[*InvalidError](err)
-		switch {
-		case ctx.Err() != nil:
-			// What was measured while the run was ending is not complete,
-			// however valid it may be.
-			err = context.Cause(ctx)
-		case ok && b.Warmup:
-			err = nil
-		case ok:
-			err = &InvalidError{Reason: invalid.Reason, Arm: c.Arms[b.Arm], Block: b.Block, Attempts: b.Attempt + 1}
-		case err != nil:
-			err = fmt.Errorf("%s: %w", c.Arms[b.Arm], err)
-		}
-		if err != nil {
+		if invalid, err = c.arm(ctx, b, run); invalid != nil || err != nil {
 			break
 		}
 	}
-	if c.After != nil {
-		if afterErr := c.After(b, err); afterErr != nil {
-			return errors.Join(afterErr, err)
-		}
+	if c.After == nil {
+		return invalid, err
 	}
-	return err
+	outcome := err
+	if invalid != nil {
+		outcome = invalid
+	}
+	if afterErr := c.After(b, outcome); afterErr != nil && err == nil {
+		return nil, fmt.Errorf("after the block: %w", afterErr)
+	}
+	return invalid, err
+}
+
+func (c *BlocksConfig) arm(ctx context.Context, b BlockRun, run func(context.Context, BlockRun) error) (*InvalidError, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	err := run(ctx, b)
+	invalid, ok := errors.AsType[*InvalidError](err)
+	switch {
+	case ctx.Err() != nil:
+		// What was measured while the run was ending is not complete, however
+		// valid it may look.
+		return nil, context.Cause(ctx)
+	case err == nil || ok && b.Warmup:
+		return nil, nil
+	case ok:
+		return &InvalidError{Reason: invalid.Reason, Arm: c.Arms[b.Arm], Block: b.Block, Attempts: b.Attempt + 1}, nil
+	default:
+		return nil, fmt.Errorf("%s: %w", c.Arms[b.Arm], err)
+	}
 }
 
 // Order returns the order of the arms, as indices, in each block: independent

@@ -391,6 +391,10 @@ func (r *runner) supervise(ctx context.Context, cut context.CancelCauseFunc) (ca
 			r.abandon()
 			cut(ErrCut)
 		case <-r.idle:
+			if cancelled != nil && ctx.Err() != nil {
+				cause = context.Cause(ctx)
+				r.broken = time.Now()
+			}
 			r.progress()
 			return cause
 		}
