@@ -1,0 +1,196 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+)
+
+// CPU returns the processor time that a process has used since its start, all threads, user and system. It reads the nanosecond
+// clock that the kernel keeps for each process, and where that is refused adds up the scheduler's account of the living threads.
+// It returns an error that matches [os.ErrProcessDone] if there is no such process.
+func CPU(pid int) (time.Duration, error) {
+	if pid <= 0 {
+		return 0, fmt.Errorf("proc: CPU of process %d: %w", pid, os.ErrProcessDone)
+	}
+	d, err := cpuClock(pid)
+	if err != nil {
+		d, err = cpuThreads(pid)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("proc: CPU of process %d: %w", pid, gone(err))
+	}
+	return d, nil
+}
+
+// cpuClock reads the CPU clock of a process, whose number the kernel derives from the process's: clock_getcpuclockid(3).
+func cpuClock(pid int) (time.Duration, error) {
+	const schedulerClock = 2
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|schedulerClock), &ts); err != nil {
+		return 0, err
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// cpuThreads adds up /proc/PID/task/*/schedstat, since /proc/PID/schedstat is the account of the first thread alone. Threads that
+// have ended are missing.
+func cpuThreads(pid int) (time.Duration, error) {
+	threads, err := procfs.AllThreads(pid)
+	if err != nil {
+		return 0, err
+	}
+	var sum time.Duration
+	for _, t := range threads {
+		stat, err := t.Schedstat()
+		if errors.Is(gone(err), os.ErrProcessDone) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		sum += time.Duration(stat.RunningNanoseconds)
+	}
+	return sum, nil
+}
+
+// gone gives the ways of saying that a process does not exist one name.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// Usage returns the figures of one process. It returns an error that matches [os.ErrProcessDone] if there is no such process.
+func Usage(pid int) (Figures, error) {
+	f, err := usage(pid)
+	if err != nil {
+		return Figures{}, fmt.Errorf("proc: usage of process %d: %w", pid, gone(err))
+	}
+	return f, nil
+}
+
+func usage(pid int) (Figures, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return Figures{}, err
+	}
+	status, err := p.NewStatus()
+	if err != nil {
+		return Figures{}, err
+	}
+	stat, err := p.Stat()
+	if err != nil {
+		return Figures{}, err
+	}
+	cpu, err := CPU(pid)
+	if err != nil {
+		return Figures{}, err
+	}
+	descriptors, err := p.FileDescriptorsLen()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		descriptors = -1
+	case err != nil:
+		return Figures{}, err
+	}
+	return Figures{
+		CPU:         cpu,
+		RSS:         int64(status.VmRSS),
+		PeakRSS:     int64(status.VmHWM),
+		Descriptors: descriptors,
+		Threads:     stat.NumThreads,
+		Processes:   1,
+	}, nil
+}
+
+// UsageTree returns the figures of a process and of all its living descendants together. A descendant that ends while they are read
+// is left out. It looks at every process of the machine, so call it once a second rather than a thousand times.
+func UsageTree(pid int) (Figures, error) {
+	sum, err := Usage(pid)
+	if err != nil {
+		return Figures{}, err
+	}
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return Figures{}, fmt.Errorf("proc: usage of the descendants of process %d: %w", pid, err)
+	}
+	children := make(map[int][]int)
+	for _, p := range all {
+		stat, err := p.Stat()
+		if err != nil {
+			continue // It ended since the listing.
+		}
+		children[stat.PPID] = append(children[stat.PPID], p.PID)
+	}
+	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
+		f, err := usage(queue[0])
+		if errors.Is(gone(err), os.ErrProcessDone) {
+			continue
+		}
+		if err != nil {
+			return Figures{}, fmt.Errorf("proc: usage of process %d, a descendant of %d: %w", queue[0], pid, err)
+		}
+		sum = sum.add(f)
+		queue = append(queue, children[queue[0]]...)
+	}
+	return sum, nil
+}
+
+// ResetPeak makes the present resident memory of a process its peak, so that a later peak belongs to the time since.
+func ResetPeak(pid int) error {
+	const resetHighWaterMark = "5" // proc_pid_clear_refs(5)
+	if err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/clear_refs", []byte(resetHighWaterMark), 0); err != nil {
+		return fmt.Errorf("proc: reset the memory peak of process %d: %w", pid, gone(err))
+	}
+	return nil
+}
+
+// DescriptorLimit returns how many file descriptors this process may hold at once.
+func DescriptorLimit() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("proc: descriptor limit: %w", err)
+	}
+	return int(min(limit.Cur, math.MaxInt)), nil
+}
+
+// CPUPressure returns for how long, since the machine started, at least one task was ready to run and waited for a processor. The
+// difference of two readings over the time between them is the share that the kernel calls "some".
+func CPUPressure() (time.Duration, error) {
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, fmt.Errorf("proc: CPU pressure: %w", err)
+	}
+	stats, err := proc.PSIStatsForResource("cpu")
+	if err != nil || stats.Some == nil {
+		// Kernels without pressure accounting lack the file or refuse to read it.
+		return 0, fmt.Errorf("proc: CPU pressure: %w", errors.Join(ErrUnavailable, err))
+	}
+	return time.Duration(stats.Some.Total) * time.Microsecond, nil
+}
+
+// Steal returns the processor time that the hypervisor gave to others although this machine had work, and all processor time
+// together, idle included, both summed over the processors since the machine started and exact to 10 ms.
+func Steal() (stolen, total time.Duration, err error) {
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, 0, fmt.Errorf("proc: stolen CPU time: %w", err)
+	}
+	stat, err := proc.Stat()
+	if err != nil {
+		return 0, 0, fmt.Errorf("proc: stolen CPU time: %w", err)
+	}
+	t := stat.CPUTotal
+	// Guest time is part of user time already.
+	seconds := t.User + t.Nice + t.System + t.Idle + t.Iowait + t.IRQ + t.SoftIRQ + t.Steal
+	return time.Duration(t.Steal * float64(time.Second)), time.Duration(seconds * float64(time.Second)), nil
+}
