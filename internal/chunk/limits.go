@@ -1,5 +1,7 @@
 package chunk
 
+import "time"
+
 // Bounds and defaults of the attributes of a request.
 const (
 	DefaultItems  = 100
@@ -10,22 +12,33 @@ const (
 
 	// MaxSIDs is the number of transfers a connection may have at a time.
 	MaxSIDs = 4
+	// MaxCursor is the length in bytes of the longest cursor.
+	MaxCursor = 256
+	// CreditTimeout is how long a server waits for the next credit.
+	CreditTimeout = time.Minute
 )
 
 // Limits are the most that a server grants. What a client asks for above them is
-// lowered, not refused.
+// lowered, not refused. Zero fields mean those of DefaultLimits.
 type Limits struct {
 	MaxItems  int `json:"max-items,omitempty"`
 	MaxBytes  int `json:"max-bytes,omitempty"`
 	MaxWindow int `json:"max-window,omitempty"`
-	// Unbounded admits senders that wait for no credit. Without it a client that
-	// asks for one gets MaxWindow.
-	Unbounded bool `json:"unbounded,omitempty"`
+	// Credited refuses senders that wait for no credit: a client that asks for an
+	// unbounded window gets MaxWindow.
+	Credited bool `json:"credited,omitempty"`
 }
 
 // DefaultLimits returns what a server grants unless told otherwise.
-func DefaultLimits() Limits {
-	return Limits{MaxItems: 500, MaxBytes: 65536, MaxWindow: 64, Unbounded: true}
+func DefaultLimits() Limits { return Limits{MaxItems: 500, MaxBytes: 65536, MaxWindow: 64} }
+
+// WithDefaults returns l with its zero fields filled in.
+func (l Limits) WithDefaults() Limits {
+	d := DefaultLimits()
+	l.MaxItems = or(l.MaxItems, d.MaxItems)
+	l.MaxBytes = or(l.MaxBytes, d.MaxBytes)
+	l.MaxWindow = or(l.MaxWindow, d.MaxWindow)
+	return l
 }
 
 // Mode says who sets the pace.
