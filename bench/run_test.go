@@ -195,6 +195,9 @@ func TestRunWindows(t *testing.T) {
 		if stats != want {
 			t.Errorf("stats\n%+v, want\n%+v", stats, want)
 		}
+		if stats.Generator.Elapsed != 5*time.Second {
+			t.Errorf("the generator was watched for %v", stats.Generator.Elapsed)
+		}
 		if stats.Lateness.TotalCount() != 50 || stats.Lateness.Max() != 0 {
 			t.Errorf("lateness of %d operations, at most %d ns", stats.Lateness.TotalCount(), stats.Lateness.Max())
 		}
