@@ -87,6 +87,8 @@ func New(cfg Config) (*Population, error) {
 		return nil, fmt.Errorf("population: %d contacts: a roster cannot have fewer than 0", cfg.Contacts)
 	case cfg.First < 0:
 		return nil, fmt.Errorf("population: first number %d: it cannot be negative", cfg.First)
+	case strings.ContainsFunc(cfg.Password, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return nil, fmt.Errorf("population: the password has control characters, which SASL forbids (RFC 4013)")
 	case cfg.Accounts > maxMembers || cfg.Contacts >= maxMembers || cfg.First > maxMembers:
 		return nil, fmt.Errorf("population: %d accounts numbered from %d with %d contacts: the limit of each is %d",
 			cfg.Accounts, cfg.First, cfg.Contacts, maxMembers)

@@ -205,6 +205,7 @@ func TestNewRefuses(t *testing.T) {
 		"no accounts":       {func(c *population.Config) { c.Accounts = 0 }, "at least 1"},
 		"negative contacts": {func(c *population.Config) { c.Contacts = -1 }, "fewer than 0"},
 		"negative first":    {func(c *population.Config) { c.First = -1 }, "negative"},
+		"password":          {func(c *population.Config) { c.Password = "a\nb" }, "control characters"},
 		"too many":          {func(c *population.Config) { c.Accounts = 1 << 31 }, "limit"},
 		"no number":         {func(c *population.Config) { c.Pattern = "user" }, "no {i}"},
 		"open brace":        {func(c *population.Config) { c.Pattern = "u{i" }, "no {i}"},
