@@ -1,0 +1,483 @@
+package results
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// CompareOptions say what to set side by side. The zero value compares the
+// variants of one run, or several runs with one another.
+type CompareOptions struct {
+	By       string   // "variant", "run", or the name of a dimension; empty: variant for one run, run for several
+	Baseline string   // the value of By to compare with; empty: the run's own baseline, or the first value
+	Primary  string   // the scalar that decides; empty: the one that the runs declared
+	Alpha    float64  // joint error probability of the comparisons of a group; 0: the one that the first run declared, or 0.05
+	Gates    []Expr   // limits on the ratio to the baseline
+	Metrics  []Metric // table; nil means [Metrics]
+
+	// AllowDifferent compares runs although their wire formats, targets or
+	// machines differ; the differences become warnings.
+	AllowDifferent bool
+}
+
+// Comparison sets the values of one dimension side by side.
+type Comparison struct {
+	By       string        `json:"by"`
+	Baseline string        `json:"baseline"`
+	Arms     []string      `json:"arms"` // values of By, in order
+	Primary  string        `json:"primary,omitempty"`
+	Alpha    float64       `json:"alpha"`
+	Verdicts []Verdict     `json:"verdicts"` // by group, the primary metric first
+	Gates    []GateOutcome `json:"gates,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"`
+	Invalid  []string      `json:"invalid,omitempty"` // why there are no verdicts: a run is invalid
+}
+
+// GateOutcome is a gate judged on one arm of one group.
+type GateOutcome struct {
+	Expr    string  `json:"expr"`
+	State   State   `json:"state"` // Passed, Failed (the regression is proved) or Inconclusive
+	Verdict Verdict `json:"verdict"`
+	Text    string  `json:"text"`
+}
+
+// observation is the block of one run seen as evidence.
+type observation struct {
+	group, arm string
+	pair       pairKey
+	scalars    map[string]float64
+}
+
+type pairKey struct{ run, block int }
+
+// Compare sets the values of one dimension side by side. Figures from the same
+// block of the same run are compared in pairs, which removes what drifts over
+// time; where two arms share no block the comparison is unpaired and the
+// verdicts say so. Each verdict of a group of k has the level of [Bonferroni].
+func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
+	if len(runs) == 0 {
+		return nil, errors.New("results: compare: no runs")
+	}
+	o.complete(runs)
+	c := &Comparison{By: o.By, Primary: o.Primary, Alpha: o.Alpha}
+	for _, g := range o.Gates {
+		if err := g.CheckGate(); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.checkAlike(runs, o); err != nil {
+		return nil, err
+	}
+	for _, r := range runs {
+		if bad, why := r.Invalid(); bad {
+			c.Invalid = append(c.Invalid, fmt.Sprintf("run %s is invalid: %s", r.Manifest.ID, strings.Join(orNone(why), "; ")))
+		}
+		if r.Partial {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("run %s did not end: only the blocks written before are compared", r.Manifest.ID))
+		}
+	}
+	if len(c.Invalid) > 0 {
+		return c, nil
+	}
+	all, err := c.observe(runs, o.By)
+	if err != nil {
+		return nil, err
+	}
+	c.Baseline = cmp.Or(o.Baseline, c.Arms[0])
+	if !slices.Contains(c.Arms, c.Baseline) {
+		return nil, fmt.Errorf("results: compare: no %s is called %q: there are %s", o.By, c.Baseline, strings.Join(c.Arms, ", "))
+	}
+	if c.Primary == "" {
+		c.Warnings = append(c.Warnings, "no primary metric was declared: all verdicts are exploratory")
+	}
+	c.judge(all, o.Metrics)
+	return c, c.gate(all, o)
+}
+
+func orNone(why []string) []string {
+	if len(why) == 0 {
+		return []string{"no reason was written"}
+	}
+	return why
+}
+
+func (o *CompareOptions) complete(runs []*Run) {
+	m := runs[0].Manifest
+	if o.By == "" {
+		o.By = "variant"
+		if len(runs) > 1 {
+			o.By = "run"
+		}
+	}
+	if o.By == "variant" {
+		o.Baseline = cmp.Or(o.Baseline, m.Baseline)
+	}
+	o.Primary = cmp.Or(o.Primary, m.Primary)
+	o.Alpha = cmp.Or(o.Alpha, m.Alpha, 0.05)
+	if o.Metrics == nil {
+		o.Metrics = Metrics()
+	}
+}
+
+// checkAlike refuses runs whose figures would differ for reasons that are not
+// compared.
+func (c *Comparison) checkAlike(runs []*Run, o CompareOptions) error {
+	first := runs[0].Manifest
+	for _, r := range runs[1:] {
+		m := r.Manifest
+		if m.Scenario != first.Scenario {
+			return fmt.Errorf("results: compare: %s ran scenario %s and %s ran %s", first.ID, first.Scenario, m.ID, m.Scenario)
+		}
+		var diff []string
+		for _, name := range slices.Sorted(maps.Keys(mergedKeys(first.Wire, m.Wire))) {
+			a, inA := first.Wire[name]
+			b, inB := m.Wire[name]
+			if inA && inB && a != b {
+				diff = append(diff, fmt.Sprintf("wire format of %s %s / %s", name, a, b))
+			}
+		}
+		if o.By != "target" {
+			if a, b := targets(first), targets(m); a != b {
+				diff = append(diff, fmt.Sprintf("target %s / %s", orUnknown(a), orUnknown(b)))
+			}
+		}
+		diff = append(diff, first.Environment.differences(m.Environment)...)
+		if len(diff) == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%s and %s are not alike: %s", first.ID, m.ID, strings.Join(diff, "; "))
+		if !o.AllowDifferent {
+			return &DifferentError{Text: text}
+		}
+		c.Warnings = append(c.Warnings, text)
+	}
+	return nil
+}
+
+// DifferentError reports runs that differ in wire format, target or machine.
+// [CompareOptions.AllowDifferent] compares them all the same.
+type DifferentError struct{ Text string }
+
+// Error implements error.
+func (e *DifferentError) Error() string { return "results: compare: " + e.Text }
+
+func mergedKeys(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	if out == nil {
+		out = make(map[string]string)
+	}
+	maps.Copy(out, b)
+	return out
+}
+
+func targets(m Manifest) string {
+	var out []string
+	for _, t := range m.Targets {
+		out = append(out, strings.Join(slices.DeleteFunc([]string{t.Name, t.Server, t.Version}, func(s string) bool { return s == "" }), " "))
+	}
+	return strings.Join(out, ", ")
+}
+
+// observe turns the valid blocks of all runs into evidence and finds the arms.
+func (c *Comparison) observe(runs []*Run, by string) ([]observation, error) {
+	var all []observation
+	dims := make(map[string]bool)
+	left := 0
+	for i, r := range runs {
+		plans := make(map[string]Plan)
+		for _, p := range r.Manifest.Plans {
+			plans[p.Name] = p
+			for d := range p.Dimensions {
+				dims[d] = true
+			}
+		}
+		for _, b := range r.Blocks {
+			if b.Skipped != "" {
+				continue
+			}
+			if !b.Valid {
+				left++
+				continue
+			}
+			ob := observation{group: b.Plan, pair: pairKey{i, b.Block}, scalars: b.Scalars}
+			switch by {
+			case "variant":
+				ob.arm = b.Variant
+			case "run":
+				ob.arm, ob.group = r.Manifest.ID, joinGroup(b.Plan, b.Variant)
+			default:
+				rest := maps.Clone(plans[b.Plan].Dimensions)
+				value, ok := rest[by]
+				if !ok {
+					continue
+				}
+				delete(rest, by)
+				ob.arm, ob.group = value, joinGroup(dimensionLabel(rest), b.Variant)
+			}
+			all = append(all, ob)
+		}
+		if by == "variant" {
+			for _, v := range r.Manifest.Variants {
+				c.addArm(v)
+			}
+		}
+	}
+	present := make(map[string]bool)
+	for _, ob := range all {
+		c.addArm(ob.arm)
+		present[ob.arm] = true
+	}
+	c.Arms = slices.DeleteFunc(c.Arms, func(a string) bool { return !present[a] })
+	if left > 0 {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s not valid and left out", are(left)))
+	}
+	if len(c.Arms) == 0 {
+		if by != "variant" && by != "run" && !dims[by] {
+			return nil, fmt.Errorf("results: compare: no plan has a dimension %q: there are %s",
+				by, strings.Join(append([]string{"variant", "run"}, slices.Sorted(maps.Keys(dims))...), ", "))
+		}
+		return nil, errors.New("results: compare: the runs hold no valid block")
+	}
+	return all, nil
+}
+
+func are(n int) string {
+	if n == 1 {
+		return "1 block is"
+	}
+	return fmt.Sprintf("%d blocks are", n)
+}
+
+func (c *Comparison) addArm(a string) {
+	if !slices.Contains(c.Arms, a) {
+		c.Arms = append(c.Arms, a)
+	}
+}
+
+func joinGroup(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " ")
+}
+
+func dimensionLabel(d map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(d)) {
+		out = append(out, k+"="+d[k])
+	}
+	return strings.Join(out, " ")
+}
+
+// pairings lists which arm is compared with which within one group.
+func (c *Comparison) pairings(present map[string]bool) (pairs [][2]string, k int) {
+	for _, arm := range c.Arms {
+		if !present[arm] || arm == c.Baseline {
+			continue
+		}
+		if base, ok := strings.CutSuffix(arm, aaMark); ok {
+			if present[base] {
+				pairs = append(pairs, [2]string{base, arm})
+			}
+			continue
+		}
+		if present[c.Baseline] {
+			pairs = append(pairs, [2]string{c.Baseline, arm})
+			k++
+		}
+	}
+	return pairs, max(k, 1)
+}
+
+// judge compares every scalar of every group.
+func (c *Comparison) judge(all []observation, table []Metric) {
+	for _, group := range groups(all) {
+		present := make(map[string]bool)
+		names := make(map[string]bool)
+		for _, ob := range all {
+			if ob.group != group {
+				continue
+			}
+			present[ob.arm] = true
+			for name := range ob.scalars {
+				if s := parseScalar(table, name); s.stat != "n" {
+					names[name] = true
+				}
+			}
+		}
+		pairs, k := c.pairings(present)
+		for _, name := range sortScalars(table, slices.Collect(maps.Keys(names)), c.Primary) {
+			for _, p := range pairs {
+				c.Verdicts = append(c.Verdicts, c.ask(all, table, group, name, p, k).judge())
+			}
+		}
+	}
+}
+
+func groups(all []observation) []string {
+	var out []string
+	for _, ob := range all {
+		if !slices.Contains(out, ob.group) {
+			out = append(out, ob.group)
+		}
+	}
+	return out
+}
+
+// ask collects the figures of two arms, in pairs if they share a block.
+func (c *Comparison) ask(all []observation, table []Metric, group, name string, p [2]string, k int) comparison {
+	q := comparison{
+		group: group, scalar: parseScalar(table, name), baseline: p[0], variant: p[1],
+		k: k, level: Bonferroni(k, c.Alpha), primary: name == c.Primary, paired: true,
+	}
+	x, y := make(map[pairKey]float64), make(map[pairKey]float64)
+	for _, ob := range all {
+		v, ok := ob.scalars[name]
+		if ob.group != group || !ok {
+			continue
+		}
+		switch ob.arm {
+		case q.baseline:
+			x[ob.pair] = v
+		case q.variant:
+			y[ob.pair] = v
+		}
+	}
+	order := func(a, b pairKey) int { return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.block, b.block)) }
+	for _, key := range slices.SortedFunc(maps.Keys(y), order) {
+		if v, ok := x[key]; ok {
+			q.x, q.y = append(q.x, v), append(q.y, y[key])
+		}
+	}
+	if len(q.y) == 0 && !shareRun(x, y) {
+		q.paired = false
+		for _, key := range slices.SortedFunc(maps.Keys(x), order) {
+			q.x = append(q.x, x[key])
+		}
+		for _, key := range slices.SortedFunc(maps.Keys(y), order) {
+			q.y = append(q.y, y[key])
+		}
+	}
+	return q
+}
+
+// shareRun reports whether both arms have blocks in the same run: figures that
+// miss each other there are a gap in the run, not two points in time.
+func shareRun(x, y map[pairKey]float64) bool {
+	runs := make(map[int]bool)
+	for k := range x {
+		runs[k.run] = true
+	}
+	for k := range y {
+		if runs[k.run] {
+			return true
+		}
+	}
+	return false
+}
+
+// sortScalars puts the primary scalar first and the others in the order of the
+// table.
+func sortScalars(table []Metric, names []string, primary string) []string {
+	rank := func(name string) int {
+		if name == primary {
+			return -1
+		}
+		s := parseScalar(table, name)
+		i := slices.IndexFunc(table, func(m Metric) bool { return m.Name == s.metric.Name })
+		if i < 0 {
+			i = len(table)
+		}
+		return 4*i + slices.Index([]string{"mean", "p50", "max"}, s.stat) + 1
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+	return names
+}
+
+// gate judges the gates on each arm that is not the baseline.
+func (c *Comparison) gate(all []observation, o CompareOptions) error {
+	for _, e := range o.Gates {
+		found := false
+		for _, group := range groups(all) {
+			present, have := make(map[string]bool), make(map[string]bool)
+			for _, ob := range all {
+				if ob.group == group {
+					present[ob.arm] = true
+					for name := range ob.scalars {
+						have[name] = true
+					}
+				}
+			}
+			name := e.scalarName(func(n string) bool { return have[n] })
+			if !have[name] {
+				continue
+			}
+			pairs, k := c.pairings(present)
+			for _, p := range pairs {
+				if strings.HasSuffix(p[1], aaMark) {
+					continue
+				}
+				found = true
+				q := c.ask(all, o.Metrics, group, name, p, k)
+				q.primary = true // A gate is declared by the one who asks.
+				c.Gates = append(c.Gates, gateOutcome(e, q.judge()))
+			}
+		}
+		if !found {
+			return fmt.Errorf("results: compare: gate %q: no %s other than the baseline has that figure", e, c.By)
+		}
+	}
+	return nil
+}
+
+func gateOutcome(e Expr, v Verdict) GateOutcome {
+	g := GateOutcome{Expr: e.String(), Verdict: v, State: Inconclusive}
+	lo, hi := float64(v.Lo), float64(v.Hi)
+	known := v.Reason == "" && !math.IsNaN(float64(v.Ratio))
+	worst, best := hi, lo
+	if e.Op[0] == '>' {
+		worst, best = lo, hi
+	}
+	switch {
+	case known && e.Holds(worst):
+		g.State = Passed
+	case known && !e.Holds(best):
+		g.State = Failed
+	}
+	word := map[State]string{Passed: "gate met", Failed: "gate broken", Inconclusive: "gate undecided"}[g.State]
+	g.Text = fmt.Sprintf("%s: %s: %s", word, e, v)
+	if v.Group != "" {
+		g.Text = fmt.Sprintf("%s: %s in %s: %s", word, e, v.Group, v)
+	}
+	return g
+}
+
+// Gate sums up the gates: Failed if any is broken, else Inconclusive if any is
+// undecided, else Passed.
+func (c *Comparison) Gate() State {
+	out := Passed
+	for _, g := range c.Gates {
+		switch g.State {
+		case Failed:
+			return Failed
+		case Inconclusive:
+			out = Inconclusive
+		}
+	}
+	return out
+}
+
+// Flagged lists the verdicts by which the comparison distrusts itself: a variant
+// differs from itself in the primary metric, or in any if none was declared.
+// Among many exploratory figures some differ by chance.
+func (c *Comparison) Flagged() []Verdict {
+	var out []Verdict
+	for _, v := range c.Verdicts {
+		if v.Decision == Flagged && (v.Primary || c.Primary == "") {
+			out = append(out, v)
+		}
+	}
+	return out
+}

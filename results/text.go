@@ -1,0 +1,368 @@
+package results
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// textReport writes a document as tables and sentences.
+type textReport struct {
+	table    []Metric
+	width    int
+	markdown bool
+	out      bytes.Buffer
+}
+
+func (t *textReport) render(d *Document) []byte {
+	if t.width <= 0 {
+		t.width = 100
+	}
+	for i, r := range d.Runs {
+		if i > 0 {
+			t.line("")
+		}
+		t.run(r)
+	}
+	t.comparison(d)
+	return t.out.Bytes()
+}
+
+func (t *textReport) line(format string, args ...any) {
+	fmt.Fprintf(&t.out, format, args...)
+	t.out.WriteByte('\n')
+}
+
+// item writes one sentence.
+func (t *textReport) item(s string) {
+	if t.markdown {
+		t.line("- %s", s)
+		return
+	}
+	t.wrap(s, "  ")
+}
+
+func (t *textReport) heading(level int, s string) {
+	if t.markdown {
+		t.line("%s %s\n", strings.Repeat("#", level), s)
+		return
+	}
+	t.line("%s", s)
+}
+
+// wrap breaks a sentence at the width; lines after the first are indented.
+func (t *textReport) wrap(s, indent string) {
+	col := 0
+	for i, word := range strings.Fields(s) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case col+1+n > t.width:
+			t.out.WriteString("\n" + indent)
+			col = len(indent)
+		default:
+			t.out.WriteByte(' ')
+			col++
+		}
+		t.out.WriteString(word)
+		col += n
+	}
+	t.out.WriteByte('\n')
+}
+
+func (t *textReport) run(r RunReport) {
+	t.heading(1, fmt.Sprintf("%s  %s  %s", r.Scenario, r.ID, r.Status))
+	for _, reason := range r.Invalid {
+		t.item("INVALID: " + reason)
+	}
+	for _, reason := range r.Reasons {
+		if !slices.Contains(r.Invalid, reason) {
+			t.item(fmt.Sprintf("%s: %s", r.Status, reason))
+		}
+	}
+	for _, w := range r.Warnings {
+		t.item("warning: " + w)
+	}
+	for _, c := range r.Counts {
+		if !c.Equal {
+			t.item(fmt.Sprintf("count differs: %s of %s%s is %s, its closed form gives %s", c.Name, c.Variant,
+				inPlan(c.Plan), formatCount(c.Counted), formatCount(c.Expected)))
+		}
+	}
+	for _, p := range r.Plans {
+		t.plan(p, r.Blocks)
+	}
+	if len(r.Thresholds) > 0 {
+		t.line("")
+		for _, o := range r.Thresholds {
+			t.item("threshold " + o.Text)
+		}
+	}
+	t.line("")
+	t.item("measured on " + strings.Join(r.How, "; "))
+}
+
+func inPlan(p string) string {
+	if p == "" {
+		return ""
+	}
+	return " in " + p
+}
+
+func (t *textReport) plan(p PlanReport, planned int) {
+	t.line("")
+	if name := orName(p.Name); p.Name != "" {
+		t.heading(2, "plan "+name)
+	}
+	t.grid(t.scalars(p, planned))
+	t.grid(t.latencies(p))
+	for _, v := range p.Variants {
+		for _, metric := range slices.Sorted(maps.Keys(v.Errors)) {
+			for _, kind := range slices.Sorted(maps.Keys(v.Errors[metric])) {
+				t.item(fmt.Sprintf("%s: %d errors of kind %s in %s", v.Name, v.Errors[metric][kind], kind, metric))
+			}
+		}
+	}
+}
+
+// grid is a table: a head, rows, and for each row a note that takes the place
+// of all cells but the first.
+type grid struct {
+	head []string
+	rows [][]string
+	note []string // by row; "" for none
+	left int      // columns kept when the table is broken, aligned to the left
+}
+
+// scalars makes one row per variant, one column per figure that the metric
+// table shows.
+func (t *textReport) scalars(p PlanReport, planned int) grid {
+	var columns []scalar
+	for _, v := range p.Variants {
+		for _, value := range v.Values {
+			s := parseScalar(t.table, value.Name)
+			if t.shown(s) && !slices.ContainsFunc(columns, func(c scalar) bool { return c.name == s.name }) {
+				columns = append(columns, s)
+			}
+		}
+	}
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	names = sortScalars(t.table, names, "")
+	g := grid{head: []string{"variant", "blocks"}, left: 1}
+	for _, name := range names {
+		g.head = append(g.head, columnLabel(parseScalar(t.table, name)))
+	}
+	for _, v := range p.Variants {
+		row := []string{v.Name, fmt.Sprint(v.Blocks)}
+		if planned > v.Blocks {
+			row[1] = fmt.Sprintf("%d/%d", v.Blocks, planned)
+		}
+		for _, name := range names {
+			row = append(row, cell(v.Values, name))
+		}
+		note := ""
+		if v.Skipped != "" {
+			note = "skipped: " + v.Skipped
+		}
+		g.rows, g.note = append(g.rows, row), append(g.note, note)
+	}
+	return g
+}
+
+// shown reports whether the summary has a column for the figure: for a count
+// always, for a timed metric as its entry says, for one without entry the mean.
+func (t *textReport) shown(s scalar) bool {
+	if s.stat == "" {
+		return true
+	}
+	if slices.ContainsFunc(t.table, func(m Metric) bool { return m.Name == s.metric.Name }) {
+		return slices.Contains(s.metric.Columns, s.stat)
+	}
+	return s.stat == "mean"
+}
+
+func columnLabel(s scalar) string {
+	if s.stat == "" || s.stat == "mean" && len(s.metric.Columns) < 2 {
+		return s.metric.Name
+	}
+	return s.metric.Name + " " + s.stat
+}
+
+func cell(values []Value, name string) string {
+	i := slices.IndexFunc(values, func(v Value) bool { return v.Name == name })
+	if i < 0 {
+		return "-"
+	}
+	v := values[i]
+	s := formatUnit(v.Median, v.Unit)
+	if v.Theory != nil {
+		s += " (theory " + formatUnit(*v.Theory, v.Unit) + ")"
+	}
+	return s
+}
+
+// latencies lists the metrics whose 0.99 quantile is known for some variant:
+// short cells are told by their means and maxima alone.
+func (t *textReport) latencies(p PlanReport) grid {
+	g := grid{head: []string{"response", "variant", "n", "p50", "p90", "p99", "p99.9", "p99.99", "max"}, left: 2}
+	var metrics []string
+	for _, v := range p.Variants {
+		for _, l := range v.Latencies {
+			known := slices.ContainsFunc(l.Quantiles, func(q QuantileReport) bool { return q.Q == 0.99 && q.Value != nil })
+			if l.Clock == Response && known && !slices.Contains(metrics, l.Metric) {
+				metrics = append(metrics, l.Metric)
+			}
+		}
+	}
+	for _, metric := range sortScalars(t.table, metrics, "") {
+		for _, v := range p.Variants {
+			for _, l := range v.Latencies {
+				if l.Metric != metric || l.Clock != Response {
+					continue
+				}
+				row := []string{metric, v.Name, fmt.Sprint(l.N)}
+				for _, q := range l.Quantiles {
+					s := "n/a"
+					if q.Value != nil {
+						s = formatSeconds(*q.Value)
+					}
+					row = append(row, s)
+				}
+				g.rows, g.note = append(g.rows, append(row, formatSeconds(l.Max))), append(g.note, "")
+			}
+		}
+	}
+	return g
+}
+
+// grid writes a table; columns that do not fit the width go into further tables
+// that repeat the first ones.
+func (t *textReport) grid(g grid) {
+	if len(g.rows) == 0 {
+		return
+	}
+	if t.markdown {
+		t.markdownGrid(g)
+		return
+	}
+	widths := make([]int, len(g.head))
+	for i := range g.head {
+		widths[i] = utf8.RuneCountInString(g.head[i])
+		for r, row := range g.rows {
+			if i < g.left || g.note[r] == "" {
+				widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			}
+		}
+	}
+	fixed := 0
+	for _, w := range widths[:g.left] {
+		fixed += w + 2
+	}
+	for from, part := g.left, 0; from < len(g.head) || part == 0; part++ {
+		to, total := from, fixed
+		for to < len(g.head) && (to == from || total+widths[to] <= t.width) {
+			total += widths[to] + 2
+			to++
+		}
+		if part > 0 {
+			t.line("")
+		}
+		t.row(g.head, widths, g.left, from, to, "")
+		for r, row := range g.rows {
+			if part > 0 && g.note[r] != "" {
+				continue
+			}
+			t.row(row, widths, g.left, from, to, g.note[r])
+		}
+		from = to
+	}
+}
+
+func (t *textReport) row(cells []string, widths []int, left, from, to int, note string) {
+	var b strings.Builder
+	for i := range left {
+		fmt.Fprintf(&b, "%-*s  ", widths[i], cells[i])
+	}
+	if note != "" {
+		b.WriteString(note)
+	} else {
+		for i := from; i < to; i++ {
+			fmt.Fprintf(&b, "%*s  ", widths[i], cells[i])
+		}
+	}
+	t.line("%s", strings.TrimRight(b.String(), " "))
+}
+
+func (t *textReport) markdownGrid(g grid) {
+	escape := strings.NewReplacer("|", `\|`, "\n", " ")
+	write := func(cells []string) {
+		for _, c := range cells {
+			fmt.Fprintf(&t.out, "| %s ", escape.Replace(c))
+		}
+		t.line("|")
+	}
+	write(g.head)
+	rule := make([]string, len(g.head))
+	for i := range rule {
+		if rule[i] = "---:"; i < g.left {
+			rule[i] = "---"
+		}
+	}
+	write(rule)
+	for r, row := range g.rows {
+		if g.note[r] != "" {
+			row = append(slices.Clone(row[:g.left]), g.note[r])
+			row = append(row, make([]string, len(g.head)-len(row))...)
+		}
+		write(row)
+	}
+	t.line("")
+}
+
+// comparison writes what was decided: the sentences of the primary metric, then
+// the gates. The other figures are in the JSON form; without a primary metric
+// all are told.
+func (t *textReport) comparison(d *Document) {
+	if d.Refused != "" {
+		t.line("")
+		t.item("not compared: " + d.Refused)
+	}
+	c := d.Comparison
+	if c == nil {
+		return
+	}
+	t.line("")
+	if t.markdown {
+		t.heading(1, "Verdict")
+	}
+	for _, reason := range c.Invalid {
+		t.item("INVALID: " + reason)
+	}
+	for _, w := range c.Warnings {
+		t.item("warning: " + w)
+	}
+	for _, v := range c.Flagged() {
+		t.item("FLAG: " + sentenceOf(v))
+	}
+	for _, v := range c.Verdicts {
+		if (v.Primary || c.Primary == "") && v.Decision != Flagged {
+			t.item(sentenceOf(v))
+		}
+	}
+	for _, g := range c.Gates {
+		t.item(g.Text)
+	}
+}
+
+func sentenceOf(v Verdict) string {
+	if v.Group == "" {
+		return v.String()
+	}
+	return v.Group + ": " + v.String()
+}
