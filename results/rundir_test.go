@@ -1,0 +1,484 @@
+package results
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/google/go-cmp/cmp"
+)
+
+// writeRun writes a small run with everything in it, in virtual time, and
+// leaves it without DONE if partial.
+func writeRun(t testing.TB, dir string, end func(*Writer)) {
+	t.Helper()
+	rec := NewRecorder()
+	w, err := Create(dir, Manifest{
+		Scenario: "roster-login", Variants: []string{"monolithic", "chunked push/#1"}, Baseline: "monolithic",
+		Primary: "probe.mean", Plans: []Plan{{Name: "items=1k", Dimensions: map[string]string{"roster.items": "1k"}}},
+		Config: map[string]any{"blocks": 2}, Seeds: map[string]uint64{"run": 1}, Limits: DefaultLimits(),
+		Targets: []TargetInfo{{Name: "sim"}}, Processes: []Process{{"generator", os.Getpid()}},
+	}, Options{Recorder: rec, Figures: func() map[string]float64 { return map[string]float64{"rss": 1 << 20} }, Events: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block := range 2 {
+		for i, variant := range []string{"monolithic", "chunked push/#1"} {
+			key := Key{"items=1k", variant, block}
+			sink := rec.Sink(key)
+			begin := time.Now()
+			for n := range 30 {
+				start := begin.Add(time.Duration(n) * 100 * time.Millisecond)
+				time.Sleep(time.Until(start))
+				took := time.Duration(10*(2-i)) * time.Millisecond
+				sink.Observe(Sample{Metric: "probe", Intended: start.Add(-time.Millisecond), Start: start, End: start.Add(took)})
+				sink.Observe(Sample{Metric: "iq", Intended: start, Start: start, End: start.Add(took)})
+				sink.Count("stanzas", 2)
+			}
+			sink.Observe(Sample{Metric: "iq", Err: errors.New("lost")})
+			snap := rec.Total(key)
+			w.Block(Block{Key: key, Order: i, Start: begin, End: time.Now(), Valid: true, Scalars: snap.Scalars(), Errors: snap.Errors()})
+			w.Event("phase", fmt.Sprintf("block %d done", block), map[string]string{"variant": variant})
+			if !w.Count(Count{Name: "stanzas", Plan: key.Plan, Variant: variant, Block: block, Counted: float64(snap.Counts["stanzas"]), Expected: 60}) {
+				t.Error("the counted stanzas must equal 60")
+			}
+		}
+	}
+	w.Theory(Theory{Plan: "items=1k", Variant: "monolithic", Scalars: map[string]float64{"probe.mean": 0.0205}})
+	end(w)
+}
+
+func closeOK(t testing.TB) func(*Writer) {
+	return func(w *Writer) {
+		if err := w.Close(StatusOK); err != nil {
+			t.Error(err)
+		}
+		if err := w.Close(StatusFailed); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+	}
+}
+
+func testRun(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "run")
+	if tt, ok := t.(*testing.T); ok {
+		synctest.Test(tt, func(t *testing.T) { writeRun(t, dir, closeOK(t)) })
+	}
+	return dir
+}
+
+func TestRunRoundTrip(t *testing.T) {
+	dir := testRun(t)
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Partial || r.Done.Status != StatusOK {
+		t.Errorf("partial %v, status %s; want an ended run", r.Partial, r.Done.Status)
+	}
+	if err := r.Verify(); err != nil {
+		t.Error(err)
+	}
+	if m := r.Manifest; m.Schema != Schema || m.ID != "run" || m.Environment.Go == "" || m.Environment.GOMAXPROCS == 0 {
+		t.Errorf("manifest lacks what Create fills in: %+v", m)
+	}
+	f := Filter{Variant: "chunked push/#1"}
+	probe := r.Timings("probe", f)
+	for c, want := range map[Clock]time.Duration{Response: 11 * time.Millisecond, Service: 10 * time.Millisecond, Lateness: time.Millisecond} {
+		h := probe.Of(c)
+		if diff := h.Mean() - want; h.N() != 60 || diff < -want/500 || diff > want/500 {
+			t.Errorf("%s: n %d, mean %v; want 60, %v", c, h.N(), h.Mean(), want)
+		}
+	}
+	if iq := r.Timings("iq", f); iq.Response != nil || iq.Of(Response).N() != 60 || iq.Errors["error"] != 2 {
+		t.Errorf("iq: n %d, errors %v; want 60 samples of one clock and 2 errors", iq.Of(Response).N(), iq.Errors)
+	}
+	if got := r.Counters(Filter{})["stanzas"]; got != 240 {
+		t.Errorf("%d stanzas, want 240", got)
+	}
+	if len(r.Blocks) != 4 || len(r.Theory) != 1 || len(r.Counts) != 4 {
+		t.Errorf("%d blocks, %d theories, %d counts; want 4, 1, 4", len(r.Blocks), len(r.Theory), len(r.Counts))
+	}
+	// Two of each kind are kept, and a line tells how many there were.
+	if len(r.Events) != 3 || r.Events[2].Count != 4 {
+		t.Errorf("events %+v, want two and a count of 4", r.Events)
+	}
+	if got := r.Elapsed(f).Round(time.Second); got < 6*time.Second || got > 8*time.Second {
+		t.Errorf("elapsed %v, want the two blocks of 3 s and at most the rest of an interval each", got)
+	}
+	var n int64
+	for iv := range r.Intervals("probe", f) {
+		n += iv.Timings.Of(Response).N()
+		if iv.Length > time.Second || iv.Key.Variant != f.Variant {
+			t.Errorf("interval %v of %v", iv.Length, iv.Key)
+		}
+	}
+	if n != 60 {
+		t.Errorf("intervals hold %d samples, want 60", n)
+	}
+	for _, name := range []string{"manifest.json", "latency.hlog", "series.jsonl", "events.jsonl", "blocks.jsonl", "theory.jsonl", "counts.json", "summary.json", "DONE"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Other implementations read the log: here the library's own reader.
+func TestLogIsStandard(t *testing.T) {
+	dir := testRun(t)
+	b, err := os.ReadFile(filepath.Join(dir, "latency.hlog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := hdrhistogram.NewHistogramLogReader(bytes.NewReader(b))
+	counts := make(map[string]int64)
+	for {
+		h, err := r.NextIntervalHistogram()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h == nil {
+			break
+		}
+		counts[h.Tag()] += h.TotalCount()
+	}
+	want := map[string]int64{}
+	for _, block := range []string{"0", "1"} {
+		for _, variant := range []string{"monolithic", "chunked%20push%2F%231"} {
+			for _, series := range []string{"probe/response", "probe/service", "probe/lateness", "iq/service"} {
+				want[series+"/items=1k/"+variant+"/"+block] = 30
+			}
+		}
+	}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("samples by tag (-want +got):\n%s", diff)
+	}
+}
+
+func TestCreateRefusesAFullDirectory(t *testing.T) {
+	dir := testRun(t)
+	if _, err := Create(dir, Manifest{}, Options{}); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("error %v, want one that says that the directory is not empty", err)
+	}
+}
+
+// damage changes one file of a run.
+func damage(t *testing.T, dir, name string, change func([]byte) []byte) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(b), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wherever the last line of a log is cut, all lines before it are read.
+func TestCutLastLine(t *testing.T) {
+	whole := testRun(t)
+	if err := os.Remove(filepath.Join(whole, "DONE")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Partial || r.Done.Status != StatusPartial {
+		t.Fatal("a run without DONE must be partial")
+	}
+	all := r.Timings("iq", Filter{}).Of(Service).N()
+	log, err := os.ReadFile(filepath.Join(whole, "latency.hlog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"latency.hlog", "blocks.jsonl", "series.jsonl"} {
+		b, err := os.ReadFile(filepath.Join(whole, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := len(b) - bytes.LastIndexByte(b[:len(b)-1], '\n') - 1
+		for cut := 1; cut < last; cut += 7 {
+			damage(t, whole, name, func([]byte) []byte { return b[:len(b)-cut] })
+			if _, err := Open(whole); err != nil {
+				t.Fatalf("%s cut by %d bytes: %v", name, cut, err)
+			}
+		}
+		damage(t, whole, name, func([]byte) []byte { return b })
+	}
+	damage(t, whole, "latency.hlog", func([]byte) []byte { return log[:len(log)-1] })
+	if r, err = Open(whole); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Timings("iq", Filter{}).Of(Service).N(); got != all {
+		t.Errorf("%d samples after losing the last line feed, want all %d", got, all)
+	}
+}
+
+func TestDamageIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		name, file string
+		change     func([]byte) []byte
+		want       string
+	}{
+		{"log", "latency.hlog", func(b []byte) []byte {
+			i := bytes.Index(b, []byte("HIST"))
+			return append(append(b[:i:i], "HISTXX"...), b[i+6:]...)
+		}, "latency.hlog:5: "},
+		{"blocks", "blocks.jsonl", func(b []byte) []byte { return append([]byte("{\n"), b...) }, "blocks.jsonl:1: "},
+		{"manifest", "manifest.json", func(b []byte) []byte { return b[:len(b)/2] }, "manifest.json:"},
+		{"newer", "manifest.json", func(b []byte) []byte {
+			return bytes.Replace(b, []byte("xmppbench.run/1"), []byte("xmppbench.run/2"), 1)
+		}, "newer"},
+		{"foreign", "manifest.json", func(b []byte) []byte {
+			return bytes.Replace(b, []byte("xmppbench.run/1"), []byte("other/1"), 1)
+		}, "not that of a run directory"},
+		{"last line of an ended run", "blocks.jsonl", func(b []byte) []byte { return b[:len(b)-4] }, "blocks.jsonl:4: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := testRun(t)
+			damage(t, dir, tt.file, tt.change)
+			_, err := Open(dir)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestOpenRefusesLinksAndForeignDirectories(t *testing.T) {
+	dir := testRun(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	blocks := filepath.Join(dir, "blocks.jsonl")
+	if err := errors.Join(os.Remove(blocks), os.Symlink(secret, blocks)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("error %v, want a refusal of the link", err)
+	}
+	if _, err := Open(t.TempDir()); err == nil || !strings.Contains(err.Error(), "not a run directory") {
+		t.Errorf("error %v, want one that says that this is no run", err)
+	}
+	if _, err := Open(filepath.Join(dir, "absent")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v, want one that is fs.ErrNotExist", err)
+	}
+}
+
+func TestVerifyAndRebuild(t *testing.T) {
+	dir := testRun(t)
+	before, err := os.ReadFile(filepath.Join(dir, "summary.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "summary.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rebuild(dir, Metrics()); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.ReadFile(filepath.Join(dir, "summary.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, after) {
+		t.Errorf("rebuilt summary differs:\n%s", cmp.Diff(string(before), string(after)))
+	}
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Verify(); err != nil {
+		t.Error(err)
+	}
+	damage(t, dir, "blocks.jsonl", func(b []byte) []byte { return bytes.Replace(b, []byte(`"probe.max":0.0`), []byte(`"probe.max":0.1`), 1) })
+	if err := r.Verify(); err == nil || !strings.Contains(err.Error(), "blocks.jsonl was changed") {
+		t.Errorf("error %v, want one that names the changed file", err)
+	}
+	if err := Rebuild(dir, Metrics()); err == nil {
+		t.Error("rebuilding from changed files must be refused")
+	}
+}
+
+func TestInvalidRunSaysWhy(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	synctest.Test(t, func(t *testing.T) {
+		writeRun(t, dir, func(w *Writer) {
+			w.Flag(Flag{"dropped", Invalid, "7 arrivals were dropped, at most 0 may be"})
+			w.Flag(Flag{"pressure", Warning, "busy"})
+			if err := w.Close(StatusInvalid, "7 arrivals were dropped, at most 0 may be"); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad, why := r.Invalid()
+	if !bad || len(why) != 1 || len(r.Flags) != 2 {
+		t.Errorf("invalid %v, reasons %q, %d flags; want one reason and two flags", bad, why, len(r.Flags))
+	}
+	var text bytes.Buffer
+	if err := Report(&text, []*Run{r}, "text", ReportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if s := text.String(); !strings.Contains(s, "INVALID: 7 arrivals") || strings.Contains(s, "20.5ms") || strings.Contains(s, "lower") {
+		t.Errorf("the report of an invalid run must show reasons and no figures:\n%s", s)
+	}
+}
+
+// A process that is killed without warning leaves a run that can be read, and
+// loses at most the interval before.
+func TestKill(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for s := bufio.NewScanner(out); last < 150 && s.Scan(); {
+		if last, err = strconv.Atoi(s.Text()); err != nil {
+			t.Fatalf("child said %q", s.Text())
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // It was killed; that is the point.
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Partial {
+		t.Error("a killed run must be partial")
+	}
+	got := r.Timings("probe", Filter{}).Of(Response).N()
+	counted := r.Counters(Filter{})["stanzas"]
+	if got == 0 || len(r.Blocks) == 0 || counted == 0 {
+		t.Errorf("%d samples, %d blocks and %d counts survive, want some of each", got, len(r.Blocks), counted)
+	}
+	var text bytes.Buffer
+	if err := Report(&text, []*Run{r}, "text", ReportOptions{}); err != nil || !strings.Contains(text.String(), "did not end") {
+		t.Errorf("report of a killed run: %v\n%s", err, text.String())
+	}
+}
+
+func TestDecoderAgreesWithLibrary(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, g := range []struct {
+		low, high int64
+		digits    int
+	}{{1, int64(time.Hour), 3}, {1000, int64(time.Hour), 3}, {1, 60_000_000_000, 2}, {1, 3_600_000, 1}} {
+		h := hdrhistogram.New(g.low, g.high, g.digits)
+		for range 500 {
+			if err := h.RecordValues(rng.Int64N(g.high>>rng.IntN(20)), 1+rng.Int64N(1<<rng.IntN(30))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := h.EncodeV2()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodeHistogram(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := hdrhistogram.New(lowestValue, highestValue, digits)
+		// The library merges by the lowest value of each bucket, too.
+		if dropped := want.Merge(h); dropped != 0 {
+			t.Fatalf("%d values do not fit", dropped)
+		}
+		if !want.Equals(got.hdr) {
+			t.Errorf("histogram %d..%d, %d digits: %d values decoded, want %d", g.low, g.high, g.digits, got.N(), want.TotalCount())
+		}
+	}
+}
+
+func FuzzDecodeHistogram(f *testing.F) {
+	h := NewHistogram()
+	for i := range 50 {
+		h.Record(time.Duration(i*i)*time.Millisecond, int64(i))
+	}
+	text, err := h.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add(text[:len(text)/2])
+	f.Add("HISTFAAAAAB42pNpmSzMwMDAxAABzFCaEUoz2X+AMIKZAEZCAwE=")
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := DecodeHistogram(s)
+		if err != nil {
+			return
+		}
+		again, err := got.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := DecodeHistogram(again)
+		if err != nil || !back.hdr.Equals(got.hdr) {
+			t.Errorf("encoded again it is another histogram: %v", err)
+		}
+		if want, err := hdrhistogram.Decode([]byte(s)); err != nil || want.TotalCount() != got.N() {
+			t.Errorf("the library disagrees: %v", err)
+		}
+	})
+}
+
+// Whatever the bytes, Open returns an error or a run that can be reported.
+func FuzzOpen(f *testing.F) {
+	manifest, err := json.Marshal(Manifest{Schema: Schema, ID: "x", Scenario: "s", Variants: []string{"a", "b"}, Primary: "probe.mean", Thresholds: []string{"probe p(50)<1s"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	rec := NewRecorder()
+	rec.Sink(Key{"p", "a", 0}).Observe(sample("probe", 1, 2))
+	log, err := intervalLines(rec.Take(time.Now()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	block := []byte(`{"plan":"p","variant":"a","block":0,"valid":true,"scalars":{"probe.mean":1}}` + "\n")
+	f.Add(manifest, log, block, []byte(`{"counts":[{"plan":"p","variant":"a","errors":{"probe":{"timeout":1}}}]}`))
+	f.Add(manifest, log[:len(log)/2], bytes.Replace(block, []byte(`"a"`), []byte(`"b"`), 1), []byte("{}\n{"))
+	f.Add([]byte(`{"schema":"xmppbench.run/9"}`), []byte("Tag=a/b/c/d/e,1,2,3,x\n"), []byte("\n"), []byte("null"))
+	f.Fuzz(func(t *testing.T, manifest, log, blocks, series []byte) {
+		dir := t.TempDir()
+		for name, b := range map[string][]byte{"manifest.json": manifest, "latency.hlog": log, "blocks.jsonl": blocks, "series.jsonl": series} {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := Open(dir)
+		if err != nil {
+			return
+		}
+		for _, format := range Formats() {
+			if err := Report(new(bytes.Buffer), []*Run{r}, format, ReportOptions{}); err != nil {
+				t.Errorf("report as %s: %v", format, err)
+			}
+		}
+	})
+}
