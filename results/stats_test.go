@@ -1,0 +1,293 @@
+package results
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestMinBlocks(t *testing.T) {
+	for k, want := range map[int]int{1: 6, 2: 7, 3: 7, 4: 8, 6: 8, 7: 9, 11: 9} {
+		if got := MinBlocks(k, 0.05); got != want {
+			t.Errorf("MinBlocks(%d, 0.05) = %d, want %d", k, got, want)
+		}
+	}
+	// An exact power of two is not rounded up.
+	if got := MinBlocks(1, 0.0625); got != 5 {
+		t.Errorf("MinBlocks(1, 1/16) = %d, want 5", got)
+	}
+	if got := Bonferroni(4, 0.05); got != 0.9875 {
+		t.Errorf("Bonferroni(4, 0.05) = %v, want 0.9875", got)
+	}
+}
+
+// MinBlocks and the interval agree: with so many blocks it is bounded, with one
+// fewer it is not.
+func TestMinBlocksIsTheBoundOfTheInterval(t *testing.T) {
+	for k := 1; k <= 11; k++ {
+		n := MinBlocks(k, 0.05)
+		d := make([]float64, n)
+		for i := range d {
+			d[i] = float64(i)
+		}
+		if e := SignedRank(d, Bonferroni(k, 0.05)); math.IsInf(e.Hi, 0) {
+			t.Errorf("%d comparisons: interval of %d blocks is unbounded", k, n)
+		}
+		if e := SignedRank(d[1:], Bonferroni(k, 0.05)); !math.IsInf(e.Hi, 0) {
+			t.Errorf("%d comparisons: interval of %d blocks is bounded", k, n-1)
+		}
+	}
+}
+
+// The distributions against all outcomes, counted one by one.
+func TestDistributionsByEnumeration(t *testing.T) {
+	const n = 9
+	signed := make([]float64, n*(n+1)/2+1)
+	for signs := range 1 << n {
+		w := 0
+		for i := range n {
+			if signs>>i&1 == 1 {
+				w += i + 1
+			}
+		}
+		signed[w] += 1. / (1 << n)
+	}
+	approxEqual(t, "signed-rank", signedRankDistribution(n), signed)
+
+	const first, second = 4, 5
+	u := make([]float64, first*second+1)
+	orders := 0
+	for set := range 1 << (first + second) {
+		// Bit i says whether the i-th smallest value is of the second sample.
+		below, above, total := 0, 0, 0
+		for i := range first + second {
+			if set>>i&1 == 1 {
+				above++
+				total += below
+			} else {
+				below++
+			}
+		}
+		if above == second {
+			u[total]++
+			orders++
+		}
+	}
+	for i := range u {
+		u[i] /= float64(orders)
+	}
+	approxEqual(t, "Mann-Whitney", mannWhitneyDistribution(first, second), u)
+}
+
+func approxEqual(t *testing.T, what string, got, want []float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if math.Abs(got[i]-want[i]) > 1e-12 {
+			t.Errorf("%s: P(%d) = %v, want %v", what, i, got[i], want[i])
+		}
+	}
+}
+
+func TestEstimates(t *testing.T) {
+	// Pairwise averages of 1, 2, 4: 1, 1.5, 2, 2.5, 3, 4; a sum of ranks below
+	// 2 has probability 2/8.
+	d := []float64{4, 1, 2}
+	if e := SignedRank(d, 0.5); e.Value != 2.25 || e.Lo != 1.5 || e.Hi != 3 {
+		t.Errorf("signed rank %+v, want 2.25 in 1.5 to 3", e)
+	}
+	if !slices.Equal(d, []float64{4, 1, 2}) {
+		t.Error("SignedRank must not change its argument")
+	}
+	if e := MannWhitney([]float64{1, 2, 3}, []float64{11, 12, 13}, 0.9); e.Value != 10 || e.Lo != 8 || e.Hi != 12 {
+		t.Errorf("Mann-Whitney %+v, want 10 in 8 to 12", e)
+	}
+	if e := SignedRank(nil, 0.95); !math.IsNaN(e.Value) {
+		t.Errorf("no differences give %v", e.Value)
+	}
+}
+
+// Where the exact distribution gives way to the normal one the intervals meet.
+func TestNormalTailMeetsExact(t *testing.T) {
+	n := exactPaired
+	m, sd := float64(n)*float64(n+1)/4, math.Sqrt(float64(n)*float64(n+1)*float64(2*n+1)/24)
+	exact, normal := lowerTail(signedRankDistribution(n), 0.025), normalTail(m, sd, 0.025)
+	if math.Abs(float64(exact-normal)) > 0.005*m {
+		t.Errorf("signed rank, n=%d: exact %d, normal %d", n, exact, normal)
+	}
+	k := exactUnpaired
+	mn := float64(k * k)
+	exact, normal = lowerTail(mannWhitneyDistribution(k, k), 0.025), normalTail(mn/2, math.Sqrt(mn*float64(2*k+1)/12), 0.025)
+	if math.Abs(float64(exact-normal)) > 0.005*mn {
+		t.Errorf("Mann-Whitney, %d and %d: exact %d, normal %d", k, k, exact, normal)
+	}
+}
+
+// simulate makes the verdict of one run of n blocks: a drift that both variants
+// share, noise of each cell, and a true ratio.
+func simulate(rng *rand.Rand, n int, ratio, drift, noise float64) Verdict {
+	c := comparison{scalar: parseScalar(Metrics(), "probe.mean"), baseline: "a", variant: "b", paired: true, level: 0.95, k: 1, primary: true}
+	for range n {
+		common := drift * rng.NormFloat64()
+		c.x = append(c.x, math.Exp(common+noise*rng.NormFloat64()))
+		c.y = append(c.y, ratio*math.Exp(common+noise*rng.NormFloat64()))
+	}
+	return c.judge()
+}
+
+// Drift of 25 % between blocks; noise of 5 % within one, so that a slow-down of
+// 10 % stands a little over one standard deviation of a difference apart.
+const (
+	simDrift = 0.25
+	simNoise = 0.05
+)
+
+func TestEqualVariantsGetNoVerdict(t *testing.T) {
+	rng := rand.New(rand.NewPCG(20261122, 1))
+	const runs = 1000
+	silent := 0
+	for range runs {
+		if simulate(rng, 12, 1, simDrift, simNoise).Decision == CannotTell {
+			silent++
+		}
+	}
+	if silent < 930 {
+		t.Errorf("%d of %d runs of equal variants gave no verdict, want at least 930", silent, runs)
+	}
+}
+
+func TestPlantedSlowDownIsFound(t *testing.T) {
+	rng := rand.New(rand.NewPCG(20261122, 2))
+	const runs = 1000
+	found := 0
+	for range runs {
+		switch simulate(rng, 12, 1.10, simDrift, simNoise).Decision {
+		case Slower:
+			found++
+		case Faster:
+			t.Error("a slow-down was taken for a gain")
+		}
+	}
+	if found < 900 {
+		t.Errorf("a slow-down of 10 %% was found in %d of %d runs of 12 blocks, want at least 900", found, runs)
+	}
+}
+
+func TestCoverage(t *testing.T) {
+	rng := rand.New(rand.NewPCG(20261122, 3))
+	const runs = 1000
+	for _, ratio := range []float64{0.5, 1.1, 7.6} {
+		covered := 0
+		for range runs {
+			if v := simulate(rng, 12, ratio, simDrift, 0.10); float64(v.Lo) <= ratio && ratio <= float64(v.Hi) {
+				covered++
+			}
+		}
+		if share := float64(covered) / runs; share < 0.92 || share > 0.99 {
+			t.Errorf("ratio %v: the 95 %% interval holds it in %v of the runs, want 0.92 to 0.99", ratio, share)
+		}
+	}
+}
+
+// Runs at different times differ by their drift: an unpaired comparison sees
+// the sum, which is why its verdict says so.
+func TestUnpairedCoverage(t *testing.T) {
+	rng := rand.New(rand.NewPCG(20261122, 4))
+	const runs = 500
+	covered := 0
+	for range runs {
+		c := comparison{scalar: parseScalar(Metrics(), "ready.mean"), baseline: "r1", variant: "r2", level: 0.95, k: 1, primary: true}
+		for range 12 {
+			c.x = append(c.x, math.Exp(0.1*rng.NormFloat64()))
+			c.y = append(c.y, 1.3*math.Exp(0.1*rng.NormFloat64()))
+		}
+		v := c.judge()
+		if float64(v.Lo) <= 1.3 && 1.3 <= float64(v.Hi) {
+			covered++
+		}
+		if !strings.Contains(v.String(), "drift is not removed") {
+			t.Fatalf("verdict of runs made at different times: %q", v)
+		}
+	}
+	if share := float64(covered) / runs; share < 0.92 || share > 0.99 {
+		t.Errorf("the 95 %% interval holds the ratio in %v of the runs, want 0.92 to 0.99", share)
+	}
+}
+
+// repeat scales values by a factor with a little spread.
+func repeat(n int, value, spread float64) []float64 {
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = value * (1 + spread*float64(i%5-2))
+	}
+	return out
+}
+
+func TestVerdictSentences(t *testing.T) {
+	swing := func(n int, value float64) []float64 { // alternates around value
+		out := make([]float64, n)
+		for i := range out {
+			out[i] = value * (1 + 0.05*float64(i%2*2-1))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name, scalar string
+		base         string
+		variant      string
+		x, y         []float64
+		k            int
+		unpaired     bool
+		exploratory  bool
+		want         string
+		decision     Decision
+	}{
+		{"factor", "probe.mean", "monolithic", "chunked-push", repeat(8, 0.42, 0), repeat(8, 0.42/7.6, 0.003), 4, false, false,
+			"chunked-push has 7.6x lower mean probe than monolithic (98.75 % interval 7.55-7.65, 8 blocks)", Faster},
+		{"percent", "roster.complete.mean", "monolithic", "chunked-push", repeat(12, 1, 0), repeat(12, 1.019, 0.0003), 1, false, true,
+			"chunked-push has 1.9 % higher mean roster.complete than monolithic (95 % interval 1.85-1.93 %, 12 blocks) [exploratory]", Slower},
+		{"no difference", "ready.mean", "a", "b", repeat(12, 1, 0), swing(12, 1), 1, false, false,
+			"cannot tell whether b differs from a in mean ready: ratio 0.999 (95 % interval 0.95-1.05, 12 blocks)", CannotTell},
+		{"too few blocks", "ready.mean", "a", "b", repeat(4, 1, 0), repeat(4, 2, 0.01), 1, false, false,
+			"cannot tell whether b differs from a in mean ready: 4 blocks give no bounded 95 % interval, at least 6 are needed", CannotTell},
+		{"equal counts", "stanzas", "a", "b", repeat(3, 12, 0), repeat(3, 12, 0), 1, false, false,
+			"b and a have the same stanzas (12, equal in 3 blocks)", Same},
+		{"fewer connections", "connections", "pair", "shared", repeat(2, 5000, 0), repeat(2, 2, 0), 1, false, false,
+			"shared has 2500x lower connections than pair (2 against 5000, equal in 2 blocks)", Fewer},
+		{"something for nothing", "authority", "a", "b", repeat(1, 0, 0), repeat(1, 10, 0), 1, false, false,
+			"b has higher authority than a (10 against 0, equal in 1 block)", More},
+		{"zero time", "ready.mean", "a", "b", []float64{1, 0, 1}, []float64{1, 1, 1}, 1, false, false,
+			"cannot tell whether b differs from a in mean ready: a block without a positive figure gives no ratio", CannotTell},
+		{"repeat", "probe.mean", "a", "a#aa", repeat(12, 1, 0), repeat(12, 1.2, 0.001), 1, false, false,
+			"a differs from itself in mean probe: ratio 1.2 (95 % interval 1.198-1.201, 12 blocks), so the run cannot tell variants from disturbance", Flagged},
+		{"other runs", "ready.mean", "r1", "r2", repeat(12, 1, 0.001), repeat(10, 2, 0.001), 1, true, false,
+			"r2 has 2x higher mean ready than r1 (95 % interval 1.998-2.004, 12 and 10 blocks of runs made at different times, drift is not removed)", Slower},
+		{"missing", "ready.mean", "a", "b", nil, nil, 1, false, false,
+			"cannot tell whether b differs from a in mean ready: no valid block has both figures", CannotTell},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := comparison{
+				scalar: parseScalar(Metrics(), tt.scalar), baseline: tt.base, variant: tt.variant, x: tt.x, y: tt.y,
+				paired: !tt.unpaired, level: Bonferroni(tt.k, 0.05), k: tt.k, primary: !tt.exploratory,
+			}.judge()
+			if v.Decision != tt.decision {
+				t.Errorf("decision %q, want %q", v.Decision, tt.decision)
+			}
+			if got := v.String(); got != tt.want {
+				t.Errorf("sentence\n  %q, want\n  %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func BenchmarkSignedRank(b *testing.B) {
+	d := repeat(100, 1, 0.01)
+	b.ReportAllocs()
+	for b.Loop() {
+		SignedRank(d, 0.95)
+	}
+}
