@@ -143,9 +143,10 @@ func (f *Framer) Depth() int { return f.depth }
 // Between reports whether the framer stands between stanzas, with nothing begun.
 func (f *Framer) Between() bool { return f.depth == 1 && f.state == inText }
 
-// Release gives memory back that is kept for the next split stanza.
-func (f *Framer) Release() {
-	if !f.held {
+// Release gives memory back that is kept for the next split stanza, if it is more
+// than keep bytes.
+func (f *Framer) Release(keep int) {
+	if !f.held && cap(f.carry) > keep {
 		f.carry = nil
 	}
 }

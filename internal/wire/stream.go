@@ -2,7 +2,12 @@ package wire
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,16 +19,19 @@ const (
 	DefaultCloseTimeout = 5 * time.Second
 )
 
+// abortTimeout is how long a stream that is given up may still take to say why.
+const abortTimeout = time.Second
+
 // StreamOptions configure a [Stream]. The zero value is useful.
 type StreamOptions struct {
 	Limits
 	Server       bool              // this end received the stream; only NextID depends on it
-	NS           string            // content namespace for parsing; empty: NSClient
-	Prefixes     map[string]string // prefixes bound by the peer's header; nil: learned from a header read by Next, else "stream" alone
+	NS           string            // content namespace for parsing; empty: that of a header read by Next, else NSClient
+	Prefixes     map[string]string // prefixes bound by the peer's header; nil: those of a header read by Next, else "stream" alone
 	Opened       bool              // both headers passed already: the first bytes are stanzas
 	Piece        int               // largest single Write in bytes; 0: DefaultPiece
 	QueueBytes   int               // bound of what is posted and not written; 0: DefaultQueueBytes
-	WriteTimeout time.Duration     // longest that one Write of a Piece may take; 0: DefaultWriteTimeout
+	WriteTimeout time.Duration     // longest that one Write may take; 0: DefaultWriteTimeout
 	CloseTimeout time.Duration     // longest wait for the peer's end of the stream; 0: DefaultCloseTimeout
 	Verify       bool              // check everything received with encoding/xml as well
 	Raw          *Conn             // the counted connection below TLS; only Counts uses it
@@ -34,13 +42,30 @@ type StreamOptions struct {
 	Trace func(out bool, b []byte)
 	// Sent, if set, is called for each Send, Post and PostPieces (b is nil there) in
 	// the order in which they go out, as XEP-0198 needs it. It runs under the
-	// stream's lock: it must not call the stream and not keep b longer than the
-	// caller of Post lets it.
+	// stream's lock: it must not call the stream, nor keep b.
 	Sent func(b []byte)
 }
 
+func (o StreamOptions) withDefaults() StreamOptions {
+	o.Limits = o.Limits.withDefaults()
+	if o.Piece <= 0 {
+		o.Piece = DefaultPiece
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = DefaultQueueBytes
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = DefaultWriteTimeout
+	}
+	if o.CloseTimeout <= 0 {
+		o.CloseTimeout = DefaultCloseTimeout
+	}
+	return o
+}
+
 // A Stanza is one top-level element of a stream as far as it was read. Slices are
-// valid during the call that hands it over only, after Next until the next call of Next or Serve.
+// valid only during the call that hands it over; after Next until the next call
+// of Next, Serve or Close.
 type Stanza struct {
 	Tag      []byte    // start tag
 	Child    []byte    // start tag of the first child; nil when there is none
@@ -50,41 +75,50 @@ type Stanza struct {
 	Start    time.Time // when the read returned that held the end of the start tag
 	First    time.Time // same for the end of the first watched element; zero when there is none
 	End      time.Time // same for the end of the stanza
+
+	ns       string
+	prefixes map[string]string
 }
 
 // Name returns the local name, as "iq".
-func (s *Stanza) Name() []byte { return nil }
+func (s *Stanza) Name() []byte { return LocalName(s.Tag) }
 
 // ID returns the id attribute, unescaped.
-func (s *Stanza) ID() string { return "" }
+func (s *Stanza) ID() string { return AttrString(s.Tag, "id") }
 
 // Type returns the type attribute, unescaped.
-func (s *Stanza) Type() string { return "" }
+func (s *Stanza) Type() string { return AttrString(s.Tag, "type") }
 
 // From returns the from attribute, unescaped.
-func (s *Stanza) From() string { return "" }
+func (s *Stanza) From() string { return AttrString(s.Tag, "from") }
 
 // To returns the to attribute, unescaped.
-func (s *Stanza) To() string { return "" }
+func (s *Stanza) To() string { return AttrString(s.Tag, "to") }
 
 // Element parses a stanza that was read in Frame mode with the namespaces of its
-// stream; see [ParseElement].
-func (s *Stanza) Element() (*Element, error) { return nil, nil }
+// stream; see [ParseElement]. Without a frame it returns an error.
+func (s *Stanza) Element() (*Element, error) {
+	if s.Frame == nil {
+		return nil, fmt.Errorf("wire: stanza %s was not read in Frame mode", s.Tag)
+	}
+	return ParseElement(s.Frame, s.ns, s.prefixes)
+}
 
 // A Handler says what to do with one stanza. Its functions run on the goroutine
-// that reads the stream; what they take, the stream's other stanzas wait. They
-// may Post and PostPieces; Send and IQ there can lock two streams against each other.
+// that reads the stream: while they run, the stream's other stanzas wait. They
+// may Post and PostPieces; Send there can lock two streams against each other
+// until a write times out, IQ and Close wait for the very goroutine that calls them.
 type Handler struct {
 	Watch   Watch
 	Element func(b []byte, at time.Time) error // each watched element, if Watch.Elements; at is the time of the read
 	Done    func(*Stanza) error                // the whole stanza arrived; an error ends the stream, a *StreamError is sent to the peer first
-	Fail    func(error)                        // instead of Done, when the stream ends first; called once
+	Fail    func(error)                        // called once instead of Done when the stream ends first
 }
 
 // Counts are the exact totals of a stream since NewStream.
 type Counts struct {
 	BytesIn, BytesOut     int64 // above TLS; bytes left over by whoever negotiated are counted here
-	StanzasIn, StanzasOut int64 // iq, message and presence, as XEP-0198 counts
+	StanzasIn, StanzasOut int64 // whole iq, message and presence, as XEP-0198 counts
 	RawIn, RawOut         int64 // of StreamOptions.Raw, below TLS; 0 without
 }
 
@@ -94,91 +128,332 @@ type Counts struct {
 // One goroutine reads at a time: Next while negotiating, then Serve. Everything
 // else may be called concurrently. A Stream starts no goroutine of its own but
 // the one that writes what was posted, for as long as there is something to write.
-type Stream struct{}
+type Stream struct {
+	opt    StreamOptions
+	done   chan struct{}
+	handle func(*Stanza) Handler
+	ids    atomic.Uint64
+
+	bytesIn, bytesOut, stanzasIn, stanzasOut atomic.Int64
+
+	mu      sync.Mutex
+	conn    net.Conn
+	expects map[string]*Handler
+	queue   []entry
+	head    int           // first entry of queue not taken by the writer
+	queued  int           // cost of what is posted and not written
+	writeBy time.Time     // set when the stream is given up
+	err     error         // why the stream ended
+	writing bool          // a goroutine writes
+	reading bool          // a goroutine reads
+	closing bool          // the own end tag is queued or sent: nothing more is taken
+	aborted bool          // given up: the queue was dropped
+	ended   bool          // the connection is closed
+	flushed chan struct{} // closed when the last thing was written: the end tag, or why the stream was given up
+
+	reader // for the reading goroutine only
+	writer // for the writing goroutine only
+}
 
 // NewStream returns a stream over c. left holds bytes that whoever negotiated read
-// too early; the stream keeps it until it is used up.
-func NewStream(c net.Conn, left []byte, o StreamOptions) *Stream { return &Stream{} }
-
-// Next reads and returns the next top-level element in Frame mode, or the start
-// tag of the stream header (only Tag set). It takes no byte beyond it for its caller: what
-// came along waits for the next call. It returns io.EOF at the end tag of the
-// stream, a *[CutError] when the connection ended first, a received stream error
-// as *[StreamError]. When ctx ends it returns its error and can be called again.
-func (s *Stream) Next(ctx context.Context) (*Stanza, error) { return nil, nil }
-
-// Serve reads until the stream ends, hands stanzas to those who Expect them and
-// the others to the Handle function, on the calling goroutine. It answers the
-// peer's end of the stream and returns nil after an orderly close. Whatever it
-// returns, the stream is over then: the connection is closed and all who wait are told.
-// An error is the first cause: *[CutError], *[SyntaxError] (the peer got the
-// stream error), *[StreamError] sent by the peer or by Abort, ctx's, or a handler's.
-func (s *Stream) Serve(ctx context.Context) error { return nil }
+// too early; the stream keeps it until it is used up. Deadlines of c are taken away.
+func NewStream(c net.Conn, left []byte, o StreamOptions) *Stream {
+	o = o.withDefaults()
+	s := &Stream{opt: o, conn: c, done: make(chan struct{})}
+	s.in, s.out = NewFramer(o.Limits), NewFramer(o.Limits)
+	s.pending = left
+	s.ns, s.prefixes = orElse(o.NS, NSClient), o.Prefixes
+	s.bytesIn.Add(int64(len(left)))
+	if o.Opened {
+		s.in.Opened()
+		s.out.Opened()
+	}
+	if len(left) > 0 {
+		s.now = time.Now()
+		if o.Trace != nil {
+			o.Trace(false, left)
+		}
+	}
+	_ = c.SetDeadline(time.Time{}) // fails on a closed connection only, which reading tells better
+	return s
+}
 
 // Handle sets what happens to stanzas that nobody expects: requests, messages,
 // presence and others. f is called with Tag and Start set; a zero Handler skips
 // the stanza, as does a nil f. Set it before Serve.
-func (s *Stream) Handle(f func(head *Stanza) Handler) {}
+func (s *Stream) Handle(f func(head *Stanza) Handler) { s.handle = f }
 
 // Expect hands the next iq of type result or error with this id to h, once. An
-// error answer is always read in Frame mode and goes to h.Done alone. cancel takes the
-// expectation back; afterwards neither Done nor Fail is called for a stanza not yet begun.
-// On a stream that is over h.Fail is called at once.
-func (s *Stream) Expect(id string, h Handler) (cancel func()) { return func() {} }
+// error answer is always read in Frame mode and goes to h.Done alone. cancel takes
+// the expectation back: neither Done nor Fail is called afterwards, unless the
+// answer has begun to arrive. On a stream that is over h.Fail is called at once.
+func (s *Stream) Expect(id string, h Handler) (cancel func()) {
+	s.mu.Lock()
+	if s.ended {
+		err := s.closedError()
+		s.mu.Unlock()
+		if h.Fail != nil {
+			h.Fail(err)
+		}
+		return func() {}
+	}
+	if s.expects == nil {
+		s.expects = map[string]*Handler{}
+	}
+	s.expects[id] = &h
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.expects[id] == &h {
+			delete(s.expects, id)
+		}
+	}
+}
 
 // IQ sends b, which is an iq with this id, and returns the answer. An error answer
-// is returned as *[StanzaError]. Serve must be running on another goroutine.
-func (s *Stream) IQ(ctx context.Context, id string, b []byte) (*Element, error) { return nil, nil }
+// is returned as *[StanzaError], the end of the stream as an error that wraps
+// [ErrClosed]. Serve must be running on another goroutine.
+func (s *Stream) IQ(ctx context.Context, id string, b []byte) (*Element, error) {
+	type answer struct {
+		el  *Element
+		err error
+	}
+	got := make(chan answer, 1)
+	cancel := s.Expect(id, Handler{
+		Watch: Watch{Mode: Frame},
+		Done: func(st *Stanza) error {
+			el, err := st.Element()
+			if err == nil && el.Attr("type") == "error" {
+				got <- answer{err: ParseStanzaError(el)}
+				return nil
+			}
+			got <- answer{el, err}
+			return err // an answer that cannot be parsed ends the stream
+		},
+		Fail: func(err error) { got <- answer{err: err} },
+	})
+	defer cancel()
+	if err := s.Send(b); err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-got:
+		return a.el, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wire: iq %s: no answer: %w", id, context.Cause(ctx))
+	}
+}
 
 // NextID returns an id that is unique on this stream and differs from those of the other end.
-func (s *Stream) NextID() string { return "" }
-
-// Send writes b, one or more whole stanzas, after all that was queued before, and
-// returns when its last byte was written to the connection. b can be used again then.
-func (s *Stream) Send(b []byte) error { return nil }
-
-// Post queues b, one or more whole stanzas, and never waits for the peer. The
-// stream owns b until written is called, or for ever when written is nil. written runs on the writing
-// goroutine after the last byte of b was written; it may Post again, but not
-// Send, IQ or Close. It is not called when the stream ends first. Above the
-// queue's bound Post queues nothing and returns [ErrQueueFull]; the caller decides
-// whether that is the end of the stream. A stanza larger than the bound is taken when nothing else is queued.
-func (s *Stream) Post(b []byte, written func()) error { return nil }
-
-// PostPieces queues one stanza (or several) that is made while it is written: next
-// appends its following part to dst and says whether there is more. It runs on the
-// writing goroutine, without locks of the stream. Nothing interleaves. The rest is as with Post.
-func (s *Stream) PostPieces(next func(dst []byte) (b []byte, more bool), written func()) error {
-	return nil
+func (s *Stream) NextID() string {
+	b := []byte("c")
+	if s.opt.Server {
+		b[0] = 's'
+	}
+	return string(strconv.AppendUint(b, s.ids.Add(1), 10))
 }
 
 // Restart makes the stream expect a new header from the peer, as after SASL
 // (RFC 6120 §6.4.6). Bytes that the peer sent early are kept. Call it between
-// calls of Next, before sending the own new header.
-func (s *Stream) Restart() error { return nil }
+// calls of Next, before sending the own new header and with nothing posted.
+func (s *Stream) Restart() error { return s.restart(nil) }
 
 // Upgrade is Restart over c, as after STARTTLS (RFC 6120 §5.4.3.3). Bytes that the
 // peer sent before its handshake are an error, as they could have been injected.
-func (s *Stream) Upgrade(c net.Conn) error { return nil }
+func (s *Stream) Upgrade(c net.Conn) error { return s.restart(c) }
+
+func (s *Stream) restart(c net.Conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended || s.closing:
+		return s.closedError()
+	case s.reading:
+		return ErrReading
+	case s.writing:
+		return errors.New("wire: restart: something is still being written")
+	case !s.in.Between():
+		return errors.New("wire: restart: a stanza has not been read to its end")
+	case c != nil && len(s.pending) > 0:
+		return &SyntaxError{Condition: PolicyViolation, Msg: fmt.Sprintf("%d bytes before the TLS handshake", len(s.pending)), Offset: s.bytesIn.Load() - int64(len(s.pending))}
+	}
+	if c != nil {
+		s.conn = c
+		_ = c.SetDeadline(time.Time{}) // as in NewStream
+	}
+	s.in.Reset()
+	s.out.Reset()
+	s.outBroken = false
+	s.stopVerifier()
+	return nil
+}
 
 // Close ends the stream: it sends the end tag after all that was queued, waits for
-// the peer's (at most CloseTimeout) and closes the connection. A peer that does not answer
-// is an error. Not to be called by handlers.
-func (s *Stream) Close(ctx context.Context) error { return nil }
+// the peer's (at most CloseTimeout) and closes the connection. Stanzas that still
+// arrive are handed over if Serve runs, else dropped. A peer that does not answer is
+// an error. Not to be called by handlers.
+func (s *Stream) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.CloseTimeout)
+	defer cancel()
+	s.mu.Lock()
+	if s.ended || s.aborted {
+		s.mu.Unlock()
+	} else {
+		s.queueFooter()
+		reader := !s.reading
+		s.reading = true
+		s.mu.Unlock()
+		if reader {
+			s.discard(ctx)
+		}
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		s.end(fmt.Errorf("wire: close: the peer did not end the stream: %w", context.Cause(ctx)))
+		<-s.done // another goroutine may be closing the connection, which is bounded
+	}
+	return s.Err()
+}
 
-// Abort ends the stream with an error: queued stanzas are dropped, the error and the end tag are
-// sent if the peer takes them within a second, and the connection is closed. It
-// does not wait. The stream's own header must have been sent.
-func (s *Stream) Abort(e StreamError) {}
+// queueFooter queues the own end tag, once. The lock is held.
+func (s *Stream) queueFooter() {
+	if s.closing {
+		return
+	}
+	s.closing = true
+	flushed := make(chan struct{})
+	s.flushed = flushed
+	s.push(entry{b: AppendFooter(nil), written: func() { close(flushed) }})
+}
+
+// shut answers the peer's end tag and closes the connection.
+func (s *Stream) shut(ctx context.Context) {
+	s.mu.Lock()
+	if s.ended || s.aborted {
+		s.mu.Unlock()
+		return
+	}
+	s.queueFooter()
+	flushed := s.flushed
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, s.opt.CloseTimeout)
+	defer cancel()
+	select {
+	case <-flushed:
+		s.end(nil)
+	case <-s.done:
+	case <-ctx.Done():
+		s.end(fmt.Errorf("wire: close: the peer did not read the end of the stream: %w", context.Cause(ctx)))
+	}
+}
+
+// Abort ends the stream with an error: queued stanzas are dropped, the error and
+// the end tag are sent if the peer takes them within a second, and the connection
+// is closed. It does not wait. The stream's own header must have been sent.
+func (s *Stream) Abort(e StreamError) { s.giveUp(&e, &e) }
+
+// giveUp ends the stream for the given cause. e is what the peer is told, if not nil.
+func (s *Stream) giveUp(e *StreamError, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.aborted {
+		return
+	}
+	footer := !s.closing
+	s.closing, s.aborted, s.err = true, true, cause
+	s.flushed = make(chan struct{})
+	s.writeBy = time.Now().Add(abortTimeout)
+	_ = s.conn.SetWriteDeadline(s.writeBy) // for a write that hangs now
+	s.dropQueue()
+	var b []byte
+	if footer {
+		if e != nil {
+			b = AppendStreamError(b, e)
+		}
+		b = AppendFooter(b)
+	}
+	s.push(entry{b: b, written: s.saidWhy})
+}
+
+// saidWhy runs when the peer was told why the stream was given up.
+func (s *Stream) saidWhy() {
+	s.mu.Lock()
+	close(s.flushed)
+	c, reading := s.conn, s.reading
+	s.mu.Unlock()
+	// Closing a TCP connection with unread input resets it and can destroy the error
+	// on its way, so whoever reads goes on until the peer has closed.
+	if half, ok := c.(interface{ CloseWrite() error }); ok && reading && half.CloseWrite() == nil {
+		_ = c.SetReadDeadline(time.Now().Add(abortTimeout))
+		return
+	}
+	s.end(nil)
+}
+
+// end closes the connection and tells all who wait. The first cause is kept.
+func (s *Stream) end(err error) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	if s.err == nil {
+		s.err = err
+	}
+	expects := s.expects
+	s.expects = nil
+	s.dropQueue()
+	cause := s.closedError()
+	if !s.reading {
+		s.stopVerifier()
+	}
+	c := s.conn
+	s.mu.Unlock()
+	_ = c.Close() // the stream is over either way
+	for _, h := range expects {
+		if h.Fail != nil {
+			h.Fail(cause)
+		}
+	}
+	close(s.done)
+}
+
+// closedError says that the stream is over and why. The lock is held.
+func (s *Stream) closedError() error {
+	if s.err == nil {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, s.err)
+}
 
 // Done is closed when the stream is over and its connection closed.
-func (s *Stream) Done() <-chan struct{} { return nil }
+func (s *Stream) Done() <-chan struct{} { return s.done }
 
 // Err returns why the stream ended: nil while it lives and after an orderly close.
-func (s *Stream) Err() error { return nil }
+func (s *Stream) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
 
 // Conn returns the connection that the stream reads and writes now.
-func (s *Stream) Conn() net.Conn { return nil }
+func (s *Stream) Conn() net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
 
 // Counts returns the totals so far.
-func (s *Stream) Counts() Counts { return Counts{} }
+func (s *Stream) Counts() Counts {
+	c := Counts{
+		BytesIn: s.bytesIn.Load(), BytesOut: s.bytesOut.Load(),
+		StanzasIn: s.stanzasIn.Load(), StanzasOut: s.stanzasOut.Load(),
+	}
+	if s.opt.Raw != nil {
+		c.RawIn, c.RawOut = s.opt.Raw.BytesIn(), s.opt.Raw.BytesOut()
+	}
+	return c
+}
