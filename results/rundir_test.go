@@ -308,7 +308,9 @@ func TestVerifyAndRebuild(t *testing.T) {
 	if err := r.Verify(); err != nil {
 		t.Error(err)
 	}
-	damage(t, dir, "blocks.jsonl", func(b []byte) []byte { return bytes.Replace(b, []byte(`"probe.max":0.0`), []byte(`"probe.max":0.1`), 1) })
+	damage(t, dir, "blocks.jsonl", func(b []byte) []byte {
+		return bytes.Replace(b, []byte(`"probe.max":0.0`), []byte(`"probe.max":0.1`), 1)
+	})
 	if err := r.Verify(); err == nil || !strings.Contains(err.Error(), "blocks.jsonl was changed") {
 		t.Errorf("error %v, want one that names the changed file", err)
 	}

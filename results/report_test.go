@@ -1,0 +1,446 @@
+package results
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// fixture is a run as Open would return it: two plans, a baseline, a better
+// variant, one that was skipped in one plan, and an A/A arm.
+func fixture(t testing.TB, id string, seed uint64, drift float64) *Run {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 7))
+	r := &Run{
+		Dir: "runs/" + id,
+		Manifest: Manifest{
+			Schema: Schema, ID: id, Scenario: "roster-login", Started: at(0),
+			Argv: []string{"xmppbench", "run", "roster-login"}, Config: map[string]any{"blocks": 8}, Seeds: map[string]uint64{"run": seed},
+			Plans: []Plan{
+				{"items=1k", map[string]string{"roster.items": "1k"}},
+				{"items=10k", map[string]string{"roster.items": "10k"}},
+			},
+			Variants: []string{"monolithic", "chunked-push", "rsm", "monolithic#aa"}, Baseline: "monolithic", Primary: "probe.mean", Blocks: 8,
+			Thresholds: []string{"ready p(99)<2s", "ready p(99.99)<2s"},
+			Targets:    []TargetInfo{{Name: "sim", Version: "1"}}, Processes: []Process{{"generator", 10}, {"simulator", 11}},
+			Link: map[string]string{"rtt": "50ms", "rate": "10Mbit/s"}, Wire: map[string]string{"chunked-push": "1"},
+			Limits: DefaultLimits(), Notes: []string{"slow start and loss are not modelled"},
+			Environment: Environment{
+				Host: "bench", OS: "linux", Arch: "amd64", Kernel: "6.18.0", CPU: "Example CPU", CPUs: 2, Memory: 8 << 30, Go: "go1.26", GOMAXPROCS: 2, GOGC: 100,
+				Sysctl: map[string]string{"net.ipv4.tcp_congestion_control": "cubic"}, Taken: at(0),
+			},
+		},
+		Done: Done{Status: StatusOK, Ended: at(300)},
+	}
+	rec := NewRecorder()
+	for p, plan := range r.Manifest.Plans {
+		size := 1 + 9*float64(p)
+		for block := range 8 {
+			common := drift * (1 + 0.2*rng.Float64())
+			for order, variant := range r.Manifest.Variants {
+				key := Key{plan.Name, variant, block}
+				b := Block{Key: key, Order: order, Start: at(float64(block)), End: at(float64(block + 1)), Valid: true}
+				if variant == "rsm" && p == 1 {
+					b.Valid, b.Skipped = false, "the target does not speak it"
+					r.Blocks = append(r.Blocks, b)
+					continue
+				}
+				gain := map[string]float64{"chunked-push": 7.6, "rsm": 3}[variant]
+				if gain == 0 {
+					gain = 1
+				}
+				sink := rec.Sink(key)
+				for i := range 200 {
+					wait := time.Duration(float64(40*time.Millisecond) * size * common / gain * (1 + 0.05*rng.Float64()))
+					due := at(float64(block)).Add(time.Duration(i) * 5 * time.Millisecond)
+					sink.Observe(Sample{Metric: "probe", Intended: due, Start: due.Add(50 * time.Microsecond), End: due.Add(wait)})
+					sink.Observe(Sample{Metric: "ready", Intended: due, Start: due.Add(50 * time.Microsecond), End: due.Add(2 * wait)})
+				}
+				first := at(0)
+				sink.Observe(Sample{Metric: "roster.complete", Intended: first, Start: first, End: first.Add(time.Duration(float64(time.Second) * size * common))})
+				if block == 3 {
+					sink.Observe(Sample{Metric: "ready", Err: errors.New("lost")})
+				}
+				sink.Count("stanzas", int64(12*size))
+				sink.Count("bytes.in", int64(109_000*size+gain))
+				snap := rec.Total(key)
+				b.Scalars, b.Errors = snap.Scalars(), snap.Errors()
+				b.Scalars["cpu.client"] = 0.012 * size * common
+				r.Blocks = append(r.Blocks, b)
+				r.Counts = append(r.Counts, Count{"stanzas", plan.Name, variant, block, b.Scalars["stanzas"], 12 * size, true})
+			}
+		}
+		for variant, gain := range map[string]float64{"monolithic": 1, "chunked-push": 7.6} {
+			r.Theory = append(r.Theory, Theory{plan.Name, variant, map[string]float64{"probe.mean": 0.044 * size / gain, "stanzas": 12 * size}})
+		}
+	}
+	rec.last = at(0)
+	d := rec.Take(at(8))
+	lines, err := intervalLines(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := r.intervalLine()
+	for s := bufio.NewScanner(bytes.NewReader(lines)); s.Scan(); {
+		if err := read(s.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Series = []Second{{Time: at(8), Elapsed: 8, Counts: secondCounts(d)}}
+	return r
+}
+
+func report(t *testing.T, format string, o ReportOptions, runs ...*Run) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Report(&b, runs, format, o); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestReportForms(t *testing.T) {
+	r := fixture(t, "20261122T124900Z-roster-login-a1b2", 1, 1)
+	for _, format := range []string{"text", "md", "json", "csv", "bench"} {
+		t.Run(format, func(t *testing.T) {
+			golden(t, "report."+format, report(t, format, ReportOptions{}, r))
+		})
+	}
+	t.Run("narrow", func(t *testing.T) {
+		out := report(t, "text", ReportOptions{Width: 80}, r)
+		golden(t, "report80.text", out)
+		for _, line := range strings.Split(string(out), "\n") {
+			if n := len([]rune(line)); n > 80 {
+				t.Errorf("line of %d columns: %q", n, line)
+			}
+		}
+	})
+	if err := Report(new(bytes.Buffer), []*Run{r}, "yaml", ReportOptions{}); err == nil || !strings.Contains(err.Error(), "want text, md") {
+		t.Errorf("error %v, want one that lists the formats", err)
+	}
+}
+
+func TestReportOfSeveralRuns(t *testing.T) {
+	a, b := fixture(t, "before", 1, 1), fixture(t, "after", 2, 1.5)
+	golden(t, "runs.text", report(t, "text", ReportOptions{}, a, b))
+	b.Manifest.Wire["chunked-push"] = "2"
+	if out := string(report(t, "text", ReportOptions{}, a, b)); !strings.Contains(out, "not compared: compare: before and after are not alike: wire format of chunked-push 1 / 2") {
+		t.Errorf("runs of different wire formats are compared:\n%s", out)
+	}
+}
+
+func TestReportShowsInvalidFailedAndUnequal(t *testing.T) {
+	bad := fixture(t, "bad", 1, 1)
+	bad.Done = Done{Status: StatusInvalid, Reasons: []string{"7 arrivals were dropped, at most 0 may be"}}
+	for _, format := range Formats() {
+		out := string(report(t, format, ReportOptions{}, bad))
+		if regexp.MustCompile(`probe|0\.04[0-9]`).MatchString(strings.ReplaceAll(out, "probe.mean", "")) {
+			t.Errorf("%s form of an invalid run shows figures:\n%s", format, out)
+		}
+	}
+	failed := fixture(t, "failed", 1, 1)
+	failed.Done = Done{Status: StatusFailed, Reasons: []string{"a count differs"}}
+	failed.Counts[0].Counted, failed.Counts[0].Equal = 13, false
+	out := string(report(t, "text", ReportOptions{}, failed))
+	for _, want := range []string{"failed: a count differs", "count differs: stanzas of monolithic in items=1k is 13, its closed form gives 12"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("report lacks %q:\n%s", want, out)
+		}
+	}
+}
+
+// The merged log holds every sample of every run, for the library to read.
+func TestReportLog(t *testing.T) {
+	a, b := fixture(t, "a", 1, 1), fixture(t, "b", 2, 1)
+	r := hdrhistogram.NewHistogramLogReader(bytes.NewReader(report(t, "hlog", ReportOptions{}, a, b)))
+	var n int64
+	for {
+		h, err := r.NextIntervalHistogram()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h == nil {
+			break
+		}
+		if strings.HasPrefix(h.Tag(), "probe/response/") {
+			n += h.TotalCount()
+		}
+	}
+	// Four variants in one plan, three in the other, eight blocks of 200.
+	if want := int64(2 * 7 * 8 * 200); n != want {
+		t.Errorf("%d samples of probe, want %d", n, want)
+	}
+}
+
+func TestReportCSVIsRectangular(t *testing.T) {
+	rows, err := csv.NewReader(bytes.NewReader(report(t, "csv", ReportOptions{}, fixture(t, "a", 1, 1)))).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows[1:] {
+		if row[7] == "" || row[8] == "" {
+			t.Errorf("row without unit or value: %q", row)
+		}
+	}
+}
+
+func TestSchemas(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	flagged := fixture(t, "flagged", 1, 1)
+	flagged.Done = Done{Status: StatusInvalid, Reasons: []string{"late"}}
+	gate, err := Parse("probe mean<=1.10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, err := os.ReadFile(filepath.Join(testRun(t), "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := json.Marshal(r.Manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, docs := range map[string][][]byte{
+		"report.schema.json": {
+			report(t, "json", ReportOptions{}, r),
+			report(t, "json", ReportOptions{}, flagged),
+			report(t, "json", ReportOptions{}, r, fixture(t, "other", 2, 1)),
+			report(t, "json", ReportOptions{Compare: CompareOptions{Gates: []Expr{gate}}}, r),
+		},
+		"run.schema.json": {manifest, real},
+	} {
+		c := jsonschema.NewCompiler()
+		schema, err := c.Compile(filepath.Join("schema", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, b := range docs {
+			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schema.Validate(doc); err != nil {
+				t.Errorf("%s, document %d: %v", name, i, err)
+			}
+		}
+		for _, bad := range []string{`{}`, `{"schema":"xmppbench.run/2"}`, `[]`} {
+			doc, err := jsonschema.UnmarshalJSON(strings.NewReader(bad))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if schema.Validate(doc) == nil {
+				t.Errorf("%s accepts %s", name, bad)
+			}
+		}
+		if b, err := Schemas().ReadFile("schema/" + name); err != nil || !json.Valid(b) {
+			t.Errorf("%s is not embedded: %v", name, err)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	find := func(c *Comparison, group, metric, variant string) Verdict {
+		t.Helper()
+		for _, v := range c.Verdicts {
+			if v.Group == group && v.Metric == metric && v.Variant == variant {
+				return v
+			}
+		}
+		t.Fatalf("no verdict on %s of %s in %s", metric, variant, group)
+		return Verdict{}
+	}
+	t.Run("by variant", func(t *testing.T) {
+		c, err := Compare([]*Run{r}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := find(c, "items=1k", "probe.mean", "chunked-push")
+		if v.Decision != Faster || !v.Paired || !v.Primary || v.Blocks != 8 || v.Level != 0.975 || v.Ratio < 0.13 || v.Ratio > 0.133 {
+			t.Errorf("verdict %+v", v)
+		}
+		// In the larger plan the third variant was skipped: one comparison.
+		if v := find(c, "items=10k", "probe.mean", "chunked-push"); v.Level != 0.95 {
+			t.Errorf("level %v of a single comparison, want 0.95", v.Level)
+		}
+		if v := find(c, "items=1k", "stanzas", "chunked-push"); v.Decision != Same || v.Primary {
+			t.Errorf("counts: %+v", v)
+		}
+		if v := find(c, "items=1k", "probe.mean", "monolithic#aa"); v.Decision != CannotTell || v.Baseline != "monolithic" {
+			t.Errorf("A/A arm: %+v", v)
+		}
+		if len(c.Flagged()) != 0 {
+			t.Errorf("flagged: %+v", c.Flagged())
+		}
+	})
+	t.Run("by dimension", func(t *testing.T) {
+		c, err := Compare([]*Run{r}, CompareOptions{By: "roster.items"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := find(c, "monolithic", "roster.complete.mean", "10k")
+		if v.Baseline != "1k" || v.Decision != Slower || !v.Paired || v.Ratio < 9 || v.Ratio > 11 {
+			t.Errorf("verdict %+v", v)
+		}
+	})
+	t.Run("by run", func(t *testing.T) {
+		other := fixture(t, "other", 2, 1.5)
+		c, err := Compare([]*Run{r, other}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := find(c, "items=1k monolithic", "probe.mean", "other")
+		if v.Baseline != "run" || v.Paired || v.Blocks != 8 || v.OtherBlocks != 8 || v.Decision != Slower {
+			t.Errorf("verdict %+v", v)
+		}
+	})
+	t.Run("A/A arm that differs", func(t *testing.T) {
+		bad := fixture(t, "bad", 1, 1)
+		for _, b := range bad.Blocks {
+			if b.Variant == "monolithic#aa" {
+				b.Scalars["probe.mean"] *= 1.5
+			}
+		}
+		c, err := Compare([]*Run{bad}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Flagged(); len(got) != 2 {
+			t.Errorf("flagged %v, want the A/A arm in both plans", got)
+		}
+	})
+	t.Run("invalid blocks are left out", func(t *testing.T) {
+		part := fixture(t, "part", 1, 1)
+		for i := range part.Blocks {
+			if b := &part.Blocks[i]; b.Variant == "chunked-push" && b.Block < 2 {
+				b.Valid = false
+			}
+		}
+		c, err := Compare([]*Run{part}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := find(c, "items=1k", "probe.mean", "chunked-push"); v.Blocks != 6 {
+			t.Errorf("%d blocks, want 6", v.Blocks)
+		}
+		if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "4 blocks are not valid") {
+			t.Errorf("warnings %q", c.Warnings)
+		}
+	})
+	t.Run("invalid run", func(t *testing.T) {
+		bad := fixture(t, "bad", 1, 1)
+		bad.Flags = []Flag{{"lateness", Invalid, "the generator was late"}}
+		c, err := Compare([]*Run{bad}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Verdicts) != 0 || len(c.Invalid) != 1 {
+			t.Errorf("%d verdicts, reasons %q; want none, and a reason", len(c.Verdicts), c.Invalid)
+		}
+	})
+}
+
+func TestCompareRefuses(t *testing.T) {
+	change := func(f func(*Run)) *Run { r := fixture(t, "other", 2, 1); f(r); return r }
+	first := fixture(t, "run", 1, 1)
+	for _, tt := range []struct {
+		name  string
+		runs  []*Run
+		o     CompareOptions
+		want  string
+		allow bool // AllowDifferent helps
+	}{
+		{"nothing", nil, CompareOptions{}, "no runs", false},
+		{"baseline", []*Run{first}, CompareOptions{Baseline: "x"}, `no variant is called "x": there are monolithic`, false},
+		{"dimension", []*Run{first}, CompareOptions{By: "x"}, `no plan has a dimension "x": there are variant, run, roster.items`, false},
+		{"scenario", []*Run{first, change(func(r *Run) { r.Manifest.Scenario = "room" })}, CompareOptions{}, "ran scenario", false},
+		{"wire", []*Run{first, change(func(r *Run) { r.Manifest.Wire["chunked-push"] = "2" })}, CompareOptions{}, "wire format of chunked-push 1 / 2", true},
+		{"target", []*Run{first, change(func(r *Run) { r.Manifest.Targets[0].Name = "prosody" })}, CompareOptions{}, "target sim 1 / prosody 1", true},
+		{"machine", []*Run{first, change(func(r *Run) { r.Manifest.Environment.CPUs = 64 })}, CompareOptions{}, "number of CPUs 2 / 64", true},
+		{"gate unit", []*Run{first}, CompareOptions{Gates: []Expr{mustParse(t, "probe mean<2s")}}, "ratio to the baseline", false},
+		{"gate metric", []*Run{first}, CompareOptions{Gates: []Expr{mustParse(t, "victim mean<2")}}, "has that figure", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Compare(tt.runs, tt.o)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("error %v, want one with %q", err, tt.want)
+			}
+			if different := (*DifferentError)(nil); errors.As(err, &different) != tt.allow {
+				t.Errorf("error %v of type %T", err, err)
+			}
+			if tt.allow {
+				tt.o.AllowDifferent = true
+				c, err := Compare(tt.runs, tt.o)
+				if err != nil || len(c.Warnings) == 0 {
+					t.Errorf("allowed, it gives %v without warning", err)
+				}
+			}
+		})
+	}
+}
+
+func mustParse(t *testing.T, s string) Expr {
+	t.Helper()
+	e, err := Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestGates(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	for _, tt := range []struct {
+		gate string
+		want State
+	}{
+		{"probe mean<=1.10", Passed},
+		{"probe mean<=0.10", Failed},
+		{"probe mean>=0.10", Passed},
+		{"probe mean>=1", Failed},
+		{"roster.complete mean<=1.10", Passed},
+		{"stanzas count<=1", Passed},
+		{"bytes.in mean<1", Failed},
+		{"bytes.in mean<100.1%", Passed},
+	} {
+		c, err := Compare([]*Run{r}, CompareOptions{Gates: []Expr{mustParse(t, tt.gate)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Gate(); got != tt.want {
+			t.Errorf("%s: %s, want %s: %s", tt.gate, got, tt.want, fmt.Sprint(c.Gates[0].Text))
+		}
+	}
+	few := fixture(t, "few", 1, 1)
+	few.Blocks = few.Blocks[:12] // three blocks of one plan
+	c, err := Compare([]*Run{few}, CompareOptions{Gates: []Expr{mustParse(t, "probe mean<=1.10"), mustParse(t, "stanzas mean<=1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Gate() != Inconclusive || c.Gates[len(c.Gates)-1].State != Passed {
+		t.Errorf("three blocks: %s; a count needs no more than one, a time does", c.Gate())
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	e := GatherEnvironment()
+	if e.OS == "" || e.CPUs < 1 || e.GOMAXPROCS < 1 || e.GOMEMLIMIT == 0 || e.Go == "" || e.Taken.IsZero() {
+		t.Errorf("environment %+v lacks what every system tells", e)
+	}
+	if e.OS == "linux" && (e.Kernel == "" || e.Memory == 0 || e.Ulimit["nofile"] == "") {
+		t.Errorf("environment %+v lacks what Linux tells", e)
+	}
+}

@@ -1,0 +1,11 @@
+package results
+
+import "embed"
+
+//go:embed schema/*.json
+var schemaFiles embed.FS
+
+// Schemas returns the JSON Schemas of what this package writes:
+// schema/run.schema.json for manifest.json, schema/report.schema.json for
+// summary.json and the JSON report.
+func Schemas() embed.FS { return schemaFiles }
