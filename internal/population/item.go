@@ -13,13 +13,16 @@ type Item struct {
 	Subscription string
 	// Ask says that a subscription request is pending: ask='subscribe'.
 	Ask bool
+	// Approved says that a request of the contact will be granted without asking
+	// (RFC 6121 §3.4): approved='true'. No population has such items.
+	Approved bool
 	// Groups are distinct. The slice is shared: do not write to it.
 	Groups []string
 }
 
 // AppendItem appends the canonical text of it to dst: attributes in apostrophes
-// in the order jid, name, subscription, ask; the characters & < > ' escaped by
-// name; no name or ask attribute where there is none.
+// in the order jid, name, subscription, ask, approved; the characters & < > '
+// escaped by name; no name, ask or approved attribute where there is none.
 func AppendItem(dst []byte, it Item) []byte {
 	dst = append(dst, "<item jid='"...)
 	dst = appendEscaped(dst, it.JID)
@@ -31,6 +34,9 @@ func AppendItem(dst []byte, it Item) []byte {
 	dst = append(dst, it.Subscription...)
 	if it.Ask {
 		dst = append(dst, "' ask='subscribe"...)
+	}
+	if it.Approved {
+		dst = append(dst, "' approved='true"...)
 	}
 	if len(it.Groups) == 0 {
 		return append(dst, "'/>"...)
@@ -184,7 +190,7 @@ func (p *Population) state(v, peer int) (subscription string, ask bool) {
 	case share < 95:
 		return "from", false
 	case share < 98:
-		return "none", first // one end has asked, the other has not answered
+		return "none", first && !p.cfg.Settled // one end has asked, the other has not answered
 	default:
 		return "none", false
 	}

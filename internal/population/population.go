@@ -34,6 +34,9 @@ type Config struct {
 	// ItemBytes, if above zero, is the exact length of every item as written by
 	// AppendItem. Names are cut or lengthened, and groups dropped, to make it so.
 	ItemBytes int
+	// Settled leaves subscription requests that wait for an answer out, for
+	// servers that cannot be told of them: items are "none" without ask.
+	Settled bool
 	// Password, if not empty, is the password of every account.
 	Password string
 	// Secret is mixed into the passwords that are derived when Password is

@@ -263,6 +263,22 @@ func TestMixOfItems(t *testing.T) {
 	}
 }
 
+func TestSettled(t *testing.T) {
+	cfg := population.Config{Seed: 3, Domains: []string{"a.test"}, Accounts: 2000, Contacts: 1000}
+	pending := slices.Collect(mustNew(t, cfg).Items(1))
+	cfg.Settled = true
+	settled := slices.Collect(mustNew(t, cfg).Items(1))
+	if !slices.ContainsFunc(pending, func(it population.Item) bool { return it.Ask }) {
+		t.Fatal("nobody has asked")
+	}
+	for n := range pending {
+		pending[n].Ask = false
+	}
+	if diff := cmp.Diff(pending, settled); diff != "" {
+		t.Errorf("a settled roster differs in more than ask (-pending +settled):\n%s", diff)
+	}
+}
+
 // TestGolden holds the functions behind a population still: a change of the
 // golden file is a new Version.
 func TestGolden(t *testing.T) {

@@ -47,6 +47,13 @@ type Spec struct {
 	Export string `yaml:"export"`
 }
 
+// CarriesRequests reports whether subscription requests that wait for an answer
+// reach the server. ejabberd's import drops them: populations for it have to be
+// settled (population.Config).
+func (s Spec) CarriesRequests() bool {
+	return s.Server != "ejabberd" || s.Database != ""
+}
+
 // Progress says how far Apply or Teardown has come.
 type Progress struct {
 	Accounts, TotalAccounts int
@@ -128,6 +135,9 @@ func NewPlan(spec Spec, populations ...*population.Population) (*Plan, error) {
 	}
 	seen := make(map[string]bool)
 	for n, pop := range populations {
+		if c := pop.Config(); c.Contacts > 0 && !c.Settled && !spec.CarriesRequests() {
+			return nil, errors.New("provision: ejabberd's import drops pending subscription requests: use a settled population, or a database")
+		}
 		p.Accounts += pop.Accounts()
 		for i := range pop.Accounts() {
 			p.Items += pop.Len(i)

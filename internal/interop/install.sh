@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs the servers that the tests of this directory need, where missing, on
+# Debian and its kin. Needs root only if something is missing.
+set -eu
+
+# lua-unbound gives Prosody a resolver on a port of one's choice, erlang-p1-sqlite3
+# gives ejabberd SQLite: both are mere recommendations of the packages.
+packages="prosody lua-unbound ejabberd erlang-p1-sqlite3 sqlite3"
+
+missing=""
+for p in $packages; do
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)
+	[ "$status" = installed ] || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+
+echo "installing:$missing" >&2
+if [ "$(id -u)" != 0 ]; then
+	echo "not root: run this script as root, or: apt-get install$missing" >&2
+	exit 1
+fi
+# The tests start servers of their own: the packages must not start any.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+	trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+# shellcheck disable=SC2086 # a list of names
+apt-get install -q -y --no-install-recommends $missing

@@ -1,0 +1,463 @@
+//go:build interop
+
+package interop
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/prometheus/procfs"
+
+	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/provision"
+)
+
+// Options say how a server is to be configured. The zero value is a server of
+// the domain xmpp.test that stores passwords in clear, offers TLS, proves
+// domains by certificate, and takes stanzas of any size.
+type Options struct {
+	// Domains are the virtual hosts.
+	Domains []string
+	// CA issues the server's certificate; left out, a new authority does.
+	CA *lab.CA
+	// RequireTLS refuses clients in clear, who may log in otherwise.
+	RequireTLS bool
+	// Storage is how passwords are stored: "plain" (the default), or "SHA-1" or
+	// "SHA-256" for SCRAM keys.
+	Storage string
+	// Versioning switches roster versioning on in ejabberd; Prosody always has it.
+	Versioning bool
+	// KeepLimits leaves the limits on the size of stanzas as packaged.
+	KeepLimits bool
+	// Mnesia stores ejabberd's accounts and rosters there and not in SQLite.
+	Mnesia bool
+	// DNS is the resolver, as host:port; left out, the system's. ejabberd needs
+	// SRV targets that are addresses, it looks up hosts elsewhere.
+	DNS string
+	// Dialback proves domains by dialback.
+	Dialback bool
+	// Bidi lets Prosody use one stream for both directions (XEP-0288).
+	Bidi bool
+}
+
+// Server is a configured server, running or not.
+type Server struct {
+	Options
+	// Kind is "prosody" or "ejabberd".
+	Kind string
+	// Dir is the server's scratch directory, server.log in it its log.
+	Dir string
+	// Host is the server's address; C2S, S2S and HTTP are its ports. Only
+	// ejabberd listens for HTTP, with its API.
+	Host           string
+	C2S, S2S, HTTP int
+	// Spec provisions the server. Prosody may run meanwhile, ejabberd must not if
+	// it stores in SQLite and must if it does in Mnesia.
+	Spec provision.Spec
+
+	user         *user.User
+	distribution int
+	command      *exec.Cmd
+	console      bytes.Buffer
+	exited       chan error
+}
+
+const (
+	// startLimit is generous: a loaded machine must not fail a test.
+	startLimit = 60 * time.Second
+	stopLimit  = 30 * time.Second
+	// descriptors are needed at least; servers of these kinds fail in ugly ways
+	// when they run out.
+	descriptors = 4096
+)
+
+// StartProsody configures and starts a Prosody and waits until it is ready.
+func StartProsody(t *testing.T, opts Options) *Server {
+	t.Helper()
+	s := NewProsody(t, opts)
+	s.Start(t)
+	return s
+}
+
+// StartEjabberd configures and starts an ejabberd and waits until it is ready.
+func StartEjabberd(t *testing.T, opts Options) *Server {
+	t.Helper()
+	s := NewEjabberd(t, opts)
+	s.Start(t)
+	return s
+}
+
+// NewProsody configures a Prosody without starting it.
+func NewProsody(t *testing.T, opts Options) *Server {
+	t.Helper()
+	s := newServer(t, "prosody", opts)
+	s.write(t, "prosody.cfg.lua", s.render(t, "prosody.cfg.lua.tmpl"))
+	data := filepath.Join(s.Dir, "data")
+	if err := os.Mkdir(data, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	s.own(t)
+	s.Spec = provision.Spec{Server: "prosody", Data: data, Owner: s.Kind, Ledger: filepath.Join(s.Dir, "ledger.jsonl")}
+	return s
+}
+
+// NewEjabberd configures an ejabberd without starting it.
+func NewEjabberd(t *testing.T, opts Options) *Server {
+	t.Helper()
+	s := newServer(t, "ejabberd", opts)
+	s.write(t, "ejabberd.yml", s.render(t, "ejabberd.yml.tmpl"))
+	// The control script starts the node as a child. The wrapper ties the node's
+	// life to it, as the script's is tied to ours.
+	s.write(t, "erl", "#!/bin/sh\nexec setpriv --pdeathsig TERM /usr/bin/erl \"$@\"\n")
+	s.distribution = freePort(t, "127.0.0.1")
+	s.write(t, "ejabberdctl.cfg", fmt.Sprintf(
+		"ERLANG_NODE=xmppbench%d@localhost\nERL_DIST_PORT=%[1]d\nERL_MAX_PORTS=65536\nERL_PROCESSES=500000\nINET_DIST_INTERFACE=127.0.0.1\nEJABBERD_PID_PATH=%s/ejabberd.pid\nERL=%[2]s/erl\n",
+		s.distribution, s.Dir))
+	if s.DNS != "" {
+		host, port := split(t, s.DNS)
+		// The order matters, and so do the empty strings: without them the name
+		// server is silently dropped.
+		s.write(t, "inetrc", fmt.Sprintf("{lookup,[\"file\",\"dns\"]}.\n{host,{127,0,0,1},[\"localhost\"]}.\n{resolv_conf,\"\"}.\n{hosts_file,\"\"}.\n{nameserver,{%s},%d}.\n{cache_size,0}.\n",
+			strings.ReplaceAll(host, ".", ","), port))
+	} else {
+		s.write(t, "inetrc", "{lookup,[\"file\",\"native\"]}.\n{host,{127,0,0,1},[\"localhost\"]}.\n")
+	}
+	for _, dir := range []string{"spool", "log"} {
+		if err := os.Mkdir(filepath.Join(s.Dir, dir), 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(s.Dir, "erl"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.own(t)
+	s.Spec = provision.Spec{Server: "ejabberd", Owner: s.Kind, Ledger: filepath.Join(s.Dir, "ledger.jsonl")}
+	if s.Mnesia {
+		s.Spec.API = fmt.Sprintf("http://%s/api", net.JoinHostPort(s.Host, strconv.Itoa(s.HTTP)))
+	} else {
+		s.Spec.Database = filepath.Join(s.Dir, "{domain}.db")
+		s.Spec.Schema = "/usr/share/ejabberd/sql/lite.sql"
+	}
+	return s
+}
+
+func newServer(t *testing.T, kind string, opts Options) *Server {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("these tests start servers under users of their own, which takes root")
+	}
+	u, err := user.Lookup(kind)
+	if err != nil {
+		t.Fatalf("%v: run internal/interop/install.sh", err)
+	}
+	if len(opts.Domains) == 0 {
+		opts.Domains = []string{"xmpp.test"}
+	}
+	if opts.Storage == "" {
+		opts.Storage = "plain"
+	}
+	if opts.CA == nil {
+		if opts.CA, err = lab.NewCA("xmppbench interop", lab.CAOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Not t.TempDir: the names of sockets have to be short.
+	dir, err := os.MkdirTemp("", "xmppbench-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &Server{Options: opts, Kind: kind, Dir: dir, user: u, C2S: 5222, S2S: 5269, HTTP: 5280}
+	s.Host = freeHost(t, s.C2S, s.S2S, s.HTTP)
+
+	leaf, err := s.CA.Issue(lab.LeafOptions{Names: s.Domains})
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err := lab.EncodePEM(leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "ca.pem", string(s.CA.CertificatePEM()))
+	s.write(t, "certificate.pem", string(certificate))
+	s.write(t, "key.pem", string(key))
+	s.write(t, "server.pem", string(certificate)+string(key))
+	return s
+}
+
+// freeHost returns an address of the loopback network on which all the ports
+// are free.
+func freeHost(t *testing.T, ports ...int) string {
+	t.Helper()
+	var err error
+	for range 20 {
+		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+		free := true
+		for _, p := range ports {
+			var l net.Listener
+			if l, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(p))); err != nil {
+				free = false
+				break
+			}
+			l.Close()
+		}
+		if free {
+			return host
+		}
+	}
+	t.Fatalf("no free address in 127.0.0.0/8: %v", err)
+	return ""
+}
+
+func freePort(t *testing.T, host string) int {
+	t.Helper()
+	l, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func split(t *testing.T, address string) (host string, port int) {
+	t.Helper()
+	host, text, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host, port
+}
+
+func (s *Server) render(t *testing.T, name string) string {
+	t.Helper()
+	tmpl, err := template.ParseFiles(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := struct {
+		*Server
+		DNSHost string
+		DNSPort int
+	}{Server: s}
+	if s.DNS != "" {
+		data.DNSHost, data.DNSPort = split(t, s.DNS)
+	}
+	var b strings.Builder
+	if err := tmpl.Execute(&b, data); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func (s *Server) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o640); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// own gives the scratch directory to the server's user.
+func (s *Server) own(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(s.Dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chown(path, s.id(t, s.user.Uid), s.id(t, s.user.Gid))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) id(t *testing.T, text string) int {
+	t.Helper()
+	id, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// as returns a command that runs as the server's user, in its directory, with
+// as many descriptors as the machine allows. Changing the user with su instead
+// would go through PAM, which sets the limit to 1024.
+func (s *Server) as(ctx context.Context, t *testing.T, line ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", `ulimit -n "$(ulimit -Hn)"; exec "$@"`, "sh"}, line...)...)
+	cmd.Dir = s.Dir
+	cmd.Env = []string{"HOME=" + s.Dir, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: uint32(s.id(t, s.user.Uid)), Gid: uint32(s.id(t, s.user.Gid))},
+		Pdeathsig:  syscall.SIGTERM,
+	}
+	return cmd
+}
+
+// Ctl returns a command of ejabberdctl for this server.
+func (s *Server) Ctl(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	return s.as(ctx, t, append([]string{"ejabberdctl", "--config-dir", s.Dir, "--ctl-config", s.Dir + "/ejabberdctl.cfg", "--logs", s.Dir + "/log", "--spool", s.Dir + "/spool"}, args...)...)
+}
+
+// Start starts the server and returns when clients can connect. The server is
+// stopped at the end of the test; its log is shown if the test fails.
+func (s *Server) Start(t *testing.T) {
+	t.Helper()
+	// The context of a test ends before its cleanup, where the server is to be
+	// stopped in order.
+	ctx := context.WithoutCancel(t.Context())
+	var cmd *exec.Cmd
+	if s.Kind == "prosody" {
+		cmd = s.as(ctx, t, "prosody", "--config", filepath.Join(s.Dir, "prosody.cfg.lua"), "-F")
+	} else {
+		cmd = s.Ctl(ctx, t, "foreground")
+	}
+	s.console.Reset()
+	cmd.Stdout, cmd.Stderr = &s.console, &s.console
+	// A process that keeps the console open must not hold Wait up for ever.
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.command, s.exited = cmd, make(chan error, 1)
+	go func() { s.exited <- cmd.Wait() }()
+	t.Cleanup(func() {
+		s.Stop(t)
+		if t.Failed() {
+			s.showLogs(t)
+		}
+	})
+	s.awaitReady(t)
+	s.checkDescriptors(t)
+}
+
+// awaitReady polls until the server has written its process id and accepts
+// clients.
+func (s *Server) awaitReady(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(startLimit)
+	for {
+		select {
+		case err := <-s.exited:
+			s.command = nil
+			t.Fatalf("%s ended while it started: %v", s.Kind, err)
+		case <-limit:
+			t.Fatalf("%s was not ready after %v", s.Kind, startLimit)
+		case <-tick.C:
+		}
+		if s.PID() == 0 {
+			continue
+		}
+		if c, err := net.DialTimeout("tcp", s.C2SAddr(), time.Second); err == nil {
+			c.Close()
+			return
+		}
+	}
+}
+
+// C2SAddr returns the address for clients, as host:port.
+func (s *Server) C2SAddr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.C2S)) }
+
+// S2SAddr returns the address for servers, as host:port.
+func (s *Server) S2SAddr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.S2S)) }
+
+// PID returns the process that does the server's work, or 0.
+func (s *Server) PID() int {
+	text, err := os.ReadFile(filepath.Join(s.Dir, s.Kind+".pid"))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+func (s *Server) checkDescriptors(t *testing.T) {
+	t.Helper()
+	p, err := procfs.NewProc(s.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits, err := p.Limits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limits.OpenFiles < descriptors {
+		t.Fatalf("%s may open %d files, want %d at least: raise the hard limit (ulimit -Hn)", s.Kind, limits.OpenFiles, descriptors)
+	}
+}
+
+// Stop stops the server, if it runs, and waits until it has ended.
+func (s *Server) Stop(t *testing.T) {
+	t.Helper()
+	if s.command == nil {
+		return
+	}
+	pid := s.PID()
+	if pid == 0 {
+		pid = s.command.Process.Pid
+	}
+	s.signal(t, pid, syscall.SIGTERM)
+	select {
+	case <-s.exited:
+	case <-time.After(stopLimit):
+		t.Errorf("%s did not stop within %v", s.Kind, stopLimit)
+		s.signal(t, pid, syscall.SIGKILL)
+		s.signal(t, s.command.Process.Pid, syscall.SIGKILL)
+		<-s.exited
+	}
+	s.command = nil
+	_ = os.Remove(filepath.Join(s.Dir, s.Kind+".pid"))
+}
+
+func (s *Server) signal(t *testing.T, pid int, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("%v to %s: %v", sig, s.Kind, err)
+	}
+}
+
+// showLogs logs the end of what the server has written.
+func (s *Server) showLogs(t *testing.T) {
+	t.Helper()
+	logs := map[string][]byte{"console": s.console.Bytes()}
+	for _, name := range []string{"server.log", "log/ejabberd.log", "log/error.log"} {
+		if text, err := os.ReadFile(filepath.Join(s.Dir, name)); err == nil {
+			logs[name] = text
+		}
+	}
+	for name, text := range logs {
+		if over := len(text) - 8<<10; over > 0 {
+			text = text[over:]
+		}
+		if len(text) > 0 {
+			t.Logf("%s of %s:\n%s", name, s.Kind, text)
+		}
+	}
+}
