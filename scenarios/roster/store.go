@@ -64,18 +64,6 @@ type Base interface {
 	Search(jid string) (n int, found bool)
 }
 
-// MemStore is the Store in memory: a base, and over it the entries changed since.
-// Item n of the base has version n+1, as if the roster had been built in key
-// order, so that a client that holds version Len()-d is d changes behind and no
-// memory is spent on it.
-type MemStore struct {
-	epoch string
-	base  Base
-}
-
-// NewMemStore returns the store of a roster that begins as base; nil is empty.
-func NewMemStore(epoch string, base Base) *MemStore { return &MemStore{epoch: epoch, base: base} }
-
 // PopulationBase returns the roster of member i of p.
 func PopulationBase(p *population.Population, i int) Base { return populationBase{p, i} }
 

@@ -16,17 +16,19 @@ type Variant struct {
 	Name, Spec, Summary string
 	// Params are the settings that mean something to this variant.
 	Params []Param
-	// Fetch retrieves a roster over s, whose Serve is running. It returns when
-	// the roster is complete, the context ends or the stream does.
-	Fetch func(ctx context.Context, s *wire.Stream, p Params, o Options) (Result, error)
+	// Fetch retrieves a roster over the client's stream, whose Serve is running.
+	// It returns when the roster is complete, the context ends or the stream does.
+	// With an error the result tells how far it came; a server's refusal is a
+	// *wire.StanzaError.
+	Fetch func(ctx context.Context, c *Client, p Params, o Options) (Result, error)
 	// Features appends the stream feature by which a server announces the
 	// variant after authentication. Nil where there is none.
 	Features func(dst []byte, s Settings) []byte
 	// Serve answers a request, with the account's lock held. It reports false if
 	// the request is not one of this variant.
 	Serve func(s *Server, q *wire.Element) (handled bool, err error)
-	// Detect says what the peer really did, by the result of Fetch.
-	Detect func(p Params, r Result) Answer
+	// Detect says what the peer really did, by what Fetch returned.
+	Detect func(p Params, r Result, err error) Answer
 	// Counts is the closed form of what goes over the wire.
 	Counts func(p Params, size Size) Counts
 	// Theory is the closed form of the times on an otherwise idle link.
@@ -69,25 +71,19 @@ type Have struct {
 
 // Options is how a client half is used. The zero value counts.
 type Options struct {
-	// Account is the client's own bare JID, from which pushes and chunks must
-	// come.
-	Account string
 	// Have is what the client holds; Cursor resumes an earlier attempt.
 	Have   Have
 	Cursor string
-	// Item, if not nil, is given every item as it stands on the wire. The bytes
-	// are valid during the call, which is made by the goroutine that reads the
-	// stream.
-	Item func(item []byte) error
+	// Item, if not nil, is given a copy of every item received. It is called by
+	// the goroutine that reads the stream and must not use the Client; its error
+	// ends the retrieval.
+	Item func(Item) error
 	// Digest asks for Result.Digest at the price of parsing every item.
 	Digest bool
 	// Map, if not nil, is merged into by the rules of the chunked protocol and
-	// must be kept between attempts. Without it items are counted only.
+	// must be kept between attempts; pushes go on to reach it afterwards. Without
+	// it items are counted only. Other variants ignore it.
 	Map *Map
-	// Others handles the stanzas that do not belong to a roster. Fetch takes the
-	// place of the stream's handler and leaves itself there, so that pushes are
-	// answered later too.
-	Others func(head *wire.Stanza) wire.Handler
 }
 
 // Verdict says whether a peer spoke a variant.
@@ -98,6 +94,7 @@ const (
 	Spoken  Verdict = "spoken"  // the peer did as the variant says
 	Ignored Verdict = "ignored" // the peer answered as if the variant's elements were not there
 	Refused Verdict = "refused" // the peer answered with an error
+	Unknown Verdict = "unknown" // the retrieval failed otherwise, as by a cut
 )
 
 // Answer is a verdict with its reason.
@@ -137,46 +134,26 @@ type Result struct {
 	RoundTrips int
 	// Chunks counts pages or chunks.
 	Chunks int
-	// Limits in force, as the server lowered them; zero where there are none.
+	// Limits in force, as the server lowered them; zero where it does not say.
 	MaxItems, MaxBytes, Window int
-	// Answer is what Detect said.
-	Answer Answer
+	// Ignored says that a request for pages was answered with the whole roster.
+	Ignored bool
+	// Restarts counts the times that the server did not know the cursor any more
+	// and the client began again.
+	Restarts int
 }
 
-// Size describes the roster that a closed form is about.
-type Size struct {
-	// Items is the number of items sent, Bytes the sum of their lengths as
-	// written by population.AppendItem.
-	Items int
-	Bytes int64
+// Variants returns the variants, the baseline first.
+func Variants() []Variant {
+	return []Variant{monolithic(), versioned(), rsm(), rsmIndex(), chunkedPush(), chunkedPull()}
 }
 
-// Counts is what one retrieval sends. Bytes are those of the items alone, as
-// they stand on the wire: envelopes depend on identifiers and addresses.
-type Counts struct {
-	StanzasOut, StanzasIn int
-	Chunks                int
-	RoundTrips            int
-	ItemBytes             int64
-	// Exact says that the counts of stanzas hold exactly; otherwise max-bytes may
-	// cut chunks earlier, by the sizes of single items.
-	Exact bool
-}
-
-// Link is what a closed form assumes of the network: one bottleneck, FIFO.
-type Link struct {
-	// RTT is the round trip of an empty link, Rate its bytes per second.
-	RTT  time.Duration
-	Rate float64
-	// ProbeBytes is the size of a probe and of its echo.
-	ProbeBytes int
-	// Unsent is the number of bytes a server may have written ahead: its socket
-	// buffer and the queue of the link.
-	Unsent int64
-}
-
-// Theory is the expected outcome on a link, from the writing of the request.
-type Theory struct {
-	First, Complete     time.Duration
-	ProbeMean, ProbeMax time.Duration
+// Find returns the variant of this name.
+func Find(name string) (Variant, bool) {
+	for _, v := range Variants() {
+		if v.Name == name {
+			return v, true
+		}
+	}
+	return Variant{}, false
 }

@@ -1,0 +1,106 @@
+package roster
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/xmppbench/xmppbench/internal/chunk"
+	"github.com/xmppbench/xmppbench/internal/wire"
+)
+
+// This file is the client side that both chunked variants share.
+
+// chunkedQuery returns the query around a request. One that resumes names the
+// epoch of the first attempt; its version is in the cursor.
+func (f *fetch) chunkedQuery(req chunk.Request) []byte {
+	b := []byte("<query xmlns='" + wire.NSRosterX + "'")
+	epoch := f.o.Have.Epoch
+	if f.r.Epoch != "" {
+		epoch = f.r.Epoch
+	}
+	if epoch != "" && (f.o.Have.Known || req.After != "") {
+		b = wire.AppendAttr(b, "epoch", epoch)
+	}
+	if f.o.Have.Known && req.After == "" {
+		b = wire.AppendAttr(b, "ver", utoa(f.o.Have.Version))
+	}
+	b = req.Append(append(b, '>'))
+	return append(b, "</query>"...)
+}
+
+// mode takes the attributes of the first answer.
+func (f *fetch) mode(mode, epoch, ver string) error {
+	v, err := parseUint(ver)
+	if err != nil {
+		return fmt.Errorf("ver of the answer: %w", err)
+	}
+	switch mode {
+	case modeFull, modeDelta, modeNone, modeResume:
+	default:
+		return fmt.Errorf("answer of unknown mode %q", mode)
+	}
+	if mode == modeResume != (f.o.Cursor != "") || (mode == modeNone || mode == modeDelta) && !f.o.Have.Known {
+		return fmt.Errorf("answer of mode %s to a request that does not allow it", mode)
+	}
+	f.r.Mode, f.r.Epoch, f.r.Version = mode, epoch, v
+	if f.o.Map != nil {
+		return f.o.Map.begin(epoch, mode)
+	}
+	return nil
+}
+
+// ending takes the version that ends a retrieval out of its last stanza.
+func (f *fetch) ending(st *wire.Stanza) error {
+	tag := lastTag(st.Frame, "<complete ", wire.NSRosterX)
+	ver, err := parseUint(wire.AttrString(tag, "ver"))
+	if err != nil {
+		return fmt.Errorf("last stanza without the version that it completes: %w", err)
+	}
+	if epoch := wire.AttrString(tag, "epoch"); epoch != f.r.Epoch {
+		return fmt.Errorf("completed in epoch %q, begun in %q", epoch, f.r.Epoch)
+	}
+	f.r.Version = ver
+	return nil
+}
+
+func (f *fetch) completeAt(epoch string, ver uint64, at time.Time) {
+	f.r.Epoch, f.r.Version = epoch, ver
+	if f.o.Map != nil {
+		f.o.Map.complete(epoch, ver)
+	}
+	f.complete(at)
+}
+
+// lastTag returns the last start tag that begins so and has this namespace, or
+// nil. It looks from the end: what is sought stands behind the items.
+func lastTag(frame []byte, begin, ns string) []byte {
+	for end := len(frame); ; {
+		i := bytes.LastIndex(frame[:end], []byte(begin))
+		if i < 0 {
+			return nil
+		}
+		end = i
+		length := bytes.IndexByte(frame[i:], '>')
+		if length < 0 {
+			continue
+		}
+		tag := frame[i : i+length+1]
+		if got, ok := wire.Attr(tag, "xmlns"); ok && string(got) == ns {
+			return tag
+		}
+	}
+}
+
+// detectChunked tells what a server did with a chunked request.
+func detectChunked(_ Params, r Result, err error) Answer {
+	if err != nil {
+		return failed(err)
+	}
+	return Answer{Verdict: Spoken}
+}
+
+// isExpired reports whether an error answer says that the cursor is unknown.
+func isExpired(e *wire.Element) bool {
+	return e.Child("", "error").Child(wire.NSChunk, "cursor-expired") != nil
+}
