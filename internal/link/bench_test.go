@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/link"
+	"github.com/xmppbench/xmppbench/internal/proc"
 )
 
 // sourceServer sends n bytes for every byte it gets.
@@ -55,6 +57,7 @@ func BenchmarkGoodput(b *testing.B) {
 			})
 			conn := dial(b, r.Addrs()[0])
 			buffer := make([]byte, 64<<10)
+			pressure := startPressure(b)
 			var took []time.Duration
 			var after []int
 			for b.Loop() {
@@ -85,7 +88,7 @@ func BenchmarkGoodput(b *testing.B) {
 			}
 			slices.Sort(rates)
 			b.ReportMetric(100*(rates[len(rates)/2]/float64(rate)-1), "%error")
-			reportLateness(b, r)
+			report(b, r, pressure)
 		})
 	}
 }
@@ -108,6 +111,7 @@ func BenchmarkRTT(b *testing.B) {
 				}
 			}
 			exchange() // sets up the connection
+			pressure := startPressure(b)
 			var bias []time.Duration
 			for b.Loop() {
 				start := time.Now()
@@ -116,12 +120,27 @@ func BenchmarkRTT(b *testing.B) {
 			}
 			slices.Sort(bias)
 			b.ReportMetric(float64(bias[len(bias)/2].Microseconds()), "µs-bias")
-			reportLateness(b, r)
+			report(b, r, pressure)
 		})
 	}
 }
 
-func reportLateness(b *testing.B, r *link.Relay) {
+// pressure measures whether others wanted the processors too: with much of it, the other figures say little about the link.
+type pressure struct {
+	start time.Time
+	total time.Duration
+}
+
+func startPressure(b *testing.B) pressure {
+	b.Helper()
+	total, err := proc.CPUPressure()
+	if err != nil && !errors.Is(err, proc.ErrUnavailable) {
+		b.Fatal(err)
+	}
+	return pressure{time.Now(), total}
+}
+
+func report(b *testing.B, r *link.Relay, before pressure) {
 	b.Helper()
 	stats, err := r.Stats()
 	if err != nil {
@@ -129,5 +148,7 @@ func reportLateness(b *testing.B, r *link.Relay) {
 	}
 	b.ReportMetric(float64(stats.Lateness.P50.Microseconds()), "µs-late-p50")
 	b.ReportMetric(float64(stats.Lateness.P99.Microseconds()), "µs-late-p99")
+	after := startPressure(b)
+	b.ReportMetric(100*float64(after.total-before.total)/float64(after.start.Sub(before.start)), "%pressure")
 	b.ReportMetric(0, "ns/op")
 }

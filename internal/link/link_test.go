@@ -547,7 +547,7 @@ func TestHalfClose(t *testing.T) {
 			t.Errorf("the client got %q, %v", buffer, err)
 		}
 		c.end(t)
-		if _, err := c.client.Read(buffer); err != io.EOF {
+		if _, err := c.client.Read(buffer); !errors.Is(err, io.EOF) {
 			t.Errorf("the client's end: %v, want io.EOF", err)
 		}
 	})

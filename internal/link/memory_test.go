@@ -77,7 +77,7 @@ func (b *memoryBuffer) read(p []byte) (int, error) {
 	for len(b.bytes) == 0 && b.readErr == nil {
 		b.changed.Wait()
 	}
-	if len(b.bytes) == 0 || b.readErr != nil && b.readErr != io.EOF {
+	if len(b.bytes) == 0 || b.readErr != nil && !errors.Is(b.readErr, io.EOF) {
 		return 0, b.readErr
 	}
 	n := copy(p, b.bytes)
@@ -114,7 +114,7 @@ func (b *memoryBuffer) write(p []byte) (int, error) {
 func (b *memoryBuffer) end(readErr, writeErr error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.readErr == nil || readErr != io.EOF {
+	if b.readErr == nil || !errors.Is(readErr, io.EOF) {
 		b.readErr = readErr
 	}
 	if b.writeErr == nil {

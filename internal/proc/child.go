@@ -42,12 +42,13 @@ type Options struct {
 
 // A Child is a process started by this one, which answers calls. Its methods may be used concurrently.
 type Child struct {
-	role  string
-	pid   int
-	grace time.Duration
-	kill  func() error
-	stdin io.Closer
-	last  atomic.Uint64
+	role    string
+	command []string
+	pid     int
+	grace   time.Duration
+	kill    func() error
+	stdin   io.Closer
+	last    atomic.Uint64
 
 	send chan []byte
 	// closing ends the writing side, done follows the end of the process.
@@ -97,6 +98,9 @@ func Start(ctx context.Context, role string, config any, opts Options) (*Child, 
 		if ctx.Err() != nil {
 			_ = c.kill()
 		}
+		if errors.Is(err, ErrClosed) {
+			err = fmt.Errorf("it ended in order before it was ready: does %s serve this role?", strings.Join(c.command, " "))
+		}
 		return nil, errors.Join(fmt.Errorf("proc: start child %s: %w", role, err), ignoreExit(c.Close()))
 	}
 	if r.Error != "" {
@@ -128,6 +132,7 @@ func (c *Child) launch(opts Options) error {
 	}
 	//nolint:noctx // The child outlives the context of its start.
 	cmd := exec.Command(path, args...)
+	c.command = cmd.Args
 	cmd.Env = append(cmd.Environ(), opts.Env...)
 	cmd.SysProcAttr = childAttributes()
 	cmd.WaitDelay = drainLimit

@@ -151,6 +151,10 @@ func TestStartFails(t *testing.T) {
 	if _, err = proc.Start(ctx, "babbler", nil, proc.Options{Stderr: io.Discard}); !errors.As(err, &remote) {
 		t.Errorf("a child that breaks the control pipe: got %v", err)
 	}
+	if _, err = proc.Start(ctx, "", nil, proc.Options{Args: []string{proc.ChildArgument, "deserter"}}); err == nil ||
+		!strings.Contains(err.Error(), "before it was ready") {
+		t.Errorf("a program that does not know the role: got %v", err)
+	}
 	if _, err = proc.Start(ctx, "worker", func() {}, proc.Options{}); err == nil {
 		t.Error("a configuration that JSON does not know was accepted")
 	}

@@ -5,6 +5,15 @@
 // standard input and output; the child's side of that talk is [Serve]. A child does not outlive its parent: it ends when the control
 // pipe closes, and on Linux the kernel kills it as soon as its parent is gone, kill -9 included.
 //
+//	// In main, before anything else:
+//	if len(os.Args) > 2 && os.Args[1] == proc.ChildArgument {
+//		err := proc.Serve(ctx, os.Stdin, os.Stdout, roles[os.Args[2]])
+//		...
+//	}
+//	// In the parent:
+//	child, err := proc.Start(ctx, "simulator", config, proc.Options{})
+//	err = child.Call(ctx, "addresses", nil, &addresses)
+//
 // [CPU], [Usage], [UsageTree] and [Self] give the figures of processes, [CPUPressure] and [Steal] those of the machine, and a
 // [RuntimeMeter] those of this process's Go runtime. Figures that a system does not offer are answered with [ErrUnavailable].
 //

@@ -25,7 +25,7 @@ type RuntimeFigures struct {
 	Goroutines uint64 `json:"goroutines"`
 }
 
-// indices into the samples of a RuntimeMeter
+// The places of the figures in the samples of a RuntimeMeter.
 const (
 	sampleCycles = iota
 	samplePauses
