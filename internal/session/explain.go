@@ -57,9 +57,9 @@ func (l *login) explainFeatures(err error) error {
 	case errors.Is(err, ErrNoTLS), parseErr != nil, e.Name != "features":
 		return err
 	case !l.authenticated && e.Child(wire.NSTLS, "starttls") != nil:
-		return fmt.Errorf("the server offers no authentication on this connection, but STARTTLS: %w", &MechanismError{Wanted: l.config.Mechanisms})
+		return fmt.Errorf("the server offers no authentication on this connection, but STARTTLS: %w", &MechanismError{Wanted: l.wish.mechanisms})
 	case !l.authenticated:
-		return fmt.Errorf("the server offers no authentication on this connection; it offers: %s: %w", list(featureNames(e)), &MechanismError{Wanted: l.config.Mechanisms})
+		return fmt.Errorf("the server offers no authentication on this connection; it offers: %s: %w", list(featureNames(e)), &MechanismError{Wanted: l.wish.mechanisms})
 	case e.Child(wire.NSBind, "bind") == nil:
 		return fmt.Errorf("%w: it offers: %s", errNotBound, list(featureNames(e)))
 	}

@@ -128,6 +128,18 @@ func TestFailure(t *testing.T) {
 			p.send("<failure xmlns='" + tlsNS + "'/></stream:stream>")
 			p.rest()
 		}, "starttls", nil, nil},
+		{"optional STARTTLS refused", secured, func(p *peer) {
+			p.stream("<starttls xmlns='"+tlsNS+"'/>", mechanisms("PLAIN"))
+			p.element("starttls")
+			p.send("<failure xmlns='" + tlsNS + "'/></stream:stream>")
+			p.rest()
+		}, "starttls", nil, []string{"TLS negotiation failed"}},
+		{"optional STARTTLS, handshake fails", secured, func(p *peer) {
+			p.stream("<starttls xmlns='" + tlsNS + "'/>")
+			p.element("starttls")
+			p.send("<proceed xmlns='" + tlsNS + "'/>")
+			p.upgrade(&tls.Config{Certificates: []tls.Certificate{ca.issue(hour(-2), hour(-1), "a.test")}})
+		}, "tls", nil, []string{"is valid from"}},
 		{"bytes behind proceed", secured, func(p *peer) {
 			p.stream(starttlsFeature)
 			p.element("starttls")

@@ -18,7 +18,9 @@ const (
 	External        = "EXTERNAL" // the TLS client certificate (RFC 6120 §6.3.8, XEP-0178)
 )
 
-// DefaultMechanisms returns what a login tries when it is not told otherwise, best first.
+// DefaultMechanisms returns what a login tries when it is not told otherwise, best first. Over TLS 1.3 it then uses a
+// -PLUS mechanism only if the server says by XEP-0440 that it knows tls-exporter: ejabberd 23.01 for one offers -PLUS
+// there and refuses it.
 func DefaultMechanisms() []string {
 	return []string{ScramSHA256Plus, ScramSHA256, ScramSHA1Plus, ScramSHA1, Plain}
 }
@@ -46,6 +48,13 @@ type credentials struct {
 	nonce          func() string
 }
 
+// wish is what the configuration allows.
+type wish struct {
+	mechanisms   []string // best first
+	plainInClear bool
+	trustPlus    bool // use tls-exporter also with a server that does not say that it knows it
+}
+
 // offer is what can be used on a connection.
 type offer struct {
 	mechanisms []string             // the server's
@@ -54,14 +63,14 @@ type offer struct {
 }
 
 // choose returns the first wanted mechanism that the server offers and this connection allows.
-func (c *credentials) choose(wanted []string, plainInClear bool, o offer) (name string, m mechanism, err error) {
+func (c *credentials) choose(w wish, o offer) (name string, m mechanism, err error) {
 	var reasons []string
-	usable := slices.Clone(wanted)
+	usable := slices.Clone(w.mechanisms)
 	refuse := func(name, why string) {
 		usable = slices.DeleteFunc(usable, func(s string) bool { return s == name })
 		reasons = append(reasons, name+": "+why)
 	}
-	bind, err := c.binding(wanted, o)
+	bind, err := c.binding(w, o)
 	if err != nil {
 		for _, name := range []string{ScramSHA256Plus, ScramSHA1Plus} {
 			if slices.Contains(usable, name) {
@@ -69,7 +78,7 @@ func (c *credentials) choose(wanted []string, plainInClear bool, o offer) (name 
 			}
 		}
 	}
-	if o.state == nil && !plainInClear && slices.Contains(usable, Plain) {
+	if o.state == nil && !w.plainInClear && slices.Contains(usable, Plain) {
 		refuse(Plain, "not without TLS")
 	}
 	for _, name := range usable {
@@ -88,10 +97,10 @@ func (c *credentials) choose(wanted []string, plainInClear bool, o offer) (name 
 
 // binding returns what SCRAM says about channel binding when a -PLUS mechanism is used, and in flag what it says
 // when none is. An error says why no -PLUS mechanism can be used.
-func (c *credentials) binding(wanted []string, o offer) (binding, error) {
+func (c *credentials) binding(w wish, o offer) (binding, error) {
 	plus := func(name string) bool { return strings.HasSuffix(name, "-PLUS") }
 	b := binding{flag: "n"}
-	if !slices.ContainsFunc(wanted, plus) {
+	if !slices.ContainsFunc(w.mechanisms, plus) {
 		return b, nil
 	}
 	name, data, err := channelBinding(o.state)
@@ -102,6 +111,10 @@ func (c *credentials) binding(wanted []string, o offer) (binding, error) {
 		// Tells the server, under the proof, that its list came without -PLUS: it notices if somebody removed them.
 		b.flag = "y"
 		return b, nil
+	}
+	if o.bindings == nil && name == "tls-exporter" && !w.trustPlus {
+		// Servers made before RFC 9266 offer -PLUS over TLS 1.3 as well and then refuse the binding.
+		return b, fmt.Errorf("the server does not say (XEP-0440) that it knows %s", name)
 	}
 	if o.bindings != nil && !slices.Contains(o.bindings, name) {
 		return b, fmt.Errorf("the server knows the channel bindings %s, this connection has %s", list(o.bindings), name)

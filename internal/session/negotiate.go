@@ -228,7 +228,12 @@ func (l *login) negotiator() xmpp.Negotiator {
 // byte again.
 func (l *login) startTLSFeature() xmpp.StreamFeature {
 	f := xmpp.StartTLS(clientConfig(l.config.TLSConfig, l.domain, StartTLS))
-	request := f.Negotiate
+	// Whatever the server says, STARTTLS is required: the library goes on in clear when an optional feature fails.
+	parse, request := f.Parse, f.Negotiate
+	f.Parse = func(ctx context.Context, d *xml.Decoder, start *xml.StartElement) (bool, any, error) {
+		_, data, err := parse(ctx, d, start)
+		return true, data, err
+	}
 	f.Negotiate = func(ctx context.Context, s *xmpp.Session, data any) (xmpp.SessionState, io.ReadWriter, error) {
 		if _, offered := s.Feature(wire.NSTLS); !offered {
 			e, _ := l.top.features()
@@ -289,7 +294,7 @@ func (l *login) saslFeature() xmpp.StreamFeature {
 				o.bindings, _ = known.([]string)
 			}
 			l.enter(StepSASL)
-			name, m, err := l.credentials.choose(l.config.Mechanisms, l.config.PlainInClear, o)
+			name, m, err := l.credentials.choose(l.wish, o)
 			if err != nil {
 				return 0, nil, err
 			}

@@ -195,11 +195,11 @@ func TestChannelBindingRefused(t *testing.T) {
 		t.Error("channel binding without tls-unique data")
 	}
 	c := credentials{nonce: newNonce}
-	_, _, err := c.choose([]string{ScramSHA1Plus}, false, offer{mechanisms: []string{ScramSHA1Plus}})
+	_, _, err := c.choose(wish{mechanisms: []string{ScramSHA1Plus}}, offer{mechanisms: []string{ScramSHA1Plus}})
 	if m := new(MechanismError); !errors.As(err, &m) || !strings.Contains(m.Reason, "needs TLS") {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := c.choose([]string{"X-OURS"}, false, offer{mechanisms: []string{"X-OURS"}}); err == nil {
+	if _, _, err := c.choose(wish{mechanisms: []string{"X-OURS"}}, offer{mechanisms: []string{"X-OURS"}}); err == nil {
 		t.Error("an unknown mechanism is used")
 	}
 }

@@ -29,7 +29,7 @@ type Config struct {
 
 	TLS          TLSMode
 	TLSConfig    *tls.Config // roots, versions, curves, certificates, session cache; ServerName and ALPN are filled in; nil: Go's defaults from TLS 1.2 on
-	Mechanisms   []string    // SASL mechanisms accepted, best first; nil: DefaultMechanisms
+	Mechanisms   []string    // SASL mechanisms accepted, best first, -PLUS ones with any server that offers them; nil: DefaultMechanisms with their caution
 	PlainInClear bool        // whether PLAIN may be used without TLS
 
 	Keys          *KeyCache // keys of earlier logins; nil: derived in each login
@@ -125,6 +125,7 @@ type login struct {
 	resource    string
 	domain      string
 	credentials credentials
+	wish        wish
 
 	step  string // the one in progress
 	since time.Time
@@ -176,8 +177,9 @@ func newLogin(ctx context.Context, c Config) (*login, error) {
 	if l.credentials.maxIterations <= 0 {
 		l.credentials.maxIterations = DefaultMaxIterations
 	}
-	if l.config.Mechanisms == nil {
-		l.config.Mechanisms = DefaultMechanisms()
+	l.wish = wish{mechanisms: c.Mechanisms, plainInClear: c.PlainInClear, trustPlus: c.Mechanisms != nil}
+	if c.Mechanisms == nil {
+		l.wish.mechanisms = DefaultMechanisms()
 	}
 	if l.config.StepTimeout <= 0 {
 		l.config.StepTimeout = DefaultStepTimeout

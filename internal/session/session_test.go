@@ -135,7 +135,12 @@ func TestLogin(t *testing.T) {
 			p.stream(all)
 			p.scram(scramServer{mechanism: "SCRAM-SHA-1", password: password, gs2: "n,,"})
 		}, "SCRAM-SHA-1", starttlsSteps, 9},
-		{"STARTTLS tls-exporter", session.Config{TLSConfig: ca.client()}, func(p *peer) {
+		{"TLS 1.3, server silent about tls-exporter", session.Config{TLSConfig: ca.client()}, func(p *peer) {
+			p.startTLS(server)
+			p.stream(all)
+			p.scram(scramServer{mechanism: "SCRAM-SHA-256", password: password, gs2: "n,,"})
+		}, "SCRAM-SHA-256", starttlsSteps, 9},
+		{"STARTTLS tls-exporter on request", session.Config{TLSConfig: ca.client(), Mechanisms: session.DefaultMechanisms()}, func(p *peer) {
 			p.startTLS(server)
 			p.stream(all)
 			p.scram(scramServer{mechanism: "SCRAM-SHA-256-PLUS", password: password, gs2: "p=tls-exporter,,", binding: exporter(p)})
