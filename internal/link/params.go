@@ -46,6 +46,9 @@ const (
 	// segmentTime bounds the time that one segment occupies a fast link.
 	segmentTime = 100 * time.Microsecond
 
+	// maxRate keeps the arithmetic of the clock far from overflow.
+	maxRate = 1_000_000_000_000
+
 	minQueue       = 16 << 10
 	unlimitedQueue = 4 << 20
 	// queueTime is how much of the rate the queue holds at least: a relay that wakes 1 ms late must not find the link idle.
@@ -61,6 +64,8 @@ func (p Params) Validate() error {
 		return fmt.Errorf("link: the RTT %v is negative", p.RTT)
 	case p.Rate < 0:
 		return fmt.Errorf("link: the rate %d bit/s is negative", p.Rate)
+	case p.Rate > maxRate:
+		return fmt.Errorf("link: the rate %d bit/s is over 1 Tbit/s; 0 is unlimited", p.Rate)
 	case p.Jitter < 0:
 		return fmt.Errorf("link: the jitter %v is negative", p.Jitter)
 	case p.Queue < 0:

@@ -22,6 +22,7 @@ func TestParamsValidate(t *testing.T) {
 		{"all set", link.Params{RTT: time.Second, Rate: 1, Jitter: 1, Queue: 1, Scheduling: link.FIFO, Seed: 1}, ""},
 		{"negative RTT", link.Params{RTT: -1}, "RTT"},
 		{"negative rate", link.Params{Rate: -1}, "rate"},
+		{"fast as no line", link.Params{Rate: 1_000_000_000_001}, "1 Tbit/s"},
 		{"negative jitter", link.Params{Jitter: -1}, "jitter"},
 		{"negative queue", link.Params{Queue: -1}, "queue"},
 		{"long RTT", link.Params{RTT: 2 * time.Hour}, "an hour at most"},
@@ -51,7 +52,7 @@ func TestParamsDefaults(t *testing.T) {
 		{10_000_000, 16 << 10},
 		{100_000_000, 50_000},
 		{1_000_000_000, 500_000},
-		{math.MaxInt64, math.MaxInt32},
+		{1_000_000_000_000, 500_000_000},
 	}
 	for _, tt := range tests {
 		got := link.Params{Rate: tt.rate}.WithDefaults()
