@@ -141,6 +141,9 @@ func writeBench(w io.Writer, runs []*Run, table []Metric) error {
 			fmt.Fprintf(&b, "%s/variant=%s 1", name, benchWord(block.Variant))
 			for _, n := range names {
 				s := parseScalar(table, n)
+				if s.stat == "n" {
+					continue
+				}
 				unit := map[string]string{UnitSeconds: "-sec", UnitBytes: "-bytes"}[s.unit()]
 				fmt.Fprintf(&b, " %s %s%s", strconv.FormatFloat(block.Scalars[n], 'g', -1, 64), benchWord(n), unit)
 			}

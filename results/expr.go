@@ -307,47 +307,38 @@ type Outcome struct {
 	Text    string  `json:"text"`  // one sentence
 }
 
-// Thresholds judges each expression on each variant of each plan that ran.
+// Thresholds judges each expression on each variant of each plan that ran, in
+// the order of the manifest. A variant that repeats another one is not judged.
 func (r *Run) Thresholds(table []Metric, exprs ...Expr) []Outcome {
-	type cell struct{ plan, variant string }
-	var cells []cell
-	for _, k := range r.Keys() {
-		if c := (cell{k.Plan, k.Variant}); !slices.Contains(cells, c) {
-			cells = append(cells, c)
-		}
-	}
 	var out []Outcome
 	for _, e := range exprs {
-		for _, c := range cells {
-			f := Filter{Plan: c.plan, Variant: c.variant}
-			if !r.ran(f) {
-				continue
+		for _, plan := range planOrder(r) {
+			for _, variant := range variantOrder(r, plan.Name) {
+				f := Filter{Plan: plan.Name, Variant: variant}
+				if r.ran(f) && !strings.HasSuffix(variant, aaMark) {
+					out = append(out, r.threshold(table, e, f))
+				}
 			}
-			o := Outcome{Expr: e.String(), Plan: c.plan, Variant: c.variant}
-			v, n, err := r.aggregate(e, f)
-			o.N = n
-			unit := parseScalar(table, e.Metric).metric.Unit
-			switch {
-			case err != nil:
-				o.State, o.Text = Refused, fmt.Sprintf("%s of %s in %s cannot be judged: %v", e, c.variant, orName(c.plan), err)
-			case e.Holds(v):
-				o.State, o.Got = Passed, v
-				o.Text = fmt.Sprintf("%s holds for %s in %s: %s", e, c.variant, orName(c.plan), e.format(v, unit))
-			default:
-				o.State, o.Got = Failed, v
-				o.Text = fmt.Sprintf("%s fails for %s in %s: %s", e, c.variant, orName(c.plan), e.format(v, unit))
-			}
-			out = append(out, o)
 		}
 	}
 	return out
 }
 
-func orName(plan string) string {
-	if plan == "" {
-		return "the only plan"
+func (r *Run) threshold(table []Metric, e Expr, f Filter) Outcome {
+	v, n, err := r.aggregate(e, f)
+	o := Outcome{Expr: e.String(), Plan: f.Plan, Variant: f.Variant, N: n}
+	where := f.Variant + inPlan(f.Plan)
+	if err != nil {
+		o.State, o.Text = Refused, fmt.Sprintf("%s cannot be judged for %s: %v", e, where, err)
+		return o
 	}
-	return plan
+	o.State, o.Got = Failed, v
+	word := "fails"
+	if e.Holds(v) {
+		o.State, word = Passed, "holds"
+	}
+	o.Text = fmt.Sprintf("%s %s for %s: %s", e, word, where, e.format(v, parseScalar(table, e.Metric).metric.Unit))
+	return o
 }
 
 func (e Expr) format(v float64, unit string) string {

@@ -420,23 +420,39 @@ func (r *Run) Intervals(metric string, f Filter) iter.Seq[Interval] {
 	}
 }
 
-// Elapsed is the time in which the keys that f chooses recorded anything.
+// Elapsed is the time in which what f chooses ran: the length of its blocks, or
+// where they have none the intervals in which anything was recorded.
 func (r *Run) Elapsed(f Filter) time.Duration {
-	var spans [][2]float64
-	for _, iv := range r.intervals {
-		if f.match(iv.key) {
-			spans = append(spans, [2]float64{iv.start, iv.start + iv.length})
+	var spans []span
+	for _, b := range r.Blocks {
+		if f.match(b.Key) && b.Skipped == "" && b.End.After(b.Start) {
+			spans = append(spans, span{epoch(b.Start), epoch(b.End)})
 		}
 	}
-	slices.SortFunc(spans, func(a, b [2]float64) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
+	if len(spans) == 0 {
+		for _, iv := range r.intervals {
+			if f.match(iv.key) {
+				spans = append(spans, span{iv.start, iv.start + iv.length})
+			}
+		}
+	}
+	return time.Duration(covered(spans) * float64(time.Second))
+}
+
+// span is a stretch of time in seconds since the epoch.
+type span struct{ from, to float64 }
+
+// covered is the length of the union of spans, which it sorts.
+func covered(spans []span) float64 {
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
 	var sum, end float64
 	for _, s := range spans {
-		if s[1] > end {
-			sum += s[1] - max(s[0], end)
-			end = s[1]
+		if s.to > end {
+			sum += s.to - max(s.from, end)
+			end = s.to
 		}
 	}
-	return time.Duration(sum * float64(time.Second))
+	return sum
 }
 
 // Invalid reports whether the run holds no figures to be believed, and why.

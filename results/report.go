@@ -1,7 +1,6 @@
 package results
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -340,9 +339,7 @@ func Report(w io.Writer, runs []*Run, format string, o ReportOptions) error {
 		t := textReport{table: o.Compare.Metrics, width: o.Width, markdown: format == "md"}
 		_, err = w.Write(t.render(Summarize(runs, o.Compare)))
 	case "json":
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(Summarize(runs, o.Compare))
+		err = encodeJSON(w, Summarize(runs, o.Compare), "  ")
 	case "csv":
 		err = writeCSV(w, Summarize(runs, o.Compare), runs)
 	case "hlog":

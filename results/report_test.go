@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,12 +46,56 @@ func fixture(t testing.TB, id string, seed uint64, drift float64) *Run {
 		},
 		Done: Done{Status: StatusOK, Ended: at(300)},
 	}
+	recorded := recordings.get(seed, drift, func() recording { return record(t, r.Manifest, rng, drift) })
+	// Tests change their run; what they share stays encoded.
+	if err := json.Unmarshal(recorded.rest, r); err != nil {
+		t.Fatal(err)
+	}
+	read := r.intervalLine()
+	for s := bufio.NewScanner(bytes.NewReader(recorded.log)); s.Scan(); {
+		if err := read(s.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+// recording is what a fixture measured: a log, and the rest as JSON.
+type recording struct{ log, rest []byte }
+
+// recordingCache keeps the recordings, which take a while to make.
+type recordingCache struct {
+	mu sync.Mutex
+	m  map[string]recording
+}
+
+var recordings recordingCache
+
+func (c *recordingCache) get(seed uint64, drift float64, record func() recording) recording {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := fmt.Sprint(seed, drift)
+	r, ok := c.m[key]
+	if !ok {
+		if c.m == nil {
+			c.m = make(map[string]recording)
+		}
+		r = record()
+		c.m[key] = r
+	}
+	return r
+}
+
+// record measures eight blocks of every variant and plan.
+func record(t testing.TB, m Manifest, rng *rand.Rand, drift float64) recording {
+	t.Helper()
+	var r Run
 	rec := NewRecorder()
-	for p, plan := range r.Manifest.Plans {
+	for p, plan := range m.Plans {
 		size := 1 + 9*float64(p)
 		for block := range 8 {
 			common := drift * (1 + 0.2*rng.Float64())
-			for order, variant := range r.Manifest.Variants {
+			for order, variant := range m.Variants {
 				key := Key{plan.Name, variant, block}
 				b := Block{Key: key, Order: order, Start: at(float64(block)), End: at(float64(block + 1)), Valid: true}
 				if variant == "rsm" && p == 1 {
@@ -63,7 +108,7 @@ func fixture(t testing.TB, id string, seed uint64, drift float64) *Run {
 					gain = 1
 				}
 				sink := rec.Sink(key)
-				for i := range 200 {
+				for i := range 150 {
 					wait := time.Duration(float64(40*time.Millisecond) * size * common / gain * (1 + 0.05*rng.Float64()))
 					due := at(float64(block)).Add(time.Duration(i) * 5 * time.Millisecond)
 					sink.Observe(Sample{Metric: "probe", Intended: due, Start: due.Add(50 * time.Microsecond), End: due.Add(wait)})
@@ -93,14 +138,16 @@ func fixture(t testing.TB, id string, seed uint64, drift float64) *Run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := r.intervalLine()
-	for s := bufio.NewScanner(bytes.NewReader(lines)); s.Scan(); {
-		if err := read(s.Bytes()); err != nil {
-			t.Fatal(err)
-		}
+	rest, err := json.Marshal(struct {
+		Blocks []Block
+		Theory []Theory
+		Counts []Count
+		Series []Second
+	}{r.Blocks, r.Theory, r.Counts, []Second{{Time: at(8), Elapsed: 8, Counts: secondCounts(d)}}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	r.Series = []Second{{Time: at(8), Elapsed: 8, Counts: secondCounts(d)}}
-	return r
+	return recording{lines, rest}
 }
 
 func report(t *testing.T, format string, o ReportOptions, runs ...*Run) []byte {
@@ -179,8 +226,8 @@ func TestReportLog(t *testing.T) {
 			n += h.TotalCount()
 		}
 	}
-	// Four variants in one plan, three in the other, eight blocks of 200.
-	if want := int64(2 * 7 * 8 * 200); n != want {
+	// Four variants in one plan, three in the other, eight blocks of 150.
+	if want := int64(2 * 7 * 8 * 150); n != want {
 		t.Errorf("%d samples of probe, want %d", n, want)
 	}
 }

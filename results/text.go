@@ -36,6 +36,20 @@ func (t *textReport) line(format string, args ...any) {
 	t.out.WriteByte('\n')
 }
 
+// gap separates tables; Markdown's end in an empty line already.
+func (t *textReport) gap() {
+	if !t.markdown {
+		t.line("")
+	}
+}
+
+func plural(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 // item writes one sentence.
 func (t *textReport) item(s string) {
 	if t.markdown {
@@ -95,14 +109,40 @@ func (t *textReport) run(r RunReport) {
 	for _, p := range r.Plans {
 		t.plan(p, r.Blocks)
 	}
-	if len(r.Thresholds) > 0 {
-		t.line("")
-		for _, o := range r.Thresholds {
-			t.item("threshold " + o.Text)
-		}
-	}
+	t.thresholds(r.Thresholds)
 	t.line("")
 	t.item("measured on " + strings.Join(r.How, "; "))
+}
+
+// thresholds tells what failed or could not be judged, and of the rest how many
+// held.
+func (t *textReport) thresholds(all []Outcome) {
+	if len(all) > 0 {
+		t.line("")
+	}
+	for len(all) > 0 {
+		n := slices.IndexFunc(all, func(o Outcome) bool { return o.Expr != all[0].Expr })
+		if n < 0 {
+			n = len(all)
+		}
+		held := 0
+		for _, o := range all[:n] {
+			if o.State == Passed {
+				held++
+				continue
+			}
+			t.item("threshold " + o.Text)
+		}
+		switch {
+		case n == 1 && held == 1:
+			t.item("threshold " + all[0].Text)
+		case held == n:
+			t.item(fmt.Sprintf("threshold %s holds for all %d", all[0].Expr, n))
+		case held > 0:
+			t.item(fmt.Sprintf("threshold %s holds for the other %d", all[0].Expr, held))
+		}
+		all = all[n:]
+	}
 }
 
 func inPlan(p string) string {
@@ -114,15 +154,22 @@ func inPlan(p string) string {
 
 func (t *textReport) plan(p PlanReport, planned int) {
 	t.line("")
-	if name := orName(p.Name); p.Name != "" {
-		t.heading(2, "plan "+name)
+	if p.Name != "" {
+		t.heading(2, "plan "+p.Name)
 	}
 	t.grid(t.scalars(p, planned))
-	t.grid(t.latencies(p))
+	if g := t.latencies(p); len(g.rows) > 0 {
+		t.gap()
+		t.grid(g)
+	}
+	if slices.ContainsFunc(p.Variants, func(v VariantReport) bool { return len(v.Errors) > 0 }) {
+		t.gap()
+	}
 	for _, v := range p.Variants {
 		for _, metric := range slices.Sorted(maps.Keys(v.Errors)) {
 			for _, kind := range slices.Sorted(maps.Keys(v.Errors[metric])) {
-				t.item(fmt.Sprintf("%s: %d errors of kind %s in %s", v.Name, v.Errors[metric][kind], kind, metric))
+				n := v.Errors[metric][kind]
+				t.item(fmt.Sprintf("%s: %s of kind %s in %s", v.Name, plural(n, "error"), kind, metric))
 			}
 		}
 	}

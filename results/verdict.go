@@ -88,7 +88,7 @@ func (c comparison) judge() Verdict {
 	case len(c.x) == 0 || len(c.y) == 0:
 		v.Decision, v.Reason = CannotTell, "no valid block has both figures"
 		return v
-	case v.Unit != UnitSeconds && constant(c.x) && constant(c.y):
+	case v.Unit != UnitSeconds && constant(c.x) && constant(c.y) && (c.scalar.metric.Exact || len(c.x) > 1 && len(c.y) > 1):
 		v.Exact = true
 		v.Ratio = Ratio(exactRatio(c.x[0], c.y[0]))
 		v.Lo, v.Hi = v.Ratio, v.Ratio
@@ -123,10 +123,10 @@ func (c comparison) estimate(v *Verdict) {
 	switch {
 	case !math.IsInf(e.Hi, 1):
 	case c.paired:
-		v.Reason = fmt.Sprintf("%s give no bounded %s interval, at least %d are needed",
-			blocks(len(y)), percent(c.level), MinBlocks(c.k, float64(c.k)*(1-c.level)))
+		v.Reason = fmt.Sprintf("no bounded %s interval from %s, at least %d are needed",
+			percent(c.level), blocks(len(y)), MinBlocks(c.k, float64(c.k)*(1-c.level)))
 	default:
-		v.Reason = fmt.Sprintf("%d and %s give no bounded %s interval", len(x), blocks(len(y)), percent(c.level))
+		v.Reason = fmt.Sprintf("no bounded %s interval from %d and %s", percent(c.level), len(x), blocks(len(y)))
 	}
 }
 

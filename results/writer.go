@@ -36,7 +36,7 @@ type Options struct {
 // the writer's own appends them, together with what the recorder took in, and
 // syncs the files, once an interval. So no method but Close waits for a disk,
 // and a process that is killed loses at most the last interval. All methods
-// are safe for concurrent use.
+// are safe for concurrent use; after Close they do nothing.
 type Writer struct {
 	dir     string
 	opts    Options
@@ -50,7 +50,9 @@ type Writer struct {
 	err     error
 	closed  bool
 
-	files map[string]*os.File // used by the flusher, and by Close after it ended
+	// Used by the flusher, and by Close after it ended. A file that could not be
+	// written stays nil: what would follow a torn line could not be read.
+	files map[string]*os.File
 	stop  chan struct{}
 	wg    sync.WaitGroup
 }
@@ -169,12 +171,12 @@ func (w *Writer) Count(c Count) (equal bool) {
 }
 
 func (w *Writer) line(file string, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	if err := encodeJSON(&b, v, ""); err != nil {
 		w.fail(fmt.Errorf("%s: %w", file, err))
 		return
 	}
-	w.append(file, append(b, '\n'))
+	w.append(file, b.Bytes())
 }
 
 func (w *Writer) append(file string, b []byte) {
@@ -248,20 +250,26 @@ func finite(m map[string]float64) map[string]float64 {
 	return out
 }
 
-func (w *Writer) store(name string, b []byte) error {
-	f := w.files[name]
-	if f == nil {
-		var err error
+func (w *Writer) store(name string, b []byte) (err error) {
+	f, open := w.files[name]
+	if !open {
 		f, err = os.OpenFile(filepath.Join(w.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
 		if err != nil {
 			return err
 		}
 		w.files[name] = f
 	}
-	if _, err := f.Write(b); err != nil {
-		return err
+	if f == nil {
+		return nil // It failed before, and the error is kept.
 	}
-	return f.Sync()
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		w.files[name] = nil
+		return errors.Join(err, f.Close())
+	}
+	return nil
 }
 
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1e3 }
@@ -374,7 +382,9 @@ func (w *Writer) Close(status Status, reasons ...string) error {
 	w.closed = true
 	w.mu.Unlock()
 	for _, f := range w.files {
-		w.fail(f.Close())
+		if f != nil {
+			w.fail(f.Close())
+		}
 	}
 	done := Done{Status: status, Reasons: reasons, Ended: time.Now().Round(0)}
 	w.fail(writeSummary(w.dir, done, w.opts.Metrics))
@@ -415,11 +425,20 @@ func checksum(r io.Reader) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// encodeJSON writes v and a line feed, and leaves <, > and & as they are: they
+// are part of thresholds, and nothing of this goes into HTML unescaped.
+func encodeJSON(w io.Writer, v any, indent string) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
+	return enc.Encode(v)
+}
+
 // writeJSON replaces a file so that a reader, or a crash, finds it either whole
 // or not at all.
 func writeJSON(dir, name string, v any) (err error) {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var b bytes.Buffer
+	if err := encodeJSON(&b, v, "  "); err != nil {
 		return fmt.Errorf("results: %s: %w", name, err)
 	}
 	f, err := os.CreateTemp(dir, "."+name+".*")
@@ -432,7 +451,7 @@ func writeJSON(dir, name string, v any) (err error) {
 			err = fmt.Errorf("results: %s: %w", name, err)
 		}
 	}()
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b.Bytes())
 	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 	if err != nil {
 		return err
