@@ -94,6 +94,25 @@ func TestProvisionRosters(t *testing.T) {
 	}
 }
 
+// TestProvisionKeys stores SCRAM keys instead of passwords.
+func TestProvisionKeys(t *testing.T) {
+	for _, hash := range []string{"SHA-1", "SHA-256"} {
+		for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+			t.Run(kind+", "+hash, func(t *testing.T) {
+				s := create(t, Options{Storage: hash})
+				s.Spec.Hash = hash
+				p := mustPopulation(t, population.Config{Seed: 5, Domains: s.Domains, Accounts: 5, Contacts: 10})
+				mustApply(t, s, p)
+				s.Start(t)
+				checkRoster(t, s, p, 0)
+				checkRoster(t, s, p, 4)
+				s.Stop(t)
+				mustTeardown(t, s)
+			})
+		}
+	}
+}
+
 // TestProvisionRunningServers creates accounts while the server runs, at two
 // domains, beside an account that must survive.
 func TestProvisionRunningServers(t *testing.T) {

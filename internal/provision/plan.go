@@ -28,6 +28,14 @@ type Spec struct {
 	Owner string `yaml:"owner"`
 	// Data is Prosody's data_path, for hosts with storage = "internal".
 	Data string `yaml:"data"`
+	// Hash is how Prosody's authentication = "internal_hashed" and ejabberd's
+	// auth_password_format: scram in a database store passwords, SHA-1 or
+	// SHA-256. Left empty, passwords are stored in clear; servers that keep keys
+	// then derive them at the first login.
+	Hash string `yaml:"hash"`
+	// Iterations are those of Hash, 10 000 where left out. An account takes a
+	// millisecond or more with them.
+	Iterations int `yaml:"iterations"`
 	// Database is ejabberd's SQLite file (sql_type: sqlite), one for each
 	// domain: {domain} in the name stands for it. ejabberd must not run meanwhile:
 	// it would not see the change behind its caches.
@@ -138,6 +146,9 @@ func NewPlan(spec Spec, populations ...*population.Population) (*Plan, error) {
 		if c := pop.Config(); c.Contacts > 0 && !c.Settled && !spec.CarriesRequests() {
 			return nil, errors.New("provision: ejabberd's import drops pending subscription requests: use a settled population, or a database")
 		}
+		if h, _ := newScram(spec.Hash, spec.Iterations); h.check(pop.Config().Password) != nil {
+			return nil, h.check(pop.Config().Password)
+		}
 		p.Accounts += pop.Accounts()
 		for i := range pop.Accounts() {
 			p.Items += pop.Len(i)
@@ -164,7 +175,7 @@ func open(spec Spec) (store, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := map[string]string{"data": spec.Data, "database": spec.Database, "schema": spec.Schema, "ctl": spec.Ctl, "api": spec.API, "export": spec.Export}
+	keys := map[string]string{"data": spec.Data, "hash": spec.Hash, "database": spec.Database, "schema": spec.Schema, "ctl": spec.Ctl, "api": spec.API, "export": spec.Export}
 	allow := func(names ...string) error {
 		for _, key := range slices.Sorted(maps.Keys(keys)) {
 			if keys[key] != "" && !slices.Contains(names, key) {
@@ -173,14 +184,18 @@ func open(spec Spec) (store, error) {
 		}
 		return nil
 	}
+	hashed, err := newScram(spec.Hash, spec.Iterations)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case spec.Server == "prosody":
 		if spec.Data == "" {
 			return nil, errors.New("provision: data is missing: give Prosody's data_path")
 		}
-		return prosody{data: spec.Data, owner: who}, allow("data")
+		return prosody{data: spec.Data, owner: who, hash: hashed}, allow("data", "hash")
 	case spec.Server == "ejabberd" && spec.Database != "":
-		return sqlite{database: spec.Database, schema: spec.Schema, owner: who}, allow("database", "schema")
+		return sqlite{database: spec.Database, schema: spec.Schema, owner: who, hash: hashed}, allow("database", "schema", "hash")
 	case spec.Server == "ejabberd" && (spec.Ctl != "" || spec.API != ""):
 		return newEjabberd(spec, who), allow("ctl", "api")
 	case spec.Server == "ejabberd":

@@ -3,6 +3,7 @@ package provision
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 type prosody struct {
 	data  string
 	owner owner
+	hash  scram
 }
 
 // marker is the field of an account's file that holds the run that made it.
@@ -90,7 +92,11 @@ func (p prosody) create(ctx context.Context, run string, accounts []member) (don
 				return accounts[:n], made, fmt.Errorf("provision: %s: %w", a.JID(), err)
 			}
 		}
-		err := p.write(r, prosodyPath(a, "accounts"), func(w *bufio.Writer) { writeProsodyAccount(w, a, run) })
+		text, err := p.account(a, run)
+		if err != nil {
+			return accounts[:n], made, err
+		}
+		err = p.write(r, prosodyPath(a, "accounts"), func(w *bufio.Writer) { w.Write(text) })
 		if err != nil {
 			return accounts[:n], made, fmt.Errorf("provision: account of %s: %w", a.JID(), err)
 		}
@@ -236,13 +242,28 @@ func prosodyName(s string) string {
 	return b.String()
 }
 
-func writeProsodyAccount(w *bufio.Writer, a population.Account, run string) {
-	line := append(w.AvailableBuffer(), "return {\n\t[\"password\"] = "...)
-	line = appendLua(line, a.Password)
-	line = append(line, ";\n\t[\""+marker+"\"] = "...)
-	line = appendLua(line, run)
-	line = append(line, ";\n};\n"...)
-	w.Write(line)
+// account returns the text of an account's file.
+func (p prosody) account(a population.Account, run string) ([]byte, error) {
+	text := []byte("return {\n")
+	field := func(name, value string) {
+		text = append(text, "\t[\""+name+"\"] = "...)
+		text = append(appendLua(text, value), ";\n"...)
+	}
+	if p.hash.name == "" {
+		field("password", a.Password)
+	} else {
+		keys, err := p.hash.keys(a)
+		if err != nil {
+			return nil, err
+		}
+		// Prosody feeds the salt to PBKDF2 as it stands.
+		field("salt", string(keys.salt))
+		field("stored_key", hex.EncodeToString(keys.stored))
+		field("server_key", hex.EncodeToString(keys.server))
+		text = fmt.Appendf(text, "\t[\"iteration_count\"] = %d;\n", p.hash.iterations)
+	}
+	field(marker, run)
+	return append(text, "};\n"...), nil
 }
 
 func writeProsodyRoster(w *bufio.Writer, m member) {

@@ -237,6 +237,21 @@ func TestProsodyFiles(t *testing.T) {
 	golden(t, "prosody.txt", b.String())
 }
 
+func TestProsodyKeys(t *testing.T) {
+	spec := prosodySpec(t)
+	spec.Hash, spec.Iterations = "SHA-256", 3
+	if err := apply(t, spec, people(t, population.Config{Accounts: 1, Password: "pencil"})); err != nil {
+		t.Fatal(err)
+	}
+	text := files(t, spec.Data)["a%2d1%2etest/accounts/u0000000.dat"]
+	if strings.Contains(text, "pencil") || !strings.Contains(text, `["iteration_count"] = 3;`) {
+		t.Errorf("account:\n%s", text)
+	}
+	if err := provision.Teardown(t.Context(), spec, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestProsodyTeardownLeavesWhatIsForeign(t *testing.T) {
 	spec := prosodySpec(t)
 	host := filepath.Join(spec.Data, "a%2d1%2etest")
@@ -654,6 +669,10 @@ func TestNewPlanRefuses(t *testing.T) {
 		"no ledger":     {provision.Spec{Server: "prosody", Data: "x"}, "no ledger"},
 		"kind":          {provision.Spec{Server: "openfire", Ledger: "l"}, `"openfire"`},
 		"prosody data":  {provision.Spec{Server: "prosody", Ledger: "l"}, "data is missing"},
+		"hash":          {provision.Spec{Server: "prosody", Ledger: "l", Data: "x", Hash: "MD5"}, "SHA-1 or SHA-256"},
+		"iterations":    {provision.Spec{Server: "prosody", Ledger: "l", Data: "x", Iterations: 1}, "go with hash"},
+		"no iterations": {provision.Spec{Server: "prosody", Ledger: "l", Data: "x", Hash: "SHA-1", Iterations: -1}, "want 1 to"},
+		"hash, import":  {provision.Spec{Server: "ejabberd", Ledger: "l", Ctl: "c", Hash: "SHA-1"}, `"hash" has no meaning`},
 		"prosody ctl":   {provision.Spec{Server: "prosody", Ledger: "l", Data: "x", Ctl: "prosodyctl"}, `"ctl" has no meaning`},
 		"ejabberd none": {provision.Spec{Server: "ejabberd", Ledger: "l"}, "database"},
 		"ejabberd data": {provision.Spec{Server: "ejabberd", Ledger: "l", Ctl: "c", Data: "x"}, `"data" has no meaning`},
@@ -665,6 +684,10 @@ func TestNewPlanRefuses(t *testing.T) {
 				t.Errorf("error %v does not say %q", err, c.want)
 			}
 		})
+	}
+	umlaut := people(t, population.Config{Accounts: 2, Password: "ä"})
+	if _, err := provision.NewPlan(provision.Spec{Server: "prosody", Data: "x", Ledger: "l", Hash: "SHA-1"}, umlaut); err == nil || !strings.Contains(err.Error(), "ASCII") {
+		t.Errorf("a password that needs SASLprep: %v", err)
 	}
 	pending := people(t, population.Config{Accounts: 2, Contacts: 1})
 	if _, err := provision.NewPlan(provision.Spec{Server: "ejabberd", Ctl: "c", Ledger: "l"}, pending); err == nil || !strings.Contains(err.Error(), "settled") {

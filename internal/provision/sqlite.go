@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/xmppbench/xmppbench/internal/population"
@@ -21,6 +23,7 @@ type sqlite struct {
 	database string
 	schema   string
 	owner    owner
+	hash     scram
 }
 
 // rowsPerInsert keeps statements well below SQLite's limits.
@@ -102,13 +105,16 @@ func (s sqlite) prepare(ctx context.Context, domain string) error {
 
 func (s sqlite) create(ctx context.Context, _ string, accounts []member) (done []member, made []string, err error) {
 	for domain, local := range byDomain(accounts) {
+		users, err := s.users(local)
+		if err != nil {
+			return done, nil, err
+		}
 		// All of a domain or nothing: one transaction.
-		_, err := s.sql(ctx, domain, func(w *bufio.Writer) {
+		_, err = s.sql(ctx, domain, func(w *bufio.Writer) {
 			w.WriteString("BEGIN IMMEDIATE;\n")
-			insert(w, "users(username,password)", func(row func(...string)) {
-				for _, m := range local {
-					a := m.account()
-					row(a.Local, a.Password)
+			insert(w, "users(username,password,serverkey,salt,iterationcount)", func(row func(...string)) {
+				for _, u := range users {
+					row(u...)
 				}
 			})
 			insert(w, "rosterusers(username,jid,nick,subscription,ask,askmessage,server,subscribe,type)", func(row func(...string)) {
@@ -138,6 +144,30 @@ func (s sqlite) create(ctx context.Context, _ string, accounts []member) (done [
 		done = append(done, local...)
 	}
 	return done, nil, nil
+}
+
+// users returns the rows of the table users. ejabberd stores keys in Base64 and
+// puts the name of the hash in front unless it is SHA-1.
+func (s sqlite) users(accounts []member) ([][]string, error) {
+	rows := make([][]string, len(accounts))
+	for n, m := range accounts {
+		a := m.account()
+		if s.hash.name == "" {
+			rows[n] = []string{a.Local, a.Password, "", "", "0"}
+			continue
+		}
+		keys, err := s.hash.keys(a)
+		if err != nil {
+			return nil, err
+		}
+		prefix := ""
+		if s.hash.name == "SHA-256" {
+			prefix = "sha256:"
+		}
+		encode := base64.StdEncoding.EncodeToString
+		rows[n] = []string{a.Local, prefix + encode(keys.stored), encode(keys.server), encode(keys.salt), strconv.Itoa(s.hash.iterations)}
+	}
+	return rows, nil
 }
 
 // ejabberdState returns the letters that ejabberd stores for a subscription and

@@ -14,9 +14,9 @@ SELECT DISTINCT username FROM rosterusers JOIN wanted USING (username) LIMIT 5;
 ----
 PRAGMA busy_timeout = 5000;
 BEGIN IMMEDIATE;
-INSERT INTO users(username,password) VALUES
-('u0000000','it''s'),
-('u0000001','it''s');
+INSERT INTO users(username,password,serverkey,salt,iterationcount) VALUES
+('u0000000','it''s','','','0'),
+('u0000001','it''s','','','0');
 INSERT INTO rosterusers(username,jid,nick,subscription,ask,askmessage,server,subscribe,type) VALUES
 ('u0000000','u0000001@a-1.test','Анна Ђорђевић','B','N','','N','','item'),
 ('u0000000','u0000002@a-1.test','Lena Kovac','B','N','','N','','item'),
