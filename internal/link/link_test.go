@@ -488,11 +488,16 @@ func TestJitter(t *testing.T) {
 	}
 	run := func(p link.Params) (got []reading) {
 		synctest.Test(t, func(t *testing.T) {
-			c := connect(t.Context(), newLink(t, p), 0)
+			l := newLink(t, p)
+			c := connect(t.Context(), l, 0)
 			start := time.Now()
 			go func() { play(start, c.server, arrivals); _ = c.server.CloseWrite() }()
 			got = record(start, c.client)
 			c.end(t)
+			stats, err := l.Stats()
+			if err != nil || stats.Lateness.Max > time.Microsecond {
+				t.Errorf("waiting for one's turn counts as lateness: %+v, %v", stats.Lateness, err)
+			}
 		})
 		return got
 	}
