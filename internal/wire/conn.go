@@ -2,6 +2,7 @@ package wire
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync/atomic"
 )
@@ -72,6 +73,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.out.Add(int64(n))
 	return n, err
+}
+
+// CloseWrite ends what is sent and leaves what is received open. It fails with
+// errors.ErrUnsupported when the connection beneath cannot do that.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // BytesIn returns how many bytes were read from the connection beneath, those

@@ -16,20 +16,26 @@ const (
 
 // reader is the state of the goroutine that reads.
 type reader struct {
-	in       Framer
-	small    []byte // read buffer while little comes
-	pending  []byte // read, not yet fed
-	tags     []byte // copies of the start tags in cur
-	cur      Stanza // the stanza at hand
-	handler  Handler
-	now      time.Time // when the last read returned
-	pull     bool      // Next reads
-	pulled   bool      // the stanza at hand was begun by Next
-	ready    bool      // Next has its element
-	over     bool      // the peer's end tag was read
-	ns       string
-	prefixes map[string]string
-	verify   *verifier
+	in      Framer
+	small   []byte    // read buffer while little comes
+	pending []byte    // read, not yet fed
+	tags    []byte    // copies of the start tags in cur
+	cur     Stanza    // the stanza at hand
+	then    actions   // of its handler
+	now     time.Time // when the last read returned
+	pull    bool      // Next reads
+	pulled  bool      // the stanza at hand was begun by Next
+	ready   bool      // Next has its element
+	over    bool      // the peer's end tag was read
+	names   names
+	verify  *verifier
+}
+
+// actions are the functions of the handler of the stanza at hand.
+type actions struct {
+	element func(b []byte, at time.Time) error
+	done    func(*Stanza) error
+	fail    func(error)
 }
 
 // Next reads and returns the next top-level element in Frame mode, or the start
@@ -82,8 +88,16 @@ func (s *Stream) receivedError() error {
 // Whatever it returns, the stream is over then: the connection is closed and all
 // who wait are told. An error is the first cause: *[CutError], *[SyntaxError] (the
 // peer is sent the stream error), *[StreamError] sent by the peer or by Abort, a
-// handler's, that of ctx, or that of a failed write.
+// handler's, that of ctx, or that of a failed write. Called too late, when the
+// stream has ended or Close reads it to its end already, it returns that end.
 func (s *Stream) Serve(ctx context.Context) error {
+	s.mu.Lock()
+	late := s.ended || s.aborted || s.leaving
+	s.mu.Unlock()
+	if late {
+		<-s.done // every way to the end is bounded
+		return s.Err()
+	}
 	if err := s.beginRead(); err != nil {
 		return err
 	}
@@ -100,13 +114,12 @@ func (s *Stream) Serve(ctx context.Context) error {
 	s.endRead()
 	<-s.done
 	err = s.Err()
-	if h := s.handler; h.Fail != nil {
-		s.handler = Handler{}
-		cause := err
-		if cause == nil {
-			cause = ErrClosed
-		}
-		h.Fail(cause)
+	if fail := s.then.fail; fail != nil {
+		s.then = actions{}
+		s.mu.Lock()
+		cause := s.closedError()
+		s.mu.Unlock()
+		fail(cause)
 	}
 	return err
 }
@@ -139,12 +152,7 @@ func (s *Stream) linger() {
 	s.mu.Lock()
 	c, said := s.conn, s.flushed
 	s.mu.Unlock()
-	var scrap [idleBuffer]byte
-	for {
-		if _, err := c.Read(scrap[:]); err != nil {
-			break
-		}
-	}
+	discardInput(c)
 	// Reading may have ended before the error was written.
 	timeout := time.NewTimer(abortTimeout)
 	defer timeout.Stop()
@@ -303,8 +311,8 @@ func (s *Stream) pump(ctx context.Context, until func() bool) error {
 			return err
 		}
 		s.bytesIn.Add(int64(n))
-		if s.opt.Trace != nil {
-			s.opt.Trace(false, buf[:n])
+		if s.opt.trace != nil {
+			s.opt.trace(false, buf[:n])
 		}
 		s.pending = buf[:n]
 	}
@@ -357,7 +365,7 @@ func (s *Stream) inside() string {
 
 // feed gives bytes to the framer.
 func (s *Stream) feed(p []byte) (int, error) {
-	if s.opt.Verify && s.verify == nil {
+	if s.opt.verify && s.verify == nil {
 		s.startVerifier()
 	}
 	n, err := s.in.Feed(p, (*incoming)(s))
@@ -379,11 +387,9 @@ func (r *incoming) Open(tag []byte) (pause bool, err error) {
 	}
 	r.tags = append(r.tags[:0], tag...)
 	r.cur = Stanza{Tag: r.tags, Start: r.now, End: r.now, Size: int64(len(tag))}
-	if ns := AttrString(tag, "xmlns"); r.opt.NS == "" && ns != "" {
-		r.ns = ns
-	}
-	if r.opt.Prefixes == nil {
-		r.prefixes = headerPrefixes(tag)
+	if r.names.learn {
+		r.names.ns = orElse(AttrString(tag, "xmlns"), NSClient)
+		r.names.prefixes = headerPrefixes(tag)
 	}
 	r.ready = true
 	return true, nil
@@ -391,17 +397,17 @@ func (r *incoming) Open(tag []byte) (pause bool, err error) {
 
 func (r *incoming) Start(tag []byte) (Watch, error) {
 	r.tags = append(r.tags[:0], tag...)
-	r.cur = Stanza{Tag: r.tags, Start: r.now, ns: r.ns, prefixes: r.prefixes}
+	r.cur = Stanza{Tag: r.tags, Start: r.now, names: &r.names}
 	r.pulled = r.pull
-	if r.pull {
-		r.handler = Handler{Watch: Watch{Mode: Frame}}
-	} else {
-		r.handler = (*Stream)(r).handlerFor(&r.cur)
+	h := Handler{Watch: Watch{Mode: Frame}}
+	if !r.pull {
+		h = (*Stream)(r).handlerFor(&r.cur)
 	}
+	r.then = actions{element: h.Element, done: h.Done, fail: h.Fail}
 	if r.verify != nil {
-		r.verify.begin(r.handler.Watch)
+		r.verify.begin(h.Watch)
 	}
-	return r.handler.Watch, nil
+	return h.Watch, nil
 }
 
 // handlerFor finds who wants the stanza that has just begun.
@@ -462,10 +468,10 @@ func (r *incoming) Element(b []byte) error {
 	if r.cur.First.IsZero() {
 		r.cur.First = r.now
 	}
-	if r.handler.Element == nil {
+	if r.then.element == nil {
 		return nil
 	}
-	return r.handler.Element(b, r.now)
+	return r.then.element(b, r.now)
 }
 
 func (r *incoming) End(frame []byte, elements int, size int64) (pause bool, err error) {
@@ -492,10 +498,10 @@ func (r *incoming) End(frame []byte, elements int, size int64) (pause bool, err 
 		r.ready = true
 		return true, nil
 	}
-	h := r.handler
-	r.handler = Handler{}
-	if h.Done != nil {
-		err = h.Done(c)
+	done := r.then.done
+	r.then = actions{}
+	if done != nil {
+		err = done(c)
 	}
 	r.cur = Stanza{} // or it would hold on to the framer's memory
 	return false, err
@@ -505,7 +511,7 @@ func (r *incoming) End(frame []byte, elements int, size int64) (pause bool, err 
 func (r *incoming) replay(frame []byte) error {
 	v := r.verify
 	r.verify = nil // has seen it
-	f := NewFramer(r.opt.Limits)
+	f := NewFramer(r.in.limits)
 	f.Opened()
 	_, err := f.Feed(frame, r)
 	r.verify = v

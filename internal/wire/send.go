@@ -16,6 +16,11 @@ const (
 //nolint:gochecknoglobals // a pool is worth something only when all streams share it
 var buffers = sync.Pool{New: func() any { return new([bigBuffer]byte) }}
 
+// framers lends a Framer to streams that write.
+//
+//nolint:gochecknoglobals // as above
+var framers = sync.Pool{New: func() any { return new(Framer) }}
+
 // entry is one thing queued for writing.
 type entry struct {
 	b       []byte
@@ -27,9 +32,10 @@ type entry struct {
 
 // writer is the state of the goroutine that writes.
 type writer struct {
-	out       Framer // counts stanzas on their way out
-	outBroken bool   // what is sent is not XML: counting stopped
-	outStanza bool   // the element at hand is a stanza
+	out       *Framer // counts stanzas on their way out; nil between stanzas while nothing is written
+	outOpen   bool    // the own header was sent
+	outBroken bool    // what is sent is not XML: counting stopped
+	outStanza bool    // the element at hand is a stanza
 }
 
 // Send writes b, one or more whole stanzas, after all that was queued before, and
@@ -41,8 +47,8 @@ func (s *Stream) Send(b []byte) error {
 		defer s.mu.Unlock()
 		return s.closedError()
 	}
-	if s.opt.Sent != nil {
-		s.opt.Sent(b)
+	if s.opt.sent != nil {
+		s.opt.sent(b)
 	}
 	if s.writing {
 		result := make(chan error, 1)
@@ -92,11 +98,11 @@ func (s *Stream) post(e entry) error {
 	if s.ended || s.closing {
 		return s.closedError()
 	}
-	if s.queued > 0 && s.queued+e.cost > s.opt.QueueBytes {
+	if s.queued > 0 && s.queued+e.cost > s.opt.queueBytes {
 		return ErrQueueFull
 	}
-	if s.opt.Sent != nil {
-		s.opt.Sent(e.b)
+	if s.opt.sent != nil {
+		s.opt.sent(e.b)
 	}
 	s.push(e)
 	return nil
@@ -126,6 +132,11 @@ func (s *Stream) dropQueue() {
 // stopWriting leaves the connection to the next writer. The lock is held.
 func (s *Stream) stopWriting() {
 	s.writing = false
+	if s.out != nil && s.out.Between() {
+		s.outOpen = true
+		framers.Put(s.out)
+		s.out = nil
+	}
 	if !s.ended {
 		// TLS writes by itself when it answers a key update.
 		_ = s.conn.SetWriteDeadline(s.writeBy)
@@ -193,7 +204,7 @@ func (s *Stream) drain() {
 }
 
 func (w *batch) add(b []byte) error {
-	piece := w.s.opt.Piece
+	piece := w.s.opt.piece
 	if len(w.buf) > 0 && len(w.buf)+len(b) > min(piece, len(w.store)) {
 		if err := w.flush(); err != nil {
 			return err
@@ -214,7 +225,7 @@ func (w *batch) addPieces(next func([]byte) ([]byte, bool)) error {
 	for more := true; more; {
 		w.buf, more = next(w.buf)
 		rest := w.buf
-		for piece := w.s.opt.Piece; len(rest) >= piece; rest = rest[piece:] {
+		for piece := w.s.opt.piece; len(rest) >= piece; rest = rest[piece:] {
 			if err := w.s.write(rest[:piece]); err != nil {
 				return err
 			}
@@ -271,29 +282,42 @@ func (w *batch) fail(err error) {
 // write writes b in pieces. Only the goroutine that set writing may call it.
 func (s *Stream) write(b []byte) error {
 	for len(b) > 0 {
-		p := b[:min(len(b), s.opt.Piece)]
+		p := b[:min(len(b), s.opt.piece)]
 		b = b[len(p):]
 		s.mu.Lock()
 		c, by := s.conn, s.writeBy
 		if by.IsZero() {
-			by = time.Now().Add(s.opt.WriteTimeout)
+			by = time.Now().Add(s.opt.writeTimeout)
 		}
 		_ = c.SetWriteDeadline(by) // under the lock, or it could undo that of giveUp
 		s.mu.Unlock()
-		if s.opt.Trace != nil {
-			s.opt.Trace(true, p)
+		if s.opt.trace != nil {
+			s.opt.trace(true, p)
 		}
 		n, err := c.Write(p)
 		s.bytesOut.Add(int64(n))
 		if err != nil {
 			return fmt.Errorf("wire: write: %w", err)
 		}
-		if !s.outBroken {
-			_, err = s.out.Feed(p, (*outgoing)(s))
-			s.outBroken = err != nil
-		}
+		s.count(p)
 	}
 	return nil
+}
+
+// count counts the stanzas in what was written.
+func (s *Stream) count(p []byte) {
+	if s.outBroken {
+		return
+	}
+	if s.out == nil {
+		s.out = framers.Get().(*Framer)
+		*s.out = NewFramer(s.in.limits)
+		if s.outOpen {
+			s.out.Opened()
+		}
+	}
+	_, err := s.out.Feed(p, (*outgoing)(s))
+	s.outBroken = err != nil
 }
 
 // outgoing counts the stanzas in what was written.

@@ -26,8 +26,8 @@ const abortTimeout = time.Second
 type StreamOptions struct {
 	Limits
 	Server       bool              // this end received the stream; only NextID depends on it
-	NS           string            // content namespace for parsing; empty: that of a header read by Next, else NSClient
-	Prefixes     map[string]string // prefixes bound by the peer's header; nil: those of a header read by Next, else "stream" alone
+	NS           string            // content namespace for parsing; empty: NSClient, but see Prefixes
+	Prefixes     map[string]string // prefixes bound by the peer's header; nil: "stream" alone. Without NS and Prefixes both are taken from each header that Next reads
 	Opened       bool              // both headers passed already: the first bytes are stanzas
 	Piece        int               // largest single Write in bytes; 0: DefaultPiece
 	QueueBytes   int               // bound of what is posted and not written; 0: DefaultQueueBytes
@@ -63,6 +63,25 @@ func (o StreamOptions) withDefaults() StreamOptions {
 	return o
 }
 
+// settings are the options that a stream still needs once it exists. They are kept
+// apart because every byte counts in a hundred thousand idle streams.
+type settings struct {
+	server, verify             bool
+	piece, queueBytes          int
+	writeTimeout, closeTimeout time.Duration
+	raw                        *Conn
+	trace                      func(out bool, b []byte)
+	sent                       func(b []byte)
+}
+
+func (o StreamOptions) settings() settings {
+	return settings{
+		server: o.Server, verify: o.Verify, piece: o.Piece, queueBytes: o.QueueBytes,
+		writeTimeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
+		raw: o.Raw, trace: o.Trace, sent: o.Sent,
+	}
+}
+
 // A Stanza is one top-level element of a stream as far as it was read. Slices are
 // valid only during the call that hands it over; after Next until the next call
 // of Next, Serve or Close.
@@ -76,8 +95,14 @@ type Stanza struct {
 	First    time.Time // same for the end of the first watched element; zero when there is none
 	End      time.Time // same for the end of the stanza
 
+	names *names
+}
+
+// names are what names without a declaration of their own mean in a stream.
+type names struct {
 	ns       string
-	prefixes map[string]string
+	prefixes map[string]string // nil: "stream" alone
+	learn    bool              // from the next header
 }
 
 // Name returns the local name, as "iq".
@@ -101,7 +126,7 @@ func (s *Stanza) Element() (*Element, error) {
 	if s.Frame == nil {
 		return nil, fmt.Errorf("wire: stanza %s was not read in Frame mode", s.Tag)
 	}
-	return ParseElement(s.Frame, s.ns, s.prefixes)
+	return ParseElement(s.Frame, s.names.ns, s.names.prefixes)
 }
 
 // A Handler says what to do with one stanza. Its functions run on the goroutine
@@ -129,7 +154,7 @@ type Counts struct {
 // else may be called concurrently. A Stream starts no goroutine of its own but
 // the one that writes what was posted, for as long as there is something to write.
 type Stream struct {
-	opt    StreamOptions
+	opt    settings
 	done   chan struct{}
 	handle func(*Stanza) Handler
 	ids    atomic.Uint64
@@ -148,6 +173,7 @@ type Stream struct {
 	reading bool          // a goroutine reads
 	closing bool          // the own end tag is queued or sent: nothing more is taken
 	aborted bool          // given up: the queue was dropped
+	leaving bool          // Close reads, because nobody else did
 	ended   bool          // the connection is closed
 	flushed chan struct{} // closed when the last thing was written: the end tag, or why the stream was given up
 
@@ -159,14 +185,14 @@ type Stream struct {
 // too early; the stream keeps it until it is used up. Deadlines of c are taken away.
 func NewStream(c net.Conn, left []byte, o StreamOptions) *Stream {
 	o = o.withDefaults()
-	s := &Stream{opt: o, conn: c, done: make(chan struct{})}
-	s.in, s.out = NewFramer(o.Limits), NewFramer(o.Limits)
+	s := &Stream{opt: o.settings(), conn: c, done: make(chan struct{})}
+	s.in = NewFramer(o.Limits)
 	s.pending = left
-	s.ns, s.prefixes = orElse(o.NS, NSClient), o.Prefixes
+	s.names = names{ns: orElse(o.NS, NSClient), prefixes: o.Prefixes, learn: o.NS == "" && o.Prefixes == nil}
 	s.bytesIn.Add(int64(len(left)))
 	if o.Opened {
 		s.in.Opened()
-		s.out.Opened()
+		s.outOpen = true
 	}
 	if len(left) > 0 {
 		s.now = time.Now()
@@ -248,7 +274,7 @@ func (s *Stream) IQ(ctx context.Context, id string, b []byte) (*Element, error) 
 // NextID returns an id that is unique on this stream and differs from those of the other end.
 func (s *Stream) NextID() string {
 	b := []byte("c")
-	if s.opt.Server {
+	if s.opt.server {
 		b[0] = 's'
 	}
 	return string(strconv.AppendUint(b, s.ids.Add(1), 10))
@@ -283,8 +309,7 @@ func (s *Stream) restart(c net.Conn) error {
 		_ = c.SetDeadline(time.Time{}) // as in NewStream
 	}
 	s.in.Reset()
-	s.out.Reset()
-	s.outBroken = false
+	s.writer = writer{}
 	s.stopVerifier()
 	return nil
 }
@@ -294,7 +319,7 @@ func (s *Stream) restart(c net.Conn) error {
 // arrive are handed over if Serve runs, else dropped. A peer that does not answer is
 // an error. Not to be called by handlers.
 func (s *Stream) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.opt.CloseTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opt.closeTimeout)
 	defer cancel()
 	s.mu.Lock()
 	if s.ended || s.aborted {
@@ -302,7 +327,9 @@ func (s *Stream) Close(ctx context.Context) error {
 	} else {
 		s.queueFooter()
 		reader := !s.reading
-		s.reading = true
+		if reader {
+			s.reading, s.leaving = true, true
+		}
 		s.mu.Unlock()
 		if reader {
 			s.discard(ctx)
@@ -338,7 +365,7 @@ func (s *Stream) shut(ctx context.Context) {
 	s.queueFooter()
 	flushed := s.flushed
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, s.opt.CloseTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opt.closeTimeout)
 	defer cancel()
 	select {
 	case <-flushed:
@@ -351,7 +378,8 @@ func (s *Stream) shut(ctx context.Context) {
 
 // Abort ends the stream with an error: queued stanzas are dropped, the error and
 // the end tag are sent if the peer takes them within a second, and the connection
-// is closed. It does not wait. The stream's own header must have been sent.
+// is closed. It does not wait. A server that has not sent its header yet sends one
+// first (RFC 6120 §4.9.1.2); a client must have sent its own.
 func (s *Stream) Abort(e StreamError) { s.giveUp(&e, &e) }
 
 // giveUp ends the stream for the given cause. e is what the peer is told, if not nil.
@@ -367,14 +395,19 @@ func (s *Stream) giveUp(e *StreamError, cause error) {
 	s.writeBy = time.Now().Add(abortTimeout)
 	_ = s.conn.SetWriteDeadline(s.writeBy) // for a write that hangs now
 	s.dropQueue()
-	var b []byte
-	if footer {
+	s.push(entry{written: s.saidWhy, next: func(b []byte) ([]byte, bool) {
+		if !footer {
+			return b, false
+		}
+		if s.opt.server && !s.outBroken && !s.outOpen && (s.out == nil || s.out.Depth() == 0) {
+			// An error needs a header, and who is meant is not known yet.
+			b = AppendHeader(b, Header{NS: s.names.ns, ID: "0"})
+		}
 		if e != nil {
 			b = AppendStreamError(b, e)
 		}
-		b = AppendFooter(b)
-	}
-	s.push(entry{b: b, written: s.saidWhy})
+		return AppendFooter(b), false
+	}})
 }
 
 // saidWhy runs when the peer was told why the stream was given up.
@@ -385,11 +418,24 @@ func (s *Stream) saidWhy() {
 	s.mu.Unlock()
 	// Closing a TCP connection with unread input resets it and can destroy the error
 	// on its way, so whoever reads goes on until the peer has closed.
-	if half, ok := c.(interface{ CloseWrite() error }); ok && reading && half.CloseWrite() == nil {
+	if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(abortTimeout))
-		return
+		if reading {
+			return
+		}
+		discardInput(c)
 	}
 	s.end(nil)
+}
+
+// discardInput reads until the peer closes or the read deadline passes.
+func discardInput(c net.Conn) {
+	var scrap [idleBuffer]byte
+	for {
+		if _, err := c.Read(scrap[:]); err != nil {
+			return
+		}
+	}
 }
 
 // end closes the connection and tells all who wait. The first cause is kept.
@@ -452,8 +498,8 @@ func (s *Stream) Counts() Counts {
 		BytesIn: s.bytesIn.Load(), BytesOut: s.bytesOut.Load(),
 		StanzasIn: s.stanzasIn.Load(), StanzasOut: s.stanzasOut.Load(),
 	}
-	if s.opt.Raw != nil {
-		c.RawIn, c.RawOut = s.opt.Raw.BytesIn(), s.opt.Raw.BytesOut()
+	if s.opt.raw != nil {
+		c.RawIn, c.RawOut = s.opt.raw.BytesIn(), s.opt.raw.BytesOut()
 	}
 	return c
 }

@@ -32,7 +32,7 @@ type verdict struct {
 func (s *Stream) startVerifier() {
 	v := &verifier{}
 	if s.in.Depth() > 0 { // the header was read elsewhere
-		v.feed = AppendHeader(nil, Header{NS: s.ns})
+		v.feed = AppendHeader(nil, Header{NS: s.names.ns})
 	}
 	v.next, v.stop = iter.Pull(v.run)
 	s.mu.Lock()
