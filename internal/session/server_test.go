@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -188,6 +189,25 @@ type scramServer struct {
 	gs2                 string // gs2 header expected, checked if not empty
 	asChallenge         bool   // send the server's last message as a challenge, then an empty success
 	badSignature        bool
+	salted              []byte // salted password, derived for each login if nil
+}
+
+func (s *scramServer) hash() func() hash.Hash {
+	if strings.HasPrefix(s.mechanism, "SCRAM-SHA-1-") || s.mechanism == "SCRAM-SHA-1" {
+		return sha1.New
+	}
+	return sha256.New
+}
+
+func (s *scramServer) defaults() {
+	s.salt = cmp.Or(s.salt, "salt of the account")
+	s.iterations = cmp.Or(s.iterations, 16)
+}
+
+func (s *scramServer) saltedPassword() []byte {
+	s.defaults()
+	h := s.hash()
+	return pbkdf2.Key([]byte(s.password), []byte(s.salt), s.iterations, h().Size(), h)
 }
 
 func hmacOf(h func() hash.Hash, key []byte, text string) []byte {
@@ -197,16 +217,8 @@ func hmacOf(h func() hash.Hash, key []byte, text string) []byte {
 }
 
 func (p *peer) scram(s scramServer) {
-	h := sha256.New
-	if strings.HasPrefix(s.mechanism, "SCRAM-SHA-1-") || s.mechanism == "SCRAM-SHA-1" {
-		h = sha1.New
-	}
-	if s.salt == "" {
-		s.salt = "salt of the account"
-	}
-	if s.iterations == 0 {
-		s.iterations = 16
-	}
+	h := s.hash()
+	s.defaults()
 	first := string(p.auth(s.mechanism))
 	at := strings.Index(first, "n=")
 	gs2, bare := first[:at], first[at:]
@@ -222,9 +234,11 @@ func (p *peer) scram(s scramServer) {
 	if want := "c=" + c + ",r=" + nonce + "SERVER"; withoutProof != want {
 		p.fatalf("client's last message %q, expected %q", withoutProof, want)
 	}
-	salted := pbkdf2.Key([]byte(s.password), []byte(s.salt), s.iterations, h().Size(), h)
+	if s.salted == nil {
+		s.salted = s.saltedPassword()
+	}
 	message := bare + "," + serverFirst + "," + withoutProof
-	clientKey := hmacOf(h, salted, "Client Key")
+	clientKey := hmacOf(h, s.salted, "Client Key")
 	digest := h()
 	digest.Write(clientKey)
 	signature := hmacOf(h, digest.Sum(nil), message)
@@ -236,7 +250,7 @@ func (p *peer) scram(s scramServer) {
 		p.send("<failure xmlns='" + saslNS + "'><not-authorized/><text>no such luck</text></failure>")
 		p.gone(io.EOF)
 	}
-	server := hmacOf(h, hmacOf(h, salted, "Server Key"), message)
+	server := hmacOf(h, hmacOf(h, s.salted, "Server Key"), message)
 	if s.badSignature {
 		server[0]++
 	}

@@ -17,15 +17,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	jid      = "juliet@a.test/balcony"
