@@ -47,14 +47,16 @@ type Writer struct {
 	events  map[string]int64
 	counts  []Count
 	dirty   bool // counts.json is older than counts
+	started []Process
 	err     error
 	closed  bool
 
 	// Used by the flusher, and by Close after it ended. A file that could not be
 	// written stays nil: what would follow a torn line could not be read.
-	files map[string]*os.File
-	stop  chan struct{}
-	wg    sync.WaitGroup
+	files    map[string]*os.File
+	manifest Manifest
+	stop     chan struct{}
+	wg       sync.WaitGroup
 }
 
 // DirName is the default name of a run's directory: time, scenario and four
@@ -107,8 +109,8 @@ func Create(dir string, m Manifest, o Options) (*Writer, error) {
 		dir: dir, opts: o, created: now,
 		pending: make(map[string]*bytes.Buffer),
 		events:  make(map[string]int64),
-		files:   make(map[string]*os.File),
-		stop:    make(chan struct{}),
+		files:   make(map[string]*os.File), manifest: m,
+		stop: make(chan struct{}),
 	}
 	var head bytes.Buffer
 	writeLogHead(&head, now)
@@ -146,6 +148,14 @@ func (w *Writer) Event(kind, text string, fields map[string]string) {
 	if keep {
 		w.line(fileEvents, Event{Time: time.Now().Round(0), Kind: kind, Text: text, Fields: fields})
 	}
+}
+
+// Process notes a process that was started during the run. It appears in the
+// manifest, which is replaced as a whole at the next flush.
+func (w *Writer) Process(p Process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.started = append(w.started, p)
 }
 
 // Flag notes a flag of the self-check; a reader finds it in [Run.Flags].
@@ -234,7 +244,13 @@ func (w *Writer) flush() {
 	if w.dirty {
 		counts, w.dirty = slices.Clone(w.counts), false
 	}
+	started := w.started
+	w.started = nil
 	w.mu.Unlock()
+	if len(started) > 0 {
+		w.manifest.Processes = append(w.manifest.Processes, started...)
+		w.fail(writeJSON(w.dir, fileManifest, w.manifest))
+	}
 	for _, name := range slices.Sorted(maps.Keys(pending)) {
 		w.fail(w.store(name, pending[name].Bytes()))
 	}

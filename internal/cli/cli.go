@@ -1,0 +1,187 @@
+// Package cli is the command line: one file for each command, a function of
+// context, arguments and streams that returns an exit code. It is the only
+// package that prints, draws progress or starts the program's own children.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/internal/session"
+	"github.com/xmppbench/xmppbench/scenarios"
+)
+
+// The exit codes. Where several apply, the order is 130, 1, 2, 3, 4, 99, 5, 6.
+const (
+	ExitOK           = 0   // done, thresholds and gates met
+	ExitInternal     = 1   // internal error, could not read or write, a count differs from its closed form
+	ExitUsage        = 2   // wrong usage or invalid scenario
+	ExitUnreachable  = 3   // target unreachable or pre-flight failed
+	ExitInvalid      = 4   // the generator could not keep its promise
+	ExitRegression   = 5   // --gate: regression proved
+	ExitInconclusive = 6   // --gate: inconclusive
+	ExitThresholds   = 99  // thresholds failed
+	ExitInterrupted  = 130 // interrupted; partial results written
+)
+
+// app is what every command works with.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	json           bool
+}
+
+// exitError carries an exit code that the error alone does not tell. A nil err
+// means that everything has been said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage marks an error as one of usage.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{ExitUsage, err}
+}
+
+// Main runs the command that args name and returns the exit code. It blocks until
+// the command has ended; the end of ctx interrupts it. Nothing is read but stdin
+// and what args name, and nothing printed but to stdout and stderr.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 2 && args[0] == proc.ChildArgument {
+		return child(ctx, args[1], stdin, stdout, stderr)
+	}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	code := exitCode(ctx, err)
+	var silent *exitError
+	if err != nil && (!errors.As(err, &silent) || silent.err != nil) {
+		fmt.Fprintln(stderr, "xmppbench:", err)
+	}
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "xmppbench",
+		Short: "Measure XMPP servers and XMPP protocol proposals",
+		Long: `xmppbench measures XMPP servers and XMPP protocol proposals: simulated clients log
+in with massive rosters, against the built-in simulator or a real server, with
+every way of retrieving a roster side by side.`,
+		Example: `  xmppbench run roster-login                      the shipped scenario on the simulator
+  xmppbench run roster-login --dry-run            what it would do, and what theory expects
+  xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+	})
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer in JSON")
+	root.AddCommand(a.run(), a.compare(), a.report(), a.serve(), a.provision(), a.list(), a.explain(), a.version())
+	for _, c := range root.Commands() {
+		checkArgs(c)
+	}
+	return root
+}
+
+// checkArgs makes wrong arguments an error of usage.
+func checkArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+		}
+		return nil
+	}
+}
+
+// exitCode says what the end of a command means to the shell.
+func exitCode(ctx context.Context, err error) int {
+	var (
+		coded       *exitError
+		count       *scenarios.CountError
+		file        *scenarios.FileError
+		unreachable *scenarios.UnreachableError
+		login       *session.Error
+		invalid     *bench.InvalidError
+	)
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &coded):
+		return coded.code
+	case ctx.Err() != nil:
+		return ExitInterrupted
+	case errors.As(err, &count):
+		return ExitInternal
+	case errors.As(err, &file):
+		return ExitUsage
+	case errors.As(err, &unreachable), errors.As(err, &login):
+		return ExitUnreachable
+	case errors.As(err, &invalid):
+		return ExitInvalid
+	case isUnknownCommand(err):
+		return ExitUsage
+	}
+	return ExitInternal
+}
+
+// isUnknownCommand recognises the one error of usage that cobra returns without
+// a type: the name of a command that does not exist.
+func isUnknownCommand(err error) bool {
+	const prefix = "unknown command"
+	text := err.Error()
+	return len(text) > len(prefix) && text[:len(prefix)] == prefix
+}
+
+// readInput reads a file, or standard input for "-".
+func (a *app) readInput(name string) ([]byte, error) {
+	const limit = 16 << 20
+	r := a.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, usage(err)
+		}
+		defer f.Close()
+		r = f
+	}
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(b) > limit {
+		return nil, usage(fmt.Errorf("%s: is longer than %d bytes", name, limit))
+	}
+	return b, nil
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xmppbench/xmppbench/results"
+)
+
+func (a *app) compare() *cobra.Command {
+	var (
+		o            results.CompareOptions
+		gates        []string
+		inconclusive string
+	)
+	c := &cobra.Command{
+		Use:   "compare RUN...",
+		Short: "Set variants of a run, or several runs, side by side with intervals",
+		Long: `Compare the variants of one run, block by block, or several runs with one another.
+Runs made at different times share no block: their comparison is unpaired, and says
+so. A gate is a limit on the ratio to the baseline; it fails only when the whole
+interval lies beyond it.`,
+		Example: `  xmppbench compare runs/20261122T124900Z-roster-login-a1b2
+  xmppbench compare before after --gate 'ready mean<=1.10'`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			for _, text := range gates {
+				e, err := results.Parse(text)
+				if err == nil {
+					err = e.CheckGate()
+				}
+				if err != nil {
+					return usage(fmt.Errorf("--gate: %w", err))
+				}
+				o.Gates = append(o.Gates, e)
+			}
+			if inconclusive != "pass" && inconclusive != "fail" {
+				return usage(fmt.Errorf("--inconclusive %q is neither pass nor fail", inconclusive))
+			}
+			return a.compareRuns(args, o, inconclusive)
+		},
+	}
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&o.By, "by", "", "variant, run, or a dimension of the plans (default variant for one run, run for several)")
+	flags.StringVar(&o.Baseline, "baseline", "", "value to compare with (default the run's own baseline)")
+	flags.StringVar(&o.Primary, "primary", "", "figure that decides, such as probe.mean (default the one the run declared)")
+	flags.StringArrayVar(&gates, "gate", nil, "`EXPR`, a limit on the ratio to the baseline, such as 'probe mean<=1.10'; exit 5 if it is broken")
+	flags.StringVar(&inconclusive, "inconclusive", "fail", "whether an undecided gate is pass or fail (exit 6)")
+	flags.BoolVar(&o.AllowDifferent, "allow-different", false, "compare runs of different machines, targets or wire versions")
+	return c
+}
+
+// openRuns reads run directories.
+func openRuns(dirs []string) ([]*results.Run, error) {
+	var runs []*results.Run
+	for _, dir := range dirs {
+		run, err := results.Open(dir)
+		if err != nil {
+			return nil, usage(err)
+		}
+		runs = append(runs, run)
+	}
+	return runs, nil
+}
+
+func (a *app) compareRuns(dirs []string, o results.CompareOptions, inconclusive string) error {
+	runs, err := openRuns(dirs)
+	if err != nil {
+		return err
+	}
+	comparison, err := results.Compare(runs, o)
+	if err != nil {
+		return usage(err)
+	}
+	if a.json {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(comparison)
+	} else {
+		err = comparison.WriteText(a.stdout, terminalWidth(a.stdout))
+	}
+	if err != nil {
+		return err
+	}
+	if len(comparison.Invalid) > 0 {
+		return &exitError{ExitInvalid, errors.New("a run is invalid: nothing is compared")}
+	}
+	if len(o.Gates) == 0 {
+		return nil
+	}
+	switch comparison.Gate() {
+	case results.Failed:
+		return &exitError{code: ExitRegression}
+	case results.Inconclusive:
+		if inconclusive == "fail" {
+			return &exitError{code: ExitInconclusive}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,511 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/internal/wire"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios"
+)
+
+// runFlags are the options of the run command.
+type runFlags struct {
+	targets    []string
+	variants   []string
+	set        []string
+	blocks     int
+	seed       uint64
+	aa         bool
+	baseline   string
+	out        string
+	dryRun     bool
+	inProcess  bool
+	trace      string
+	from       string
+	allow      []string
+	thresholds []string
+	progress   string
+}
+
+func (a *app) run() *cobra.Command {
+	var f runFlags
+	c := &cobra.Command{
+		Use:   "run SCENARIO",
+		Short: "Run a scenario and report what it measured",
+		Long: `Run a scenario: the name of a shipped one (see xmppbench list), a file, or "-" for
+standard input. Every variant runs once in each block, in random order, after one
+block that is discarded. The tables and verdicts go to standard output, progress to
+standard error, and everything that was measured to a run directory, which report
+and compare read later.`,
+		Example: `  xmppbench run roster-login
+  xmppbench run roster-login --variants monolithic,chunked-push --blocks 6
+  xmppbench run roster-login --set roster.items=[1k,10k,100k] --target prosody.yaml
+  xmppbench run roster-login --set link.rtt=200ms --dry-run`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o := scenarios.Override{Set: f.set, Variants: f.variants, Baseline: f.baseline}
+			if c.Flags().Changed("blocks") {
+				o.Blocks = &f.blocks
+			}
+			if c.Flags().Changed("seed") {
+				o.Seed = &f.seed
+			}
+			return a.runScenario(c.Context(), args, f, o)
+		},
+	}
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.StringArrayVar(&f.targets, "target", nil, "`TARGET`: \"sim\" (the default) or a target file; several are compared block by block")
+	flags.StringSliceVar(&f.variants, "variants", nil, "variants to run in place of the file's, the baseline first; \"all\" runs every one")
+	flags.StringArrayVar(&f.set, "set", nil, "`KEY=VALUE` overrides a key of the scenario; a list is a dimension")
+	flags.IntVar(&f.blocks, "blocks", 0, "number of measured blocks")
+	flags.Uint64Var(&f.seed, "seed", 0, "what everything random follows from")
+	flags.BoolVar(&f.aa, "aa", false, "run the baseline twice: a comparison that must find nothing")
+	flags.StringVar(&f.baseline, "baseline", "", "`VARIANT` that the others are compared with")
+	flags.StringArrayVar(&f.thresholds, "threshold", nil, "`EXPR` that must hold, such as 'ready p(99)<2s'; exit 99 if it does not")
+	flags.StringVar(&f.out, "out", "", "run directory to make (default runs/<time>-<scenario>-<id>)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print plans, expected counts and times, and connect to nothing")
+	flags.BoolVar(&f.inProcess, "in-process", false, "simulator and link in this process; CPU is then not told apart")
+	flags.StringVar(&f.trace, "trace", "", "`FILE` that gets the XML of both directions, secrets masked")
+	flags.StringVar(&f.from, "from", "", "repeat the scenario of an earlier `RUN`, other options on top")
+	flags.StringArrayVar(&f.allow, "allow", nil, "`HOST` outside of this machine that may be put under load")
+	flags.StringVar(&f.progress, "progress", "auto", "auto, bar, plain or none")
+	return c
+}
+
+// input is the scenario as it was given: enough to run it again.
+type input struct {
+	File      string             `json:"file"`
+	Source    string             `json:"source"`
+	Override  scenarios.Override `json:"override"`
+	Effective []scenarios.Plan   `json:"plans"` // after defaults
+}
+
+func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scenarios.Override) error {
+	in, err := a.scenarioInput(args, f.from, o)
+	if err != nil {
+		return err
+	}
+	plans, err := scenarios.Parse(in.File, []byte(in.Source), in.Override)
+	if err != nil {
+		return err
+	}
+	if err := addThresholds(plans, f.thresholds); err != nil {
+		return err
+	}
+	in.Effective = plans
+	if !slices.Contains([]string{"auto", "bar", "plain", "none"}, f.progress) {
+		return usage(fmt.Errorf("--progress %q is not one of auto, bar, plain, none", f.progress))
+	}
+	r := &runJob{app: a, flags: f, input: in, plans: plans}
+	if r.targets, err = a.openTargets(f, r.started); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		if err := scenarios.CheckTargets(p, r.targets); err != nil {
+			return err
+		}
+	}
+	if f.dryRun {
+		return a.dryRun(plans, r.targets, f.aa)
+	}
+	return r.run(ctx)
+}
+
+func addThresholds(plans []scenarios.Plan, exprs []string) error {
+	for _, text := range exprs {
+		e, err := results.Parse(text)
+		if err != nil {
+			return usage(fmt.Errorf("--threshold: %w", err))
+		}
+		for i := range plans {
+			if err := plans[i].AddThreshold(e); err != nil {
+				return usage(fmt.Errorf("--threshold: %w", err))
+			}
+		}
+	}
+	return nil
+}
+
+// scenarioInput finds the text of the scenario: a shipped one, a file, standard
+// input, or that of an earlier run.
+func (a *app) scenarioInput(args []string, from string, o scenarios.Override) (input, error) {
+	switch {
+	case from != "" && len(args) > 0:
+		return input{}, usage(errors.New("--from repeats the scenario of a run: name no other one"))
+	case from != "":
+		run, err := results.Open(from)
+		if err != nil {
+			return input{}, usage(err)
+		}
+		raw, err := json.Marshal(run.Manifest.Config)
+		if err != nil {
+			return input{}, err
+		}
+		var in input
+		if err := json.Unmarshal(raw, &in); err != nil || in.Source == "" {
+			return input{}, usage(fmt.Errorf("%s: its manifest holds no scenario to repeat", from))
+		}
+		in.Override.Set = append(in.Override.Set, o.Set...)
+		if o.Variants != nil {
+			in.Override.Variants = o.Variants
+		}
+		if o.Baseline != "" {
+			in.Override.Baseline = o.Baseline
+		}
+		if o.Blocks != nil {
+			in.Override.Blocks = o.Blocks
+		}
+		if o.Seed != nil {
+			in.Override.Seed = o.Seed
+		}
+		return in, nil
+	case len(args) == 0:
+		return input{}, usage(fmt.Errorf("name a scenario, one of %s, or a file", strings.Join(scenarios.Names(), ", ")))
+	}
+	name := args[0]
+	if _, ok := scenarios.Find(name); ok {
+		source, err := scenarios.Shipped(name)
+		return input{File: name + ".yaml", Source: string(source), Override: o}, err
+	}
+	source, err := a.readInput(name)
+	if err != nil {
+		return input{}, fmt.Errorf("%w; a shipped scenario is one of %s", err, strings.Join(scenarios.Names(), ", "))
+	}
+	if name == "-" {
+		name = "<stdin>"
+	}
+	return input{File: name, Source: string(source), Override: o}, nil
+}
+
+// openTargets reads the target files; nothing is connected yet.
+func (a *app) openTargets(f runFlags, started func(string, int)) ([]scenarios.Targets, error) {
+	names := f.targets
+	if len(names) == 0 {
+		names = []string{simName}
+	}
+	var all []scenarios.Targets
+	for _, name := range names {
+		if name == simName {
+			all = append(all, simTargets{inProcess: f.inProcess, started: started})
+			continue
+		}
+		file, err := a.targetFile(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, scenarios.ServerTargets{File: file, Allow: f.allow})
+	}
+	for i, t := range all {
+		if slices.ContainsFunc(all[:i], func(o scenarios.Targets) bool { return o.Name() == t.Name() }) {
+			return nil, usage(fmt.Errorf("--target %s stands twice: give the files different names", t.Name()))
+		}
+	}
+	return all, nil
+}
+
+func (a *app) targetFile(name string) (*scenarios.TargetFile, error) {
+	source, err := a.readInput(name)
+	if err != nil {
+		return nil, err
+	}
+	return scenarios.ParseTarget(name, source)
+}
+
+// runJob is one run under way.
+type runJob struct {
+	*app
+	flags   runFlags
+	input   input
+	plans   []scenarios.Plan
+	targets []scenarios.Targets
+
+	mu        sync.Mutex
+	processes map[int]string
+	results   *results.Writer
+}
+
+// started is told of every child process.
+func (r *runJob) started(role string, pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.processes == nil {
+		r.processes = make(map[int]string)
+	}
+	r.processes[pid] = role
+	if r.results != nil {
+		r.results.Process(results.Process{Role: role, PID: pid})
+	}
+}
+
+func (r *runJob) run(ctx context.Context) (err error) {
+	scenario, _ := scenarios.Find(r.plans[0].Scenario)
+	dir := r.flags.out
+	if dir == "" {
+		dir = filepath.Join("runs", results.DirName(scenario.Name, time.Now()))
+	}
+	recorder := results.NewRecorder()
+	meter := proc.NewRuntimeMeter()
+	writer, err := results.Create(dir, r.manifest(scenario), results.Options{
+		Recorder: recorder, Figures: func() map[string]float64 { return r.figures(meter) },
+	})
+	if err != nil {
+		return usage(fmt.Errorf("run directory: %w", err))
+	}
+	r.mu.Lock()
+	r.results = writer
+	r.mu.Unlock()
+
+	config := scenarios.RunConfig{
+		Plans: r.plans, Targets: r.targets, Shaper: linkShaper{inProcess: r.flags.inProcess, started: r.started},
+		Results: writer, Recorder: recorder, AA: r.flags.aa,
+	}
+	traced, err := r.openTrace(&config)
+	if err != nil {
+		return errors.Join(err, writer.Close(results.StatusFailed, err.Error()))
+	}
+	shown := newProgress(r.flags.progress, r.stderr)
+	config.Progress = shown.show
+	var total time.Duration
+	for _, p := range r.plans {
+		total += p.Duration(r.flags.aa) * time.Duration(len(r.targets))
+	}
+	fmt.Fprintf(r.stderr, "%s: %s, about %s\n", scenario.Name, cells(r.plans, len(r.targets), r.flags.aa), roundDuration(total))
+
+	outcome, runErr := scenarios.Run(ctx, config)
+	shown.close()
+	status, reasons := judge(ctx, runErr, outcome)
+	closeErr := errors.Join(traced(), writer.Close(status, reasons...))
+	if closeErr != nil {
+		return errors.Join(runErr, closeErr)
+	}
+	return r.answer(ctx, dir, status, reasons, runErr, outcome)
+}
+
+// cells says in words what is going to happen.
+func cells(plans []scenarios.Plan, targets int, aa bool) string {
+	arms := len(plans[0].Arms)
+	if aa {
+		arms++
+	}
+	text := fmt.Sprintf("%s in %s and a warm-up block", plural(arms, "variant"), plural(plans[0].Blocks, "block"))
+	if len(plans) > 1 {
+		text = plural(len(plans), "plan") + " of " + text
+	}
+	if targets > 1 {
+		text += fmt.Sprintf(" at %d targets", targets)
+	}
+	return text
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// judge turns the end of a run into its status.
+func judge(ctx context.Context, err error, outcome scenarios.Outcome) (results.Status, []string) {
+	var invalid *bench.InvalidError
+	switch {
+	case ctx.Err() != nil:
+		return results.StatusInterrupted, []string{"interrupted"}
+	case errors.As(err, &invalid):
+		return results.StatusInvalid, []string{invalid.Reason}
+	case err != nil:
+		return results.StatusFailed, []string{err.Error()}
+	}
+	var reasons []string
+	for _, key := range slices.Sorted(maps.Keys(outcome.Failed)) {
+		reasons = append(reasons, fmt.Sprintf("%s: %v", key, outcome.Failed[key]))
+	}
+	if reasons != nil {
+		return results.StatusFailed, reasons
+	}
+	return results.StatusOK, nil
+}
+
+// answer prints what was measured and returns the error that makes the exit
+// code.
+func (r *runJob) answer(ctx context.Context, dir string, status results.Status, reasons []string, runErr error, outcome scenarios.Outcome) error {
+	run, err := results.Open(dir)
+	if err != nil {
+		return errors.Join(runErr, err)
+	}
+	if runErr == nil || len(run.Blocks) > 0 {
+		format := "text"
+		if r.json {
+			format = "json"
+		}
+		if err := results.Report(r.stdout, []*results.Run{run}, format, results.ReportOptions{Width: terminalWidth(r.stdout)}); err != nil {
+			return errors.Join(runErr, err)
+		}
+	}
+	fmt.Fprintf(r.stderr, "%s: %s\n", dir, status)
+	switch {
+	case ctx.Err() != nil:
+		return &exitError{ExitInterrupted, errors.New("interrupted; what was measured is in " + dir)}
+	case runErr != nil:
+		return runErr
+	case status == results.StatusFailed:
+		return &exitError{ExitInternal, errors.New(strings.Join(reasons, "; "))}
+	case len(outcome.Skipped) > 0 && len(outcome.Skipped) == r.arms():
+		return &exitError{ExitUnreachable, errors.New("the target speaks none of the variants")}
+	}
+	return r.thresholds(run)
+}
+
+func (r *runJob) arms() int {
+	n := 0
+	for _, p := range r.plans {
+		n += len(p.Arms) * len(r.targets)
+	}
+	return n
+}
+
+// thresholds judges the run by its thresholds.
+func (r *runJob) thresholds(run *results.Run) error {
+	var exprs []results.Expr
+	for _, text := range r.plans[0].Thresholds {
+		e, err := results.Parse(text)
+		if err != nil {
+			return err
+		}
+		exprs = append(exprs, e)
+	}
+	failed := false
+	for _, o := range run.Thresholds(nil, exprs...) {
+		if o.State != results.Passed {
+			failed = true
+			fmt.Fprintln(r.stderr, "threshold:", o.Text)
+		}
+	}
+	if failed {
+		return &exitError{code: ExitThresholds}
+	}
+	return nil
+}
+
+func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
+	first := r.plans[0]
+	m := results.Manifest{
+		Scenario: scenario.Name, Argv: os.Args, Config: r.input, Seeds: map[string]uint64{"seed": first.Seed},
+		Baseline: first.Arms[0].Label, Primary: scenario.Primary(first), Alpha: scenarios.Alpha, Blocks: first.Blocks,
+		Thresholds: first.Thresholds, Limits: first.Limits,
+		Wire:      map[string]string{"xmppbench": strconv.Itoa(wire.WireVersion)},
+		Processes: []results.Process{{Role: "generator", PID: os.Getpid()}},
+	}
+	for i, arm := range first.Arms {
+		m.Variants = append(m.Variants, arm.Label)
+		if i == 0 && r.flags.aa {
+			m.Variants = append(m.Variants, arm.Label+scenarios.AASuffix)
+		}
+	}
+	for _, p := range r.plans {
+		for _, t := range r.targets {
+			plan := results.Plan{Name: scenarios.PlanName(p, t.Name(), len(r.targets)), Dimensions: maps.Clone(p.Dimensions)}
+			if len(r.targets) > 1 {
+				if plan.Dimensions == nil {
+					plan.Dimensions = make(map[string]string)
+				}
+				plan.Dimensions["target"] = t.Name()
+			}
+			m.Plans = append(m.Plans, plan)
+		}
+	}
+	for _, t := range r.targets {
+		info := results.TargetInfo{Name: t.Name(), Server: "simulator"}
+		if server, ok := t.(scenarios.ServerTargets); ok {
+			info.Server = server.File.Server
+			info.Details = map[string]string{"host": server.File.Connect.Host, "domains": strings.Join(server.File.Domains, " ")}
+		}
+		m.Targets = append(m.Targets, info)
+	}
+	if first.Link.Shaped() {
+		m.Link = map[string]string{
+			"rtt": first.Link.RTT.String(), "rate": fmt.Sprintf("%gbit/s", first.Link.Rate), "jitter": first.Link.Jitter.String(),
+			"queue": strconv.FormatInt(first.Link.Queue, 10),
+		}
+		m.Notes = append(m.Notes, "The link is emulated in user space, one for each session: no loss, no slow start, and TCP ends at the link on both sides.")
+	}
+	if scenario.Name == scenarios.RosterLogin && first.Load.Rate == 0 {
+		m.Notes = append(m.Notes,
+			"Bytes, stanzas, round trips and CPU are those of the same retrieval past the link and without probes; times are those over the link.",
+			"ready leaves out the planned wait for probes between login and request.")
+	}
+	return m
+}
+
+// figures are what is sampled once a second for series.jsonl.
+func (r *runJob) figures(meter *proc.RuntimeMeter) map[string]float64 {
+	figures := make(map[string]float64)
+	add := func(role string, pid int) {
+		u, err := proc.Usage(pid)
+		if err != nil {
+			return
+		}
+		figures["cpu."+role] += u.CPU.Seconds()
+		figures["rss."+role] += float64(u.RSS)
+		figures["fds."+role] += float64(u.Descriptors)
+	}
+	add("generator", os.Getpid())
+	r.mu.Lock()
+	processes := maps.Clone(r.processes)
+	r.mu.Unlock()
+	for pid, role := range processes {
+		add(role, pid)
+	}
+	runtime := meter.Read()
+	figures["gc.pause.max"] = runtime.GCPauseMax.Seconds()
+	figures["sched.p99"] = runtime.SchedP99.Seconds()
+	if pressure, err := proc.CPUPressure(); err == nil {
+		figures["pressure.cpu"] = pressure.Seconds()
+	}
+	return figures
+}
+
+// openTrace opens the trace file and returns what closes it.
+func (r *runJob) openTrace(c *scenarios.RunConfig) (func() error, error) {
+	if r.flags.trace == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(r.flags.trace)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--trace: %w", err))
+	}
+	var mu sync.Mutex
+	w := bufio.NewWriter(f)
+	start := time.Now()
+	c.Trace = func(stream uint64, out bool, b []byte) {
+		side := "S"
+		if out {
+			side = "C"
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		// A failed write shows when the buffer is flushed.
+		_, _ = fmt.Fprintf(w, "%10.6f %d %s: %s\n", time.Since(start).Seconds(), stream, side, b)
+	}
+	return func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		return errors.Join(w.Flush(), f.Close())
+	}, nil
+}

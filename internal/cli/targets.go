@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/link"
+	"github.com/xmppbench/xmppbench/internal/population"
+	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+	"github.com/xmppbench/xmppbench/simulator"
+)
+
+// simDomain is where the accounts of the simulator live.
+const simDomain = "sim.test"
+
+// simName is what the simulator is called on the command line and in results.
+const simName = "sim"
+
+// simTargets starts a simulator for each plan, in a child process unless told
+// otherwise.
+type simTargets struct {
+	inProcess bool
+	started   func(role string, pid int) // told of every child
+}
+
+func (simTargets) Name() string { return simName }
+
+// simulatorConfig is the simulator that a plan asks for.
+func simulatorConfig(p scenarios.Plan) simulator.Config {
+	security := map[string]simulator.Security{
+		"starttls": simulator.StartTLS, "direct": simulator.DirectTLS, "none": simulator.Plaintext,
+	}[p.Login.TLS]
+	return simulator.Config{
+		Listeners: []simulator.Listener{{Address: "127.0.0.1:0", Security: security}},
+		Populations: []population.Config{{
+			Seed: p.Seed, Domains: []string{simDomain}, Accounts: p.Accounts,
+			Contacts: p.Roster.Items, ItemBytes: p.Roster.ItemBytes,
+		}},
+		TLS:          simulator.TLS{Key: lab.KeyType(p.Simulator.Key), Plus13: true},
+		Iterations:   p.Simulator.Iterations,
+		Resources:    max(64, p.Push.Resources+2, p.Hold.Sessions),
+		Roster:       roster.Settings{Shuffled: p.Simulator.Shuffled},
+		Piece:        p.Simulator.Piece,
+		NotSentLowat: p.Simulator.NotSentLowat,
+		SendBuffer:   p.Simulator.SendBuffer,
+		Presence: simulator.Presence{
+			Online: p.Simulator.Online, Resources: float64(p.Simulator.Resources), Delay: p.Simulator.Delay,
+			Probes: simulator.ProbePolicy(p.Simulator.ProbePolicy), OfflineReply: simulator.OfflineReply(p.Simulator.OfflineReply),
+		},
+	}
+}
+
+func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Target, error) {
+	config := simulatorConfig(p)
+	pop, err := population.New(config.Populations[0])
+	if err != nil {
+		return nil, err
+	}
+	target := &simTarget{population: pop}
+	var info simulatorInfo
+	pid := os.Getpid()
+	if t.inProcess {
+		s, err := simulator.Start(context.WithoutCancel(ctx), config)
+		if err != nil {
+			return nil, fmt.Errorf("cli: simulator: %w", err)
+		}
+		target.own, info = s, describeSimulator(s)
+	} else {
+		if target.child, err = proc.Start(ctx, roleSimulator, config, proc.Options{}); err != nil {
+			return nil, fmt.Errorf("cli: simulator: %w", err)
+		}
+		pid = target.child.PID()
+		t.started(roleSimulator, pid)
+		if err := target.child.Call(ctx, methodDescribe, nil, &info); err != nil {
+			return nil, errors.Join(err, target.child.Close())
+		}
+	}
+	target.about = scenarios.Description{
+		Name: simName, Server: "simulator", Domains: []string{simDomain}, Accounts: pop.Accounts(),
+		Endpoint: info.Addresses[0], Roots: info.CA, PIDs: []int{pid}, Simulated: true,
+	}
+	if config.Listeners[0].Security == simulator.DirectTLS {
+		target.about.DirectTLS = info.Addresses[0]
+	}
+	return target, nil
+}
+
+// simTarget is a running simulator: a child, or in this process.
+type simTarget struct {
+	about      scenarios.Description
+	population *population.Population
+	child      *proc.Child
+	own        *simulator.Simulator
+}
+
+func (t *simTarget) Describe() scenarios.Description { return t.about }
+
+func (t *simTarget) Dial(ctx context.Context, _ string, _ bool) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: -1}
+	return d.DialContext(ctx, "tcp", t.about.Endpoint)
+}
+
+func (t *simTarget) Account(i int) population.Account { return t.population.Account(i) }
+
+func (t *simTarget) Expected(i int) (population.Digest, bool) { return t.population.Expected(i), true }
+
+func (t *simTarget) Control(ctx context.Context, method string, in, out any) error {
+	if t.child != nil {
+		return t.child.Call(ctx, method, in, out)
+	}
+	if method == "free-memory" {
+		debug.FreeOSMemory()
+		return nil
+	}
+	return t.own.Control(ctx, method, in, out)
+}
+
+func (t *simTarget) CPU() (time.Duration, error) {
+	if t.child == nil {
+		return 0, proc.ErrUnavailable // client and server share a process
+	}
+	return proc.CPU(t.child.PID())
+}
+
+func (t *simTarget) Close() error {
+	if t.child != nil {
+		return t.child.Close()
+	}
+	return t.own.Close(context.Background())
+}
+
+// linkShaper starts access links, in a child process unless told otherwise, so
+// that their work is not booked on the client.
+type linkShaper struct {
+	inProcess bool
+	started   func(role string, pid int)
+}
+
+func (s linkShaper) Shape(ctx context.Context, l scenarios.Link, endpoint string) (scenarios.Relay, error) {
+	config := link.Config{
+		Params: link.Params{RTT: l.RTT, Rate: int64(l.Rate), Jitter: l.Jitter, Queue: int(l.Queue)},
+		Routes: []link.Route{{Listen: "127.0.0.1:0", Dial: endpoint}},
+	}
+	if s.inProcess {
+		r, err := link.Start(context.WithoutCancel(ctx), config)
+		if err != nil {
+			return nil, err
+		}
+		return &relay{address: r.Addrs()[0], close: r.Close, stats: func(context.Context) (link.Stats, error) { return r.Stats() }}, nil
+	}
+	c, err := proc.Start(ctx, roleLink, config, proc.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s.started(roleLink, c.PID())
+	var addresses []string
+	if err := c.Call(ctx, methodDescribe, nil, &addresses); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &relay{address: addresses[0], close: c.Close, stats: func(ctx context.Context) (stats link.Stats, err error) {
+		err = c.Call(ctx, methodStats, nil, &stats)
+		return stats, err
+	}}, nil
+}
+
+// relay is a running link.
+type relay struct {
+	address string
+	close   func() error
+	stats   func(context.Context) (link.Stats, error)
+}
+
+func (r *relay) Address() string { return r.address }
+
+func (r *relay) Lateness(ctx context.Context) (*results.Histogram, error) {
+	stats, err := r.stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return results.DecodeHistogram(stats.Lateness.Histogram)
+}
+
+func (r *relay) Close() error { return r.close() }

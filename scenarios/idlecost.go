@@ -1,0 +1,177 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"github.com/xmppbench/xmppbench/internal/proc"
+)
+
+func idleCost() Scenario {
+	return Scenario{
+		Name:    IdleCost,
+		Summary: "memory and descriptors of sessions that do nothing",
+		Steps: []string{
+			"log a fifth of hold.sessions in, wait hold.settle, read memory and descriptors",
+			"log the rest in, wait, read again: the difference is the price of a session",
+			"log out",
+		},
+		Metrics: []string{"rss.client", "rss.server", "session.rss.client", "session.rss.server", "fds.client", "fds.server"},
+		primary: func(Plan) string { return "session.rss.server" },
+		prepare: func(_ context.Context, s *site) (actor, error) { return newIdle(s) },
+	}
+}
+
+type idle struct{ *site }
+
+func newIdle(s *site) (*idle, error) {
+	need := s.plan.Hold.Sessions + reservedDescriptors
+	if limit, err := proc.DescriptorLimit(); err == nil && need > limit {
+		return nil, fmt.Errorf("scenarios: %d sessions need %d file descriptors in this process, which may open %d: lower hold.sessions, or raise ulimit -n",
+			s.plan.Hold.Sessions, need, limit)
+	}
+	return &idle{s}, nil
+}
+
+// reservedDescriptors are what the process needs besides its sessions.
+const reservedDescriptors = 64
+
+func (*idle) close(context.Context) error { return nil }
+
+// A reading is what the processes hold at one moment.
+type reading struct {
+	client, server       int64 // bytes resident
+	clientFDs, serverFDs int64
+	known                bool // whether the server's are
+}
+
+func (s *idle) cell(ctx context.Context, c *cell) (err error) {
+	if c.warmup {
+		cl, err := s.login(ctx, studied, shaped, true)
+		if err != nil {
+			return err
+		}
+		return cl.close(ctx)
+	}
+	var held []*client
+	defer func() { err = errors.Join(err, s.logout(ctx, held)) }()
+	total := s.plan.Hold.Sessions
+	var readings [2]reading
+	for i, upTo := range []int{max(total/5, 1), total} {
+		more, err := s.hold(ctx, len(held), upTo)
+		held = append(held, more...)
+		if err != nil {
+			return err
+		}
+		if err := sleep(ctx, s.plan.Hold.Settle); err != nil {
+			return err
+		}
+		if readings[i], err = s.read(ctx); err != nil {
+			return err
+		}
+	}
+	few, many := readings[0], readings[1]
+	c.set("sessions", float64(total))
+	c.set("rss.client", float64(many.client))
+	c.set("fds.client", float64(many.clientFDs))
+	if n := total - max(total/5, 1); n > 0 {
+		c.set("session.rss.client", float64(many.client-few.client)/float64(n))
+		if many.known {
+			c.set("session.rss.server", float64(many.server-few.server)/float64(n))
+		}
+	}
+	if many.known {
+		c.set("rss.server", float64(many.server))
+		c.set("fds.server", float64(many.serverFDs))
+	}
+	return nil
+}
+
+// hold logs sessions in until there are upTo of them.
+func (s *idle) hold(ctx context.Context, from, upTo int) ([]*client, error) {
+	var (
+		mu     sync.Mutex
+		held   []*client
+		failed error
+		wait   sync.WaitGroup
+	)
+	slots := make(chan struct{}, 4*runtime.GOMAXPROCS(0))
+	for i := from; i < upTo && ctx.Err() == nil; i++ {
+		slots <- struct{}{}
+		mu.Lock()
+		stop := failed != nil
+		mu.Unlock()
+		if stop {
+			break
+		}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			limited, cancel := context.WithTimeout(ctx, s.plan.Login.Limit)
+			defer cancel()
+			cl, err := s.login(limited, i%s.about.Accounts, shaped, false)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = err
+				return
+			}
+			held = append(held, cl)
+		})
+	}
+	wait.Wait()
+	if ctx.Err() != nil {
+		return held, context.Cause(ctx)
+	}
+	return held, failed
+}
+
+// read takes the figures after what the logins left behind has been freed: on
+// this side, and in the simulator; a real server is taken as it is.
+func (s *idle) read(ctx context.Context) (reading, error) {
+	debug.FreeOSMemory()
+	if s.about.Simulated {
+		if err := s.target.Control(ctx, controlFreeMemory, nil, nil); err != nil {
+			return reading{}, err
+		}
+	}
+	own, err := proc.Usage(os.Getpid())
+	if err != nil {
+		return reading{}, err
+	}
+	r := reading{client: int64(own.RSS), clientFDs: int64(own.Descriptors)}
+	for _, pid := range s.about.PIDs {
+		if pid == os.Getpid() {
+			return r, nil // in one process the sides cannot be told apart
+		}
+		u, err := proc.Usage(pid)
+		if err != nil {
+			return r, err
+		}
+		r.server += int64(u.RSS)
+		r.serverFDs += int64(u.Descriptors)
+		r.known = true
+	}
+	return r, nil
+}
+
+// logout ends all sessions, several at a time.
+func (s *idle) logout(ctx context.Context, held []*client) error {
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, 64)
+	for _, cl := range held {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			limited, cancel := context.WithTimeout(ctx, s.plan.Login.StepLimit)
+			defer cancel()
+			_ = cl.close(limited) // the figures are taken
+		})
+	}
+	wait.Wait()
+	return nil
+}

@@ -1,0 +1,319 @@
+package scenarios
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+// Kind is the type of a key's value.
+type Kind string
+
+// The kinds, as docs and schema name them.
+const (
+	KindString   Kind = "string"
+	KindBool     Kind = "bool"
+	KindCount    Kind = "count"
+	KindBytes    Kind = "bytes"
+	KindDuration Kind = "duration"
+	KindRate     Kind = "rate"
+	KindBitRate  Kind = "bit rate"
+	KindShare    Kind = "share"
+)
+
+// Key is one setting of a scenario file.
+type Key struct {
+	// Path is where it stands, such as "roster.items".
+	Path string
+	Kind Kind
+	// Default is the value of a file that leaves the key out, as it would be
+	// written there.
+	Default string
+	// Min and Max bound the value in its base unit (items, bytes, seconds, events
+	// or bits per second); a Max of 0 means no bound.
+	Min, Max float64
+	// Choices lists the strings allowed; on other kinds, words that may stand in
+	// place of a value.
+	Choices []string
+	// Scenarios names the scenarios that have the key; nil means all.
+	Scenarios []string
+	// Simulator says that the key is a setting of the server under test, which
+	// only the simulator can be given.
+	Simulator bool
+	// Doc is one sentence.
+	Doc string
+
+	set func(*Plan, any)
+}
+
+// parse reads the value as it stands in the file.
+func (k Key) parse(s string) (any, error) {
+	if k.Kind != KindString && slices.Contains(k.Choices, s) {
+		return s, nil
+	}
+	v, number, err := k.parseKind(s)
+	if err != nil {
+		return nil, err
+	}
+	if k.Kind == KindString || k.Kind == KindBool {
+		return v, nil
+	}
+	if number < k.Min {
+		return nil, fmt.Errorf("%s is below the minimum, %s", s, k.show(k.Min))
+	}
+	if k.Max > 0 && number > k.Max {
+		return nil, fmt.Errorf("%s is above the maximum, %s", s, k.show(k.Max))
+	}
+	return v, nil
+}
+
+func (k Key) parseKind(s string) (value any, number float64, err error) {
+	switch k.Kind {
+	case KindString:
+		if len(k.Choices) > 0 && !slices.Contains(k.Choices, s) {
+			return nil, 0, fmt.Errorf("%q is not one of %s", s, strings.Join(k.Choices, ", "))
+		}
+		return s, 0, nil
+	case KindBool:
+		switch s {
+		case "true":
+			return true, 0, nil
+		case "false":
+			return false, 0, nil
+		}
+		return nil, 0, fmt.Errorf("%q is neither true nor false", s)
+	case KindCount:
+		v, err := ParseCount(s)
+		return int(v), float64(v), err
+	case KindBytes:
+		v, err := ParseBytes(s)
+		return int(v), float64(v), err
+	case KindDuration:
+		v, err := ParseDuration(s)
+		return v, v.Seconds(), err
+	case KindRate:
+		v, err := ParseRate(s)
+		return v, v, err
+	case KindBitRate:
+		v, err := ParseBitRate(s)
+		return v, v, err
+	case KindShare:
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsNaN(v) {
+			return nil, 0, fmt.Errorf("%q is not a number between 0 and 1", s)
+		}
+		return v, v, nil
+	}
+	panic("scenarios: kind " + string(k.Kind))
+}
+
+// show writes a bound in the unit that a file would use.
+func (k Key) show(v float64) string {
+	number := strconv.FormatFloat(v, 'f', -1, 64)
+	switch k.Kind {
+	case KindDuration:
+		return time.Duration(v * float64(time.Second)).String()
+	case KindRate:
+		return number + "/s"
+	case KindBitRate:
+		return number + "bit/s"
+	case KindBytes:
+		return number + " bytes"
+	case KindString, KindBool, KindCount, KindShare:
+	}
+	return number
+}
+
+// has reports whether the scenario has the key.
+func (k Key) has(scenario string) bool {
+	return k.Scenarios == nil || slices.Contains(k.Scenarios, scenario)
+}
+
+// field makes a setter for a key whose parsed value is a T.
+func field[T any](at func(*Plan) *T) func(*Plan, any) {
+	return func(p *Plan, v any) { *at(p) = v.(T) }
+}
+
+// Keys returns the settings of scenario files but for scenario, variants and
+// thresholds, which are lists of names, and the settings of the variants.
+func Keys() []Key {
+	var (
+		retrieval = []string{RosterLogin, LoginStorm}
+		rated     = []string{RosterLogin, LoginStorm}
+	)
+	const day = 24 * 3600
+	return []Key{
+		{Path: "accounts", Kind: KindCount, Default: "3", Min: 3, Max: 10e6,
+			Doc: "Accounts that take part; sessions go round them.",
+			set: field(func(p *Plan) *int { return &p.Accounts })},
+		{Path: "roster.items", Kind: KindCount, Default: "10k", Max: 10e6,
+			Doc: "Contacts in every roster.",
+			set: field(func(p *Plan) *int { return &p.Roster.Items })},
+		{Path: "roster.item-bytes", Kind: KindBytes, Default: "100", Max: 4096,
+			Doc: "Length of each item as the simulator writes it; 0 leaves names and groups as they come.",
+			set: field(func(p *Plan) *int { return &p.Roster.ItemBytes })},
+
+		{Path: "login.tls", Kind: KindString, Default: "starttls", Choices: []string{"starttls", "direct", "none"},
+			Doc: "How the stream is encrypted: RFC 6120 §5, XEP-0368 or not at all.",
+			set: field(func(p *Plan) *string { return &p.Login.TLS })},
+		{Path: "login.sasl", Kind: KindString, Default: "SCRAM-SHA-256",
+			Choices: []string{"auto", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS"},
+			Doc:     "The SASL mechanism; auto takes the strongest on offer.",
+			set:     field(func(p *Plan) *string { return &p.Login.SASL })},
+		{Path: "login.tls-min", Kind: KindString, Default: "1.2", Choices: []string{"1.2", "1.3"},
+			Doc: "Lowest TLS version the client takes.",
+			set: field(func(p *Plan) *string { return &p.Login.TLSMin })},
+		{Path: "login.tls-max", Kind: KindString, Default: "1.3", Choices: []string{"1.2", "1.3"},
+			Doc: "Highest TLS version the client takes.",
+			set: field(func(p *Plan) *string { return &p.Login.TLSMax })},
+		{Path: "login.curves", Kind: KindString, Default: "default", Choices: []string{"default", "x25519", "p256"},
+			Doc: "Key exchange of the TLS client; default includes the hybrid with ML-KEM.",
+			set: field(func(p *Plan) *string { return &p.Login.Curves })},
+		{Path: "login.sm", Kind: KindBool, Default: "false",
+			Doc: "Enable stream management (XEP-0198) after resource binding.",
+			set: field(func(p *Plan) *bool { return &p.Login.SM })},
+		{Path: "login.step-limit", Kind: KindDuration, Default: "30s", Min: 0.01, Max: day,
+			Doc: "Longest wait for a single step of the login.",
+			set: field(func(p *Plan) *time.Duration { return &p.Login.StepLimit })},
+		{Path: "login.limit", Kind: KindDuration, Default: "5m", Min: 0.01, Max: day,
+			Doc: "Longest wait for a whole operation, roster included.",
+			set: field(func(p *Plan) *time.Duration { return &p.Login.Limit })},
+		{Path: "login.verify", Kind: KindCount, Default: "100", Min: 0, Max: 1e9, Scenarios: retrieval,
+			Doc: "Of how many sessions of a load one reads with a full XML check and digest; 0: none. One-shot cells verify in the warm-up block.",
+			set: field(func(p *Plan) *int { return &p.Login.Verify })},
+
+		{Path: "link.rtt", Kind: KindDuration, Default: "0s", Max: 60,
+			Doc: "Round trip time of each session's access link.",
+			set: field(func(p *Plan) *time.Duration { return &p.Link.RTT })},
+		{Path: "link.jitter", Kind: KindDuration, Default: "0s", Max: 60,
+			Doc: "Largest random delay on top, each way; order is kept.",
+			set: field(func(p *Plan) *time.Duration { return &p.Link.Jitter })},
+		{Path: "link.rate", Kind: KindBitRate, Default: "unlimited", Min: 1000, Max: 100e9, Choices: []string{"unlimited"},
+			Doc: "Rate of each session's access link, each way.",
+			set: func(p *Plan, v any) { p.Link.Rate, _ = v.(float64) }},
+		{Path: "link.queue", Kind: KindBytes, Default: "auto", Min: 1500, Max: 1 << 30, Choices: []string{"auto"},
+			Doc: "Bytes that wait before the bottleneck; auto holds 4 ms of its rate.",
+			set: func(p *Plan, v any) { n, _ := v.(int); p.Link.Queue = int64(n) }},
+
+		{Path: "probe.every", Kind: KindDuration, Default: "5ms", Max: 3600, Scenarios: []string{RosterLogin},
+			Doc: "Interval of the pings on the stream under study and on an idle one; 0 sends none.",
+			set: field(func(p *Plan) *time.Duration { return &p.Probe.Every })},
+		{Path: "probe.before", Kind: KindDuration, Default: "100ms", Max: 3600, Scenarios: []string{RosterLogin},
+			Doc: "How long to probe between login and roster request; not part of ready.",
+			set: field(func(p *Plan) *time.Duration { return &p.Probe.Before })},
+		{Path: "probe.after", Kind: KindDuration, Default: "250ms", Max: 3600, Scenarios: []string{RosterLogin},
+			Doc: "How long to probe after the roster is complete.",
+			set: field(func(p *Plan) *time.Duration { return &p.Probe.After })},
+
+		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: rated,
+			Doc: "Arrival process of the logins.",
+			set: field(func(p *Plan) *string { return &p.Load.Arrivals })},
+		{Path: "load.rate", Kind: KindRate, Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
+			Doc: "Logins per second; one-shot runs one login for each block and variant.",
+			set: func(p *Plan, v any) { p.Load.Rate, _ = v.(float64) }},
+		{Path: "load.warmup", Kind: KindDuration, Default: "5s", Max: day, Scenarios: rated,
+			Doc: "Time before the measured window.",
+			set: field(func(p *Plan) *time.Duration { return &p.Load.Warmup })},
+		{Path: "load.duration", Kind: KindDuration, Default: "30s", Min: 0.1, Max: 30 * day, Scenarios: []string{RosterLogin, LoginStorm, RosterPushStorm},
+			Doc: "Length of the measured window.",
+			set: field(func(p *Plan) *time.Duration { return &p.Load.Duration })},
+		{Path: "load.cooldown", Kind: KindDuration, Default: "1s", Max: day, Scenarios: rated,
+			Doc: "Time after the measured window in which load goes on.",
+			set: field(func(p *Plan) *time.Duration { return &p.Load.Cooldown })},
+		{Path: "load.max-in-flight", Kind: KindCount, Default: "1k", Min: 1, Max: 1e6, Scenarios: rated,
+			Doc: "Most sessions under way; an arrival that finds them all busy waits, and its wait is counted.",
+			set: field(func(p *Plan) *int { return &p.Load.MaxInFlight })},
+
+		{Path: "presence.send", Kind: KindString, Default: "never", Choices: []string{"never", "after", "during"}, Scenarios: retrieval,
+			Doc: "When initial presence is sent: not at all, after the roster is complete, or while it still arrives.",
+			set: field(func(p *Plan) *string { return &p.Presence.Send })},
+		{Path: "presence.quiet", Kind: KindDuration, Default: "500ms", Min: 0.01, Max: 60, Scenarios: retrieval,
+			Doc: "Silence after which presence counts as settled on a server that does not tell how much comes.",
+			set: field(func(p *Plan) *time.Duration { return &p.Presence.Quiet })},
+
+		{Path: "push.resources", Kind: KindCount, Default: "20", Min: 1, Max: 10000, Scenarios: []string{RosterPushStorm},
+			Doc: "Sessions of the account that every roster push goes to.",
+			set: field(func(p *Plan) *int { return &p.Push.Resources })},
+		{Path: "push.rate", Kind: KindRate, Default: "50/s", Min: 0.001, Max: 1e6, Scenarios: []string{RosterPushStorm},
+			Doc: "Roster changes per second.",
+			set: field(func(p *Plan) *float64 { return &p.Push.Rate })},
+
+		{Path: "hold.sessions", Kind: KindCount, Default: "2k", Min: 1, Max: 1e6, Scenarios: []string{IdleCost},
+			Doc: "Sessions that are logged in and then left idle.",
+			set: field(func(p *Plan) *int { return &p.Hold.Sessions })},
+		{Path: "hold.settle", Kind: KindDuration, Default: "2s", Max: day, Scenarios: []string{IdleCost},
+			Doc: "Time from the last login to the reading of memory and descriptors.",
+			set: field(func(p *Plan) *time.Duration { return &p.Hold.Settle })},
+
+		{Path: "simulator.key", Kind: KindString, Default: "p256", Choices: []string{"p256", "rsa-2048", "ed25519"}, Simulator: true,
+			Doc: "Key of the simulator's certificate.",
+			set: field(func(p *Plan) *string { return &p.Simulator.Key })},
+		{Path: "simulator.piece", Kind: KindBytes, Default: "4KiB", Min: 256, Max: 1 << 20, Simulator: true,
+			Doc: "Largest single write of the simulator.",
+			set: field(func(p *Plan) *int { return &p.Simulator.Piece })},
+		{Path: "simulator.notsent-lowat", Kind: KindBytes, Default: "0", Max: 1 << 30, Simulator: true,
+			Doc: "TCP_NOTSENT_LOWAT of accepted sockets, the bound of what is written ahead; 0 leaves the kernel's.",
+			set: field(func(p *Plan) *int { return &p.Simulator.NotSentLowat })},
+		{Path: "simulator.send-buffer", Kind: KindBytes, Default: "0", Max: 1 << 30, Simulator: true,
+			Doc: "SO_SNDBUF of accepted sockets; 0 leaves the kernel's.",
+			set: field(func(p *Plan) *int { return &p.Simulator.SendBuffer })},
+		{Path: "simulator.shuffled", Kind: KindBool, Default: "false", Simulator: true,
+			Doc: "Send whole rosters in another order than that of the keys, as servers with hashed storage do.",
+			set: field(func(p *Plan) *bool { return &p.Simulator.Shuffled })},
+		{Path: "simulator.online", Kind: KindShare, Default: "0", Max: 1, Simulator: true, Scenarios: retrieval,
+			Doc: "Share of the contacts that are online.",
+			set: field(func(p *Plan) *float64 { return &p.Simulator.Online })},
+		{Path: "simulator.resources", Kind: KindCount, Default: "1", Min: 1, Max: 100, Simulator: true, Scenarios: retrieval,
+			Doc: "Resources of each contact that is online.",
+			set: field(func(p *Plan) *int { return &p.Simulator.Resources })},
+		{Path: "simulator.delay", Kind: KindDuration, Default: "0s", Max: 60, Simulator: true, Scenarios: retrieval,
+			Doc: "Time until a contact's server answers a presence probe.",
+			set: field(func(p *Plan) *time.Duration { return &p.Simulator.Delay })},
+		{Path: "simulator.probe-policy", Kind: KindString, Default: "first-resource", Choices: []string{"first-resource", "always"}, Simulator: true, Scenarios: retrieval,
+			Doc: "Whether contacts are probed for the first resource of a user only.",
+			set: field(func(p *Plan) *string { return &p.Simulator.ProbePolicy })},
+		{Path: "simulator.offline-reply", Kind: KindString, Default: "unavailable", Choices: []string{"unavailable", "silent"}, Simulator: true, Scenarios: retrieval,
+			Doc: "What the server of a contact who is offline answers to a probe.",
+			set: field(func(p *Plan) *string { return &p.Simulator.OfflineReply })},
+		{Path: "simulator.iterations", Kind: KindCount, Default: "4096", Min: 1, Max: 10e6, Simulator: true,
+			Doc: "PBKDF2 iterations of the simulator's SCRAM keys.",
+			set: field(func(p *Plan) *int { return &p.Simulator.Iterations })},
+
+		{Path: "limits.lateness-floor", Kind: KindDuration, Default: "3ms", Max: 60,
+			Doc: "Lateness of the generator, at p99, that never invalidates a run.",
+			set: field(func(p *Plan) *time.Duration { return &p.Limits.LatenessFloor })},
+		{Path: "limits.lateness-share", Kind: KindShare, Default: "0.1", Max: 10,
+			Doc: "Lateness above the floor, as a share of the response time's p99, that invalidates a run.",
+			set: field(func(p *Plan) *float64 { return &p.Limits.LatenessShare })},
+		{Path: "limits.rate-shortfall", Kind: KindShare, Default: "0.02", Max: 1,
+			Doc: "Share of the planned arrivals that may be missing.",
+			set: field(func(p *Plan) *float64 { return &p.Limits.RateShortfall })},
+
+		{Path: "blocks", Kind: KindCount, Default: "12", Min: 1, Max: 10000,
+			Doc: "Measured blocks; each runs every arm once in random order.",
+			set: field(func(p *Plan) *int { return &p.Blocks })},
+		{Path: "seed", Kind: KindCount, Default: "1", Max: 1 << 53,
+			Doc: "What everything random follows from.",
+			set: func(p *Plan, v any) { p.Seed = uint64(v.(int)) }},
+	}
+}
+
+// VariantKeys returns the settings of the roster variants, as they may stand
+// under roster: or beside a variant's name in the list of variants. A name that
+// several variants share has one meaning.
+func VariantKeys() []roster.Param {
+	var all []roster.Param
+	for _, v := range roster.Variants() {
+		for _, param := range v.Params {
+			if !slices.ContainsFunc(all, func(p roster.Param) bool { return p.Name == param.Name }) {
+				all = append(all, param)
+			}
+		}
+	}
+	return all
+}

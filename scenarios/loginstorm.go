@@ -1,0 +1,165 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+func loginStorm() Scenario {
+	return Scenario{
+		Name:    LoginStorm,
+		Summary: "many users log in at a fixed rate, whether or not the server keeps up",
+		Steps: []string{
+			"at the planned time connect, negotiate TLS, authenticate, bind a resource",
+			"fetch the roster as the variant does; send presence when presence.send says so",
+			"ping: the answer is `ready`; log out",
+		},
+		Metrics: []string{"login.dial", "login.tls", "login.sasl", "login.bind", "login", "roster.first", "roster.complete", "ready", "presence.settled"},
+		primary: func(Plan) string { return "ready.mean" },
+		prepare: func(_ context.Context, s *site) (actor, error) { return newStorm(s) },
+	}
+}
+
+// storm runs a window of logins for each cell.
+type storm struct{ *site }
+
+func newStorm(s *site) (*storm, error) {
+	for _, arm := range s.plan.Arms {
+		if st := arm.Params.State; st == roster.StateUnchanged || st == roster.StateStale {
+			return nil, fmt.Errorf("scenarios: %s: a load of many accounts has no primed caches: use state: cold, or one-shot cells", arm.Label)
+		}
+	}
+	return &storm{s}, nil
+}
+
+func (*storm) close(context.Context) error { return nil }
+
+// pacer is the plan of arrivals.
+func (l Load) pacer(seed uint64) (bench.Pacer, error) {
+	if l.Arrivals == "constant" {
+		return bench.Constant(l.Rate)
+	}
+	return bench.Poisson(l.Rate, seed)
+}
+
+func (s *storm) cell(ctx context.Context, c *cell) error {
+	if err := s.configure(ctx, c.arm); err != nil {
+		return err
+	}
+	load := s.plan.Load
+	if c.warmup {
+		// One login tells whether the target can be used and speaks the variant.
+		return s.op(ctx, bench.Arrival{At: time.Now()}, c, discard{}, true)
+	}
+	pacer, err := load.pacer(s.plan.Seed + uint64(c.block))
+	if err != nil {
+		return err
+	}
+	server, serverErr := s.target.CPU()
+	stats, err := bench.Run(ctx, bench.Config{
+		Pacer:  bench.Until(pacer, load.Warmup+load.Duration+load.Cooldown),
+		Warmup: load.Warmup, Measure: load.Duration, Cooldown: load.Cooldown,
+		MaxInFlight: load.MaxInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread,
+	}, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+		every := uint64(s.plan.Login.Verify)
+		return s.op(ctx, a, c, sink, every > 0 && a.Seq%every == 0)
+	}, c.sink)
+	if err != nil {
+		return err
+	}
+	c.judge = "ready"
+	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
+	c.figures.Dropped = int64(stats.Measured.Dropped)
+	c.figures.Poisson = load.Arrivals == "poisson"
+	c.figures.Shared = s.about.local()
+	if share, ok := stats.Generator.CPUShare(); ok {
+		c.figures.GeneratorCPU = share
+	}
+	if p := stats.Generator.Pressure; p != nil {
+		c.figures.Pressure = *p
+	}
+	c.figures.LongestPause = max(stats.Generator.GCPauseMax, stats.Generator.SchedulingMax)
+	c.set("logins", float64(stats.Measured.Done))
+	c.set("logins.failed", float64(stats.Measured.Failed+stats.Measured.Cut))
+	c.set("logins.rate", stats.DoneRate())
+	c.set("in-flight.peak", float64(stats.InFlightPeak))
+	if cpu := stats.Generator.CPU; cpu != nil {
+		c.set("cpu.client", cpu.Seconds())
+	}
+	// The clock of the server runs over all windows, that of the client over the
+	// measured one alone.
+	if now, err := s.target.CPU(); err == nil && serverErr == nil {
+		all := stats.Warmup.Done + stats.Measured.Done + stats.Cooldown.Done
+		if all > 0 {
+			c.set("cpu.server", (now-server).Seconds()*float64(stats.Measured.Done)/float64(all))
+		}
+	}
+	if stats.Measured.Done == 0 {
+		return fmt.Errorf("scenarios: none of %d logins ended well", stats.Measured.Started)
+	}
+	return nil
+}
+
+// op is one login from its arrival to its logout.
+func (s *storm) op(ctx context.Context, a bench.Arrival, c *cell, sink results.Sink, verify bool) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.plan.Login.Limit)
+	defer cancel()
+	started := time.Now()
+	defer func() {
+		if err != nil {
+			sink.Observe(results.Sample{Metric: "ready", Intended: a.At, Start: started, End: time.Now(), Err: err})
+		}
+	}()
+	account := int(a.Seq % uint64(s.about.Accounts))
+	cl, err := s.login(ctx, account, shaped, verify)
+	if err != nil {
+		return err
+	}
+	defer cl.close(ctx)
+	cl.observeLogin(sink, a.At)
+	var settled chan error
+	if s.plan.Presence.Send == "during" {
+		settled = s.startPresence(ctx, cl, sink)
+	}
+	result, answer, err := cl.retrieve(ctx, c.arm, roster.Options{Digest: verify})
+	if err != nil {
+		return err
+	}
+	if answer.Verdict != roster.Spoken {
+		if !c.warmup {
+			return &stepError{step: "roster", err: errors.New(answer.Reason)}
+		}
+		c.skipped = fmt.Sprintf("%s: %s", answer.Verdict, answer.Reason)
+		return nil
+	}
+	if want, known := s.target.Expected(account); known {
+		if result.Items != want.Count() || verify && !result.Digest.Equal(want) {
+			return &stepError{step: "roster", err: fmt.Errorf("roster of %s: %d items, digest %s, in place of %s", cl.account, result.Items, result.Digest, want)}
+		}
+	}
+	talking, err := cl.firstPing(ctx)
+	if err != nil {
+		return err
+	}
+	if s.plan.Presence.Send == "after" {
+		settled = s.startPresence(ctx, cl, sink)
+	}
+	if !result.First.IsZero() {
+		sink.Observe(results.Sample{Metric: "roster.first", Intended: result.Requested, Start: result.Requested, End: result.First})
+	}
+	sink.Observe(results.Sample{Metric: "roster.complete", Intended: result.Requested, Start: result.Requested, End: result.Complete})
+	sink.Observe(results.Sample{Metric: "ready", Intended: a.At, Start: started, End: talking})
+	sink.Count("stanzas", int64(result.StanzasIn+result.StanzasOut))
+	sink.Count("bytes.in", result.BytesIn)
+	sink.Count("bytes.out", result.BytesOut)
+	if settled != nil {
+		return <-settled
+	}
+	return nil
+}

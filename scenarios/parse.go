@@ -1,0 +1,717 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+// Bounds of what a file may ask for, so that a slip of the pen ends in an error
+// and not in a week of load.
+const (
+	maxFile  = 1 << 20 // bytes of a scenario or target file
+	maxPlans = 1000
+	maxArms  = 64
+)
+
+// Alpha is the joint probability of an error in the verdicts of a plan.
+const Alpha = 0.05
+
+// FileError is an error in a scenario or target file.
+type FileError struct {
+	File         string // name of the file, or "--set"
+	Line, Column int    // from 1; 0 if the whole file is meant
+	Key          string // path of the key, empty if none is meant
+	Err          error
+}
+
+// Error formats the error as "file:line:column: key: why".
+func (e *FileError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.File)
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", e.Line, e.Column)
+	}
+	b.WriteString(": ")
+	if e.Key != "" {
+		b.WriteString(e.Key)
+		b.WriteString(": ")
+	}
+	b.WriteString(e.Err.Error())
+	return b.String()
+}
+
+// Unwrap returns the reason.
+func (e *FileError) Unwrap() error { return e.Err }
+
+// Override changes what a file says.
+type Override struct {
+	// Set holds path=value pairs, the value in YAML, a list where a dimension is
+	// meant.
+	Set []string
+	// Variants, if not nil, replaces the list of variants; "all" is every one.
+	Variants []string
+	// Baseline, if not empty, is the label of the arm that the others are
+	// compared with.
+	Baseline string
+	// Blocks and Seed, if not nil, replace the file's.
+	Blocks *int
+	Seed   *uint64
+}
+
+// Parse reads a scenario file and returns its plans: the cross product of its
+// dimensions, in the order in which the file names them, the last one changing
+// fastest. Every error is a [*FileError], several of them joined.
+func Parse(name string, source []byte, o Override) ([]Plan, error) {
+	p := &planParser{file: name}
+	root, err := document(name, source)
+	if err != nil {
+		return nil, err
+	}
+	p.scenario(root)
+	if len(p.errs) == 0 {
+		p.mapping("", root)
+		p.overrides(o)
+	}
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	plans := p.plans(o)
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	return plans, nil
+}
+
+// document parses YAML into its top-level mapping.
+func document(name string, source []byte) (*ast.MappingNode, error) {
+	if len(source) > maxFile {
+		return nil, &FileError{File: name, Err: fmt.Errorf("is %d bytes long; the limit is %d", len(source), maxFile)}
+	}
+	file, err := parseYAML(source)
+	if err != nil {
+		var syntax *yaml.SyntaxError
+		if errors.As(err, &syntax) && syntax.Token != nil && syntax.Token.Position != nil {
+			pos := syntax.Token.Position
+			return nil, &FileError{File: name, Line: pos.Line, Column: pos.Column, Err: errors.New(syntax.Message)}
+		}
+		return nil, &FileError{File: name, Err: err}
+	}
+	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
+		return nil, &FileError{File: name, Err: errors.New("must hold one YAML document with at least one key")}
+	}
+	root := asMapping(file.Docs[0].Body)
+	if root == nil {
+		return nil, at(name, file.Docs[0].Body, "", errors.New("must be a mapping of keys to values"))
+	}
+	return root, nil
+}
+
+// parseYAML turns a panic of the parser into an error: its input is untrusted.
+func parseYAML(source []byte) (file *ast.File, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			file, err = nil, errors.New("is not YAML that can be read")
+		}
+	}()
+	return parser.ParseBytes(source, 0)
+}
+
+func asMapping(n ast.Node) *ast.MappingNode {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		return n
+	case *ast.MappingValueNode:
+		return &ast.MappingNode{BaseNode: n.BaseNode, Start: n.Start, Values: []*ast.MappingValueNode{n}}
+	}
+	return nil
+}
+
+// at makes a FileError at a node.
+func at(file string, n ast.Node, key string, err error) *FileError {
+	e := &FileError{File: file, Key: key, Err: err}
+	if n == nil {
+		return e
+	}
+	if tok := n.GetToken(); tok != nil && tok.Position != nil {
+		e.Line, e.Column = tok.Position.Line, tok.Position.Column
+	}
+	return e
+}
+
+// scalar returns the text of a single value as it was written.
+func scalar(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}
+
+// A dimension is a key with its values, already parsed.
+type dimension struct {
+	path   string
+	texts  []string
+	values []any
+	set    func(*Plan, any)
+}
+
+// An armSpec is an entry of the list of variants.
+type armSpec struct {
+	label, variant string
+	params         map[string]any
+	node           ast.Node
+}
+
+type planParser struct {
+	file  string
+	errs  []error
+	name  string // of the scenario
+	dims  []dimension
+	arms  []armSpec
+	asked map[string]ast.Node // variant settings given for all variants: where
+
+	thresholds []string
+}
+
+func (p *planParser) fail(n ast.Node, key string, format string, args ...any) {
+	p.errs = append(p.errs, at(p.file, n, key, fmt.Errorf(format, args...)))
+}
+
+// scenario finds the scenario first, since the other keys depend on it.
+func (p *planParser) scenario(root *ast.MappingNode) {
+	for _, value := range root.Values {
+		if value.Key.String() != "scenario" {
+			continue
+		}
+		name, _ := scalar(value.Value)
+		if _, ok := Find(name); !ok {
+			p.fail(value.Value, "scenario", "%q is not one of %s", name, strings.Join(Names(), ", "))
+		}
+		p.name = name
+		return
+	}
+	p.errs = append(p.errs, &FileError{File: p.file, Key: "scenario", Err: fmt.Errorf("is missing: name one of %s", strings.Join(Names(), ", "))})
+}
+
+func (p *planParser) mapping(prefix string, m *ast.MappingNode) {
+	for _, value := range m.Values {
+		key, ok := scalar(value.Key)
+		if !ok {
+			p.fail(value.Key, prefix, "a key must be a plain word")
+			continue
+		}
+		p.entry(prefix+key, value.Key, value.Value)
+	}
+}
+
+// entry takes one key with its value, a single one or a list.
+func (p *planParser) entry(path string, where, value ast.Node) {
+	switch path {
+	case "scenario":
+		return
+	case "variants":
+		p.variants(value)
+		return
+	case "thresholds":
+		p.threshold(value)
+		return
+	}
+	if m := asMapping(value); m != nil {
+		p.mapping(path+".", m)
+		return
+	}
+	if _, null := value.(*ast.NullNode); null {
+		p.fail(where, path, "has no value: give one or leave the key out")
+		return
+	}
+	values := []ast.Node{value}
+	if list, ok := value.(*ast.SequenceNode); ok {
+		if len(list.Values) == 0 {
+			p.fail(value, path, "is an empty list")
+			return
+		}
+		values = list.Values
+	}
+	parse, set, err := p.lookup(path)
+	if err != nil {
+		p.fail(where, path, "%w", err)
+		return
+	}
+	d := dimension{path: path, set: set}
+	for _, n := range values {
+		text, ok := scalar(n)
+		if !ok {
+			p.fail(n, path, "must be a single value")
+			continue
+		}
+		v, err := parse(text)
+		if err != nil {
+			p.fail(n, path, "%w", err)
+			continue
+		}
+		if slices.Contains(d.texts, text) {
+			p.fail(n, path, "%s stands twice in the list", text)
+			continue
+		}
+		d.texts = append(d.texts, text)
+		d.values = append(d.values, v)
+	}
+	if strings.HasPrefix(path, "roster.") && set == nil {
+		if p.asked == nil {
+			p.asked = make(map[string]ast.Node)
+		}
+		p.asked[strings.TrimPrefix(path, "roster.")] = where
+	}
+	p.dims = append(p.dims, d)
+}
+
+// lookup finds a key. The setter of a variant's setting is nil: settings of
+// variants are applied when the arms are made.
+func (p *planParser) lookup(path string) (parse func(string) (any, error), set func(*Plan, any), err error) {
+	for _, k := range Keys() {
+		if k.Path != path {
+			continue
+		}
+		if !k.has(p.name) {
+			return nil, nil, fmt.Errorf("the scenario %s has no such key", p.name)
+		}
+		return k.parse, k.set, nil
+	}
+	if name, ok := strings.CutPrefix(path, "roster."); ok {
+		for _, param := range VariantKeys() {
+			if param.Name == name {
+				return func(s string) (any, error) { return parseParam(param, s) }, nil, nil
+			}
+		}
+	}
+	return nil, nil, fmt.Errorf("is unknown%s", p.suggest(path))
+}
+
+// parseParam reads the value of a variant's setting as it stands in a file;
+// Variant.Parse checks its range.
+func parseParam(param roster.Param, s string) (any, error) {
+	switch param.Default.(type) {
+	case bool:
+		return Key{Kind: KindBool}.parse(s)
+	case string:
+		return s, nil
+	}
+	if slices.Contains(param.Choices, s) {
+		return s, nil
+	}
+	if param.Unit == "bytes" {
+		v, err := ParseBytes(s)
+		return int(v), err
+	}
+	v, err := ParseCount(s)
+	return int(v), err
+}
+
+// suggest names the known key that is nearest to path.
+func (p *planParser) suggest(path string) string {
+	known := []string{"scenario", "variants", "thresholds"}
+	for _, k := range Keys() {
+		if k.has(p.name) {
+			known = append(known, k.Path)
+		}
+	}
+	for _, param := range VariantKeys() {
+		known = append(known, "roster."+param.Name)
+	}
+	best, least := "", max(2, len(path)/3)+1
+	for _, k := range known {
+		if d := distance(path, k); d < least {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return "; `xmppbench explain " + p.name + "` lists the keys"
+	}
+	return "; did you mean " + best + "?"
+}
+
+// distance is the Levenshtein distance of two short strings.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
+
+func (p *planParser) threshold(value ast.Node) {
+	m := asMapping(value)
+	if m == nil {
+		p.fail(value, "thresholds", "must map metrics to lists of conditions, as in `ready: [\"p(99)<2s\"]`")
+		return
+	}
+	for _, entry := range m.Values {
+		metric, _ := scalar(entry.Key)
+		list := []ast.Node{entry.Value}
+		if seq, ok := entry.Value.(*ast.SequenceNode); ok {
+			list = seq.Values
+		}
+		for _, n := range list {
+			text, _ := scalar(n)
+			expr := metric + " " + text
+			if _, err := results.Parse(expr); err != nil {
+				p.fail(n, "thresholds."+metric, "%w", err)
+				continue
+			}
+			p.thresholds = append(p.thresholds, expr)
+		}
+	}
+}
+
+func (p *planParser) variants(value ast.Node) {
+	list := []ast.Node{value}
+	if seq, ok := value.(*ast.SequenceNode); ok {
+		list = seq.Values
+	}
+	p.arms = nil
+	for _, n := range list {
+		if name, ok := scalar(n); ok {
+			p.variant(n, name, nil, "")
+			continue
+		}
+		m := asMapping(n)
+		if m == nil {
+			p.fail(n, "variants", "must be a name, or a mapping such as {variant: chunked-pull, window: 8, as: pull-8}")
+			continue
+		}
+		p.variantMapping(n, m)
+	}
+	if len(p.arms) > maxArms {
+		p.fail(value, "variants", "names %d variants; the limit is %d", len(p.arms), maxArms)
+	}
+}
+
+func (p *planParser) variantMapping(n ast.Node, m *ast.MappingNode) {
+	var name, label string
+	params := make(map[string]any)
+	for _, entry := range m.Values {
+		key, _ := scalar(entry.Key)
+		text, ok := scalar(entry.Value)
+		if !ok {
+			p.fail(entry.Value, "variants."+key, "must be a single value: a setting that varies belongs under roster:")
+			continue
+		}
+		switch key {
+		case "variant":
+			name = text
+		case "as":
+			label = text
+		default:
+			i := slices.IndexFunc(VariantKeys(), func(p roster.Param) bool { return p.Name == key })
+			if i < 0 {
+				p.fail(entry.Key, "variants."+key, "no variant has such a setting")
+				continue
+			}
+			v, err := parseParam(VariantKeys()[i], text)
+			if err != nil {
+				p.fail(entry.Value, "variants."+key, "%w", err)
+				continue
+			}
+			params[key] = v
+		}
+	}
+	p.variant(n, name, params, label)
+}
+
+func (p *planParser) variant(n ast.Node, name string, params map[string]any, label string) {
+	if name == "all" && params == nil && label == "" {
+		for _, v := range roster.Variants() {
+			p.variant(n, v.Name, nil, "")
+		}
+		return
+	}
+	v, ok := roster.Find(name)
+	if !ok {
+		p.fail(n, "variants", "%q is not one of %s", name, strings.Join(variantNames(), ", "))
+		return
+	}
+	if label == "" {
+		label = v.Name
+	}
+	if !validLabel(label) {
+		p.fail(n, "variants", "%q cannot be a label: use letters, digits, '.', '_' and '-'", label)
+		return
+	}
+	if slices.ContainsFunc(p.arms, func(a armSpec) bool { return a.label == label }) {
+		p.fail(n, "variants", "%s stands twice: give one of them another label with `as`", label)
+		return
+	}
+	p.arms = append(p.arms, armSpec{label: label, variant: v.Name, params: params, node: n})
+}
+
+// validLabel keeps labels fit for file names, tags of histogram logs and tables.
+func validLabel(s string) bool {
+	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+}
+
+func variantNames() []string {
+	var names []string
+	for _, v := range roster.Variants() {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+// overrides applies what the command line says over what the file says.
+func (p *planParser) overrides(o Override) {
+	file := p.file
+	for _, set := range o.Set {
+		p.file = "--set " + set
+		path, text, ok := strings.Cut(set, "=")
+		if !ok || path == "" {
+			p.errs = append(p.errs, &FileError{File: "--set " + set, Err: errors.New("must be path=value, as in roster.items=10k")})
+			continue
+		}
+		f, err := parseYAML([]byte(text))
+		if err != nil || len(f.Docs) != 1 || f.Docs[0].Body == nil {
+			p.errs = append(p.errs, &FileError{File: "--set " + set, Key: path, Err: fmt.Errorf("%q is not a value", text)})
+			continue
+		}
+		p.dims = slices.DeleteFunc(p.dims, func(d dimension) bool { return d.path == path })
+		if path == "thresholds" {
+			p.thresholds = nil
+		}
+		if path == "scenario" {
+			p.errs = append(p.errs, &FileError{File: p.file, Key: path, Err: errors.New("cannot be set: name another scenario instead")})
+			continue
+		}
+		p.entry(path, nil, f.Docs[0].Body)
+	}
+	p.file = "--variants"
+	if o.Variants != nil {
+		p.arms = nil
+		for _, name := range o.Variants {
+			p.variant(nil, name, nil, "")
+		}
+	}
+	p.file = file
+}
+
+// plans builds the cross product.
+func (p *planParser) plans(o Override) []Plan {
+	if len(p.arms) == 0 {
+		for _, v := range roster.Variants()[:1] {
+			p.arms = []armSpec{{label: v.Name, variant: v.Name}}
+		}
+	}
+	total := 1
+	for _, d := range p.dims {
+		total *= len(d.values)
+		if total > maxPlans {
+			p.errs = append(p.errs, &FileError{File: p.file, Err: fmt.Errorf("makes more than %d plans: shorten the lists", maxPlans)})
+			return nil
+		}
+	}
+	p.checkAsked()
+	plans := make([]Plan, 0, total)
+	for n := range total {
+		plan, ok := p.plan(n, o)
+		if !ok {
+			return nil
+		}
+		plans = append(plans, plan)
+	}
+	return plans
+}
+
+// checkAsked refuses a setting that none of the variants has: it would do
+// nothing.
+func (p *planParser) checkAsked() {
+	for name, where := range p.asked {
+		used := slices.ContainsFunc(p.arms, func(a armSpec) bool {
+			v, _ := roster.Find(a.variant)
+			return hasParam(v, name)
+		})
+		if !used {
+			p.fail(where, "roster."+name, "none of the variants in this run has such a setting")
+		}
+	}
+}
+
+func hasParam(v roster.Variant, name string) bool {
+	return slices.ContainsFunc(v.Params, func(p roster.Param) bool { return p.Name == name })
+}
+
+func (p *planParser) plan(n int, o Override) (Plan, bool) {
+	plan := Plan{Scenario: p.name, Thresholds: p.thresholds, Limits: results.DefaultLimits()}
+	for _, k := range Keys() {
+		if !k.has(p.name) {
+			continue
+		}
+		v, err := k.parse(k.Default)
+		if err != nil {
+			panic("scenarios: default of " + k.Path + ": " + err.Error())
+		}
+		k.set(&plan, v)
+	}
+	shared := make(map[string]any)
+	var label []string
+	for i := len(p.dims) - 1; i >= 0; i-- {
+		d := p.dims[i]
+		plan.Given = append(plan.Given, d.path)
+		at := n % len(d.values)
+		n /= len(d.values)
+		if d.set != nil {
+			d.set(&plan, d.values[at])
+		} else {
+			shared[strings.TrimPrefix(d.path, "roster.")] = d.values[at]
+		}
+		if len(d.values) > 1 {
+			short := d.path[strings.LastIndexByte(d.path, '.')+1:]
+			value := labelText(d.texts[at])
+			label = append(label, short+"="+value)
+			if plan.Dimensions == nil {
+				plan.Dimensions = make(map[string]string)
+			}
+			plan.Dimensions[short] = value
+		}
+	}
+	slices.Reverse(label)
+	plan.Label = strings.Join(label, ",")
+	if plan.Label == "" {
+		plan.Label = allPlans
+	}
+	if o.Blocks != nil {
+		plan.Blocks = *o.Blocks
+	}
+	if o.Seed != nil {
+		plan.Seed = *o.Seed
+	}
+	p.makeArms(&plan, shared)
+	p.baseline(&plan, o.Baseline)
+	if len(p.errs) == 0 {
+		p.check(&plan)
+	}
+	return plan, len(p.errs) == 0
+}
+
+// labelText keeps labels free of characters that mean something in tags.
+func labelText(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(",/= \t", r) {
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+func (p *planParser) makeArms(plan *Plan, shared map[string]any) {
+	for _, spec := range p.arms {
+		v, _ := roster.Find(spec.variant)
+		given := make(map[string]any)
+		for name, value := range shared {
+			if hasParam(v, name) {
+				given[name] = value
+			}
+		}
+		for name, value := range spec.params {
+			given[name] = value
+		}
+		params, err := v.Parse(given)
+		if err != nil {
+			p.fail(spec.node, "variants", "%w", err)
+			continue
+		}
+		plan.Arms = append(plan.Arms, Arm{Label: spec.label, Variant: v, Name: v.Name, Params: params})
+	}
+}
+
+func (p *planParser) baseline(plan *Plan, label string) {
+	if label == "" {
+		return
+	}
+	i := slices.IndexFunc(plan.Arms, func(a Arm) bool { return a.Label == label })
+	if i < 0 {
+		p.errs = append(p.errs, &FileError{File: "--baseline", Err: fmt.Errorf("%q is none of the variants of this run", label)})
+		return
+	}
+	arm := plan.Arms[i]
+	plan.Arms = slices.Insert(slices.Delete(plan.Arms, i, i+1), 0, arm)
+}
+
+// check refuses what cannot work whatever the target.
+func (p *planParser) check(plan *Plan) {
+	fail := func(key, format string, args ...any) {
+		p.errs = append(p.errs, &FileError{File: p.file, Key: key, Err: fmt.Errorf(format, args...)})
+	}
+	if plan.Login.TLSMin > plan.Login.TLSMax {
+		fail("login.tls-min", "%s is above login.tls-max, %s", plan.Login.TLSMin, plan.Login.TLSMax)
+	}
+	if plan.Login.TLS == "none" && strings.HasSuffix(plan.Login.SASL, "-PLUS") {
+		fail("login.sasl", "%s binds to a TLS channel, but login.tls is none", plan.Login.SASL)
+	}
+	if _, err := plan.Population([]string{"example.test"}, "", ""); err != nil {
+		fail("roster", "%w", err)
+	}
+	if plan.Scenario == LoginStorm && plan.Load.Rate == 0 {
+		fail("load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)
+	}
+	if comparisons := len(plan.Arms) - 1; comparisons > 0 {
+		if least := results.MinBlocks(comparisons, Alpha); plan.Blocks < least {
+			fail("blocks", "%d blocks cannot tell %d variants apart with %g %% confidence: use at least %d, or fewer variants",
+				plan.Blocks, comparisons+1, 100*(1-Alpha), least)
+		}
+	}
+	for _, t := range plan.Thresholds {
+		if expr, err := results.Parse(t); err == nil {
+			if err := plan.supports(expr); err != nil {
+				fail("thresholds", "%w", err)
+			}
+		}
+	}
+}
+
+// supports refuses a quantile that the planned number of samples can never
+// support, before the run.
+func (p Plan) supports(e results.Expr) error {
+	expected := p.samples()
+	if need := e.MinSamples(); expected > 0 && need > expected {
+		return fmt.Errorf("%s needs %d samples and this plan makes about %d: run longer, faster or in more blocks", e, need, expected)
+	}
+	return nil
+}
+
+// samples estimates how many operations one arm makes over all blocks, 0 if
+// that is not known beforehand.
+func (p Plan) samples() int64 {
+	switch {
+	case p.Scenario == RosterLogin && p.Load.Rate == 0, p.Scenario == LoginStorm && p.Load.Rate == 0:
+		return int64(p.Blocks)
+	case p.Load.Rate > 0:
+		return int64(p.Load.Rate * p.Load.Duration.Seconds() * float64(p.Blocks))
+	}
+	return 0
+}
+
+// String names the arm as in results.
+func (a Arm) String() string { return a.Label + " (" + strconv.Quote(a.Name) + ")" }

@@ -1,0 +1,204 @@
+package scenarios
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/xmppbench/xmppbench/internal/population"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+// Plan is one run of a scenario: every value of its file decided. It marshals to
+// JSON as it stands in a run's manifest.
+type Plan struct {
+	// Label names the plan by the values of its dimensions, such as "items=10k";
+	// it is "all" where there is only one plan.
+	Label string `json:"label"`
+	// Dimensions are the values that tell this plan from the others.
+	Dimensions map[string]string `json:"dimensions,omitempty"`
+	// Scenario is the name of the scenario.
+	Scenario string `json:"scenario"`
+	// Arms are what each block runs once, the baseline first.
+	Arms []Arm `json:"arms"`
+
+	Accounts   int       `json:"accounts"`
+	Roster     Roster    `json:"roster"`
+	Login      Login     `json:"login"`
+	Link       Link      `json:"link"`
+	Probe      Probe     `json:"probe"`
+	Load       Load      `json:"load"`
+	Presence   Presence  `json:"presence"`
+	Push       Push      `json:"push"`
+	Hold       Hold      `json:"hold"`
+	Simulator  Simulator `json:"simulator"`
+	Limits     Limits    `json:"limits"`
+	Blocks     int       `json:"blocks"`
+	Seed       uint64    `json:"seed"`
+	Thresholds []string  `json:"thresholds,omitempty"` // in the grammar of package results
+
+	// Given lists the paths of the keys that were written down, as opposed to
+	// left to their defaults.
+	Given []string `json:"given,omitempty"`
+}
+
+// Arm is one variant with its settings under the label it has in results.
+type Arm struct {
+	Label   string         `json:"label"`
+	Variant roster.Variant `json:"-"`
+	Name    string         `json:"variant"`
+	Params  roster.Params  `json:"params"`
+}
+
+// Roster says what every account's roster holds.
+type Roster struct {
+	Items     int `json:"items"`
+	ItemBytes int `json:"item-bytes"` // of each item as sent by the simulator; 0: as it comes
+}
+
+// Login says how sessions are made.
+type Login struct {
+	TLS       string        `json:"tls"`  // starttls, direct or none
+	SASL      string        `json:"sasl"` // a mechanism, or "auto": the best on offer
+	TLSMin    string        `json:"tls-min"`
+	TLSMax    string        `json:"tls-max"`
+	Curves    string        `json:"curves"` // "default", "x25519" or "p256"
+	SM        bool          `json:"sm"`     // enable stream management (XEP-0198)
+	StepLimit time.Duration `json:"step-limit"`
+	Limit     time.Duration `json:"limit"` // of a whole operation
+	Verify    int           `json:"verify"`
+}
+
+// Link is the access link of each session; the zero value means none.
+type Link struct {
+	RTT    time.Duration `json:"rtt"`
+	Jitter time.Duration `json:"jitter"`
+	Rate   float64       `json:"rate"`  // bit/s; 0: unlimited
+	Queue  int64         `json:"queue"` // bytes; 0: the link's default
+}
+
+// Shaped reports whether there is anything to emulate.
+func (l Link) Shaped() bool { return l.RTT > 0 || l.Rate > 0 }
+
+// Probe says when pings are sent on the stream under study.
+type Probe struct {
+	Every  time.Duration `json:"every"`  // 0: no probes
+	Before time.Duration `json:"before"` // from the end of the login to the request
+	After  time.Duration `json:"after"`  // from the end of the transfer on
+}
+
+// Load is the arrival plan. A Rate of 0 means one-shot cells: one operation for
+// each block and variant.
+type Load struct {
+	Arrivals    string        `json:"arrivals"` // poisson or constant
+	Rate        float64       `json:"rate"`     // per second
+	Warmup      time.Duration `json:"warmup"`
+	Duration    time.Duration `json:"duration"`
+	Cooldown    time.Duration `json:"cooldown"`
+	MaxInFlight int           `json:"max-in-flight"`
+}
+
+// Presence says whether initial presence follows the roster, and when.
+type Presence struct {
+	Send  string        `json:"send"` // never, after (the roster is complete) or during (as soon as it is requested)
+	Quiet time.Duration `json:"quiet"`
+}
+
+// Push is the load of changes that the scenario roster-push-storm makes.
+type Push struct {
+	Resources int     `json:"resources"` // sessions that receive each push
+	Rate      float64 `json:"rate"`      // changes per second
+}
+
+// Hold is how the scenario idle-cost keeps its sessions.
+type Hold struct {
+	Sessions int           `json:"sessions"`
+	Settle   time.Duration `json:"settle"`
+}
+
+// Simulator holds the settings of the built-in simulator, which a real server
+// has in its own configuration.
+type Simulator struct {
+	Key          string        `json:"key"`           // p256, rsa-2048 or ed25519
+	Piece        int           `json:"piece"`         // bytes, the largest single write
+	NotSentLowat int           `json:"notsent-lowat"` // bytes, TCP_NOTSENT_LOWAT of accepted sockets; 0: the kernel's
+	SendBuffer   int           `json:"send-buffer"`   // bytes, SO_SNDBUF of accepted sockets; 0: the kernel's
+	Shuffled     bool          `json:"shuffled"`
+	Online       float64       `json:"online"`    // share of the contacts that are online
+	Resources    int           `json:"resources"` // of each contact that is
+	Delay        time.Duration `json:"delay"`     // until a contact's server answers a probe
+	ProbePolicy  string        `json:"probe-policy"`
+	OfflineReply string        `json:"offline-reply"`
+	Iterations   int           `json:"iterations"` // of PBKDF2 in SCRAM
+}
+
+// Limits bound what makes a run invalid.
+type Limits = results.Limits
+
+// Population returns the accounts and rosters of the plan. The domains, pattern
+// and password are those of the target; empty ones take the population's
+// defaults.
+func (p Plan) Population(domains []string, pattern, password string) (*population.Population, error) {
+	return population.New(population.Config{
+		Seed:      p.Seed,
+		Domains:   domains,
+		Pattern:   pattern,
+		Accounts:  p.Accounts,
+		Contacts:  p.Roster.Items,
+		ItemBytes: p.Roster.ItemBytes,
+		Password:  password,
+	})
+}
+
+// Workers returns the most sessions that the plan holds at one time.
+func (p Plan) Workers() int {
+	switch {
+	case p.Hold.Sessions > 0:
+		return p.Hold.Sessions
+	case p.Load.Rate > 0:
+		return p.Load.MaxInFlight
+	}
+	return 2
+}
+
+// allPlans is the label of the only plan of a run.
+const allPlans = "all"
+
+// AddThreshold adds a condition that the run must meet. It refuses a quantile
+// that the planned number of samples cannot support.
+func (p *Plan) AddThreshold(e results.Expr) error {
+	if err := e.CheckThreshold(nil); err != nil {
+		return err
+	}
+	if err := p.supports(e); err != nil {
+		return err
+	}
+	p.Thresholds = append(slices.Clone(p.Thresholds), e.String())
+	return nil
+}
+
+// CheckTargets refuses a plan that asks for what one of its targets cannot be
+// given: settings of the simulator on a real server.
+func CheckTargets(p Plan, targets []Targets) error {
+	for _, t := range targets {
+		server, ok := t.(ServerTargets)
+		if !ok {
+			continue
+		}
+		for _, path := range p.Given {
+			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Path == path })
+			if i >= 0 && Keys()[i].Simulator {
+				return &FileError{File: server.File.Name, Key: path, Err: errors.New("is a setting of the simulator: a real server has its own configuration")}
+			}
+		}
+		for _, arm := range p.Arms {
+			for _, param := range arm.Variant.Params {
+				if param.Server && slices.Contains(p.Given, "roster."+param.Name) && hasParam(arm.Variant, param.Name) {
+					return &FileError{File: server.File.Name, Key: "roster." + param.Name, Err: errors.New("is a setting of the simulator: a real server has its own configuration")}
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/wire"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+func rosterPushStorm() Scenario {
+	return Scenario{
+		Name:    RosterPushStorm,
+		Summary: "one session changes a roster at a fixed rate; every other session of the account is told",
+		Steps: []string{
+			"log push.resources sessions of one account in and fetch the roster, which makes them interested",
+			"from one more session change one item, push.rate times a second, on the plan's schedule",
+			"take the time from when each change was due to its push at every resource",
+			"remove the item again",
+		},
+		Metrics: []string{"push", "iq"},
+		primary: func(Plan) string { return "push.mean" },
+		prepare: func(_ context.Context, s *site) (actor, error) { return &pushStorm{s}, nil },
+	}
+}
+
+type pushStorm struct{ *site }
+
+func (*pushStorm) close(context.Context) error { return nil }
+
+// pushes keeps, for each change, when it was due and at how many resources it
+// has arrived.
+type pushes struct {
+	sink results.Sink
+
+	mu        sync.Mutex
+	due, sent map[uint64]time.Time
+	seen      int64
+	unknown   int64 // pushes of no change of this cell
+	complete  chan struct{}
+	want      int64
+}
+
+func (p *pushes) arrived(seq uint64, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	due, ok := p.due[seq]
+	if !ok {
+		p.unknown++
+		return
+	}
+	p.seen++
+	p.sink.Observe(results.Sample{Metric: "push", Intended: due, Start: p.sent[seq], End: at})
+	p.finish()
+}
+
+// finish tells whoever waits when all expected pushes are in. The caller holds
+// the lock.
+func (p *pushes) finish() {
+	if p.want > 0 && p.seen == p.want {
+		close(p.complete)
+		p.want = 0
+	}
+}
+
+// expect sets how many pushes there must be and waits for them.
+func (p *pushes) expect(ctx context.Context, n int64) {
+	p.mu.Lock()
+	p.want = n
+	p.finish()
+	p.mu.Unlock()
+	select {
+	case <-p.complete:
+	case <-ctx.Done():
+	}
+}
+
+func (s *pushStorm) cell(ctx context.Context, c *cell) error {
+	ctx, cancel := context.WithTimeout(ctx, s.plan.Login.Limit+s.plan.Load.Duration)
+	defer cancel()
+	rate, duration := s.plan.Push.Rate, s.plan.Load.Duration
+	if c.warmup {
+		duration = min(duration, time.Second)
+	}
+	p := &pushes{sink: c.sink, due: make(map[uint64]time.Time), sent: make(map[uint64]time.Time), complete: make(chan struct{})}
+	for range s.plan.Push.Resources {
+		cl, err := s.interested(ctx, c.arm, p)
+		if err != nil {
+			return err
+		}
+		defer cl.close(ctx)
+	}
+	driver, err := s.login(ctx, studied, direct, false)
+	if err != nil {
+		return err
+	}
+	defer driver.close(ctx)
+	jid := "push.xmppbench@" + driver.domain
+
+	pacer, err := bench.Constant(rate)
+	if err != nil {
+		return err
+	}
+	server, serverErr := s.target.CPU()
+	stats, err := bench.Run(ctx, bench.Config{Pacer: bench.Until(pacer, duration), Measure: duration, MaxInFlight: 1000, Timer: bench.TimerThread},
+		func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+			return s.change(ctx, driver, p, jid, a, sink)
+		}, c.sink)
+	if err != nil {
+		return err
+	}
+	if now, err := s.target.CPU(); err == nil && serverErr == nil {
+		c.set("cpu.server", (now - server).Seconds())
+	}
+	drained, cancelDrain := context.WithTimeout(ctx, s.plan.Login.StepLimit)
+	defer cancelDrain()
+	p.expect(drained, int64(stats.Measured.Done)*int64(s.plan.Push.Resources))
+	c.set("changes", float64(stats.Measured.Done))
+	c.set("pushes", float64(p.seen))
+	c.set("pushes.lost", float64(int64(stats.Measured.Done)*int64(s.plan.Push.Resources)-p.seen))
+	c.judge = "iq"
+	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
+	c.figures.Dropped = int64(stats.Measured.Dropped)
+	c.figures.Shared = s.about.local()
+	if s.about.Simulated {
+		c.count("pushes", p.seen, int64(stats.Measured.Done)*int64(s.plan.Push.Resources))
+	}
+	return s.remove(ctx, driver, jid)
+}
+
+// interested logs a session in that is sent the pushes of the account.
+func (s *pushStorm) interested(ctx context.Context, arm Arm, p *pushes) (*client, error) {
+	cl, err := s.login(ctx, studied, shaped, false)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := cl.retrieve(ctx, arm, roster.Options{}); err != nil {
+		_ = cl.close(ctx) // the error that matters is the one before
+		return nil, err
+	}
+	cl.stream.Handle(func(head *wire.Stanza) wire.Handler {
+		if string(head.Name()) != "iq" || head.Type() != "set" {
+			return cl.others(head)
+		}
+		return wire.Handler{Watch: wire.Watch{Mode: wire.Frame}, Done: func(st *wire.Stanza) error {
+			e, err := wire.ParseElement(st.Frame, wire.NSClient, nil)
+			if err != nil {
+				return err
+			}
+			if name := e.Child(wire.NSRoster, "query").Child(wire.NSRoster, "item").Attr("name"); name != "" {
+				if seq, err := strconv.ParseUint(name, 10, 64); err == nil {
+					p.arrived(seq, st.End)
+				}
+			}
+			return cl.stream.Post(wire.AppendReply(nil, st.Tag, "result", nil), nil)
+		}}
+	})
+	return cl, nil
+}
+
+// change renames the item that the storm is about.
+func (s *pushStorm) change(ctx context.Context, driver *client, p *pushes, jid string, a bench.Arrival, sink results.Sink) error {
+	now := time.Now()
+	p.mu.Lock()
+	p.due[a.Seq], p.sent[a.Seq] = a.At, now
+	p.mu.Unlock()
+	err := rosterSet(ctx, driver, roster.Item{JID: jid, Name: strconv.FormatUint(a.Seq, 10)}, false)
+	sink.Observe(results.Sample{Metric: "iq", Intended: a.At, Start: now, End: time.Now(), Err: err})
+	return err
+}
+
+func (s *pushStorm) remove(ctx context.Context, driver *client, jid string) error {
+	return rosterSet(ctx, driver, roster.Item{JID: jid}, true)
+}
+
+// rosterSet changes one item of the client's roster (RFC 6121 §2.3, §2.5).
+func rosterSet(ctx context.Context, c *client, it roster.Item, remove bool) error {
+	id := c.stream.NextID()
+	b := wire.AppendIQStart(nil, "set", id, "", "")
+	b = append(b, "<query xmlns='"+wire.NSRoster+"'><item"...)
+	b = wire.AppendAttr(b, "jid", it.JID)
+	if remove {
+		b = append(b, " subscription='remove'/>"...)
+	} else {
+		if it.Name != "" {
+			b = wire.AppendAttr(b, "name", it.Name)
+		}
+		b = append(b, '>')
+		for _, g := range it.Groups {
+			b = append(b, "<group>"...)
+			b = wire.AppendText(b, g)
+			b = append(b, "</group>"...)
+		}
+		b = append(b, "</item>"...)
+	}
+	b = append(b, "</query></iq>"...)
+	if _, err := c.stream.IQ(ctx, id, b); err != nil {
+		return fmt.Errorf("scenarios: changing %s in the roster of %s: %w", it.JID, c.account, err)
+	}
+	return nil
+}

@@ -1,0 +1,326 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/results"
+)
+
+// RunConfig says what is run, against what, and where the results go.
+type RunConfig struct {
+	Plans []Plan
+	// Targets are the values of the dimension "target". With more than one, each
+	// block runs every arm against every target.
+	Targets []Targets
+	Shaper  Shaper
+	Results *results.Writer
+	// Recorder is the one that Results writes.
+	Recorder *results.Recorder
+	// AA runs the baseline a second time under the name "<baseline>#aa": a
+	// comparison that must not find a difference.
+	AA bool
+	// Progress, where set, is called when a cell begins and when it has ended,
+	// never concurrently.
+	Progress func(Progress)
+	// Trace, where set, sees the bytes of every stream, which is numbered from 1,
+	// with secrets masked; out tells those written. It is called concurrently.
+	Trace func(stream uint64, out bool, b []byte)
+}
+
+// Progress is the state of a run.
+type Progress struct {
+	Plan       string
+	Warmup     bool
+	Block      int // from 1
+	Blocks     int
+	Arm        string
+	Cells      int           // ended so far, warm-up cells included
+	TotalCells int           // of the run, as long as no block is repeated
+	Elapsed    time.Duration // since the run began
+	Expected   time.Duration // of the whole run, by theory at first and by experience later
+	Note       string        // what was noticed, such as a skipped arm or a repeated block
+}
+
+// AASuffix marks the second run of the baseline.
+const AASuffix = "#aa"
+
+// Cells returns the arms that each block of the plan runs, the baseline's
+// repetition included.
+func (c RunConfig) arms(p Plan) []Arm {
+	arms := slices.Clone(p.Arms)
+	if c.AA {
+		again := arms[0]
+		again.Label += AASuffix
+		arms = slices.Insert(arms, 1, again)
+	}
+	return arms
+}
+
+// Outcome is how a run ended, apart from errors that ended it early.
+type Outcome struct {
+	// Skipped maps "plan variant" to the reason why it could not run.
+	Skipped map[string]string
+	// Failed holds the arms without a single valid block, with the last error.
+	Failed map[string]error
+}
+
+// Run carries out the plans, one after another. What it measures goes to
+// c.Results as it is measured; the caller closes it. The error is, by errors.As,
+// an [*UnreachableError] when a target could not be used from the start, a
+// [*bench.InvalidError] when the generator could not keep its promise, a
+// [*CountError] when a count differs from its closed form, or the cause of ctx.
+// An operation that fails in the middle of a run is counted and the run goes on.
+func Run(ctx context.Context, c RunConfig) (Outcome, error) {
+	r := &runner{RunConfig: c, started: time.Now(), outcome: Outcome{Skipped: make(map[string]string), Failed: make(map[string]error)}}
+	for _, p := range c.Plans {
+		cells := len(c.arms(p)) * len(c.Targets)
+		r.total += cells * (p.Blocks + bench.DefaultWarmupBlocks)
+		r.expected += p.Duration(c.AA) * time.Duration(len(c.Targets))
+	}
+	r.warnings = make(map[string]results.Flag)
+	defer func() {
+		for _, kind := range slices.Sorted(maps.Keys(r.warnings)) {
+			c.Results.Flag(r.warnings[kind])
+		}
+	}()
+	for _, p := range c.Plans {
+		if err := r.plan(ctx, p); err != nil {
+			return r.outcome, err
+		}
+	}
+	return r.outcome, nil
+}
+
+type runner struct {
+	RunConfig
+	started  time.Time
+	expected time.Duration
+	total    int
+	ended    int
+	attempts int                     // at blocks of the plan: each gets a number of its own
+	warnings map[string]results.Flag // the last of each kind; every block has its own
+	outcome  Outcome
+}
+
+// A booth is one arm of a plan at one site.
+type booth struct {
+	label string // of the plan, the target included where there are several
+	site  *site
+	actor actor
+	arm   Arm
+
+	skipped string
+	valid   int // blocks
+	err     error
+}
+
+func (r *runner) plan(ctx context.Context, p Plan) (err error) {
+	scenario, ok := Find(p.Scenario)
+	if !ok {
+		return fmt.Errorf("scenarios: unknown scenario %q", p.Scenario)
+	}
+	var booths []*booth
+	var names []string
+	for _, targets := range r.Targets {
+		s, err := openSite(ctx, p, targets, r.Shaper, r.Trace)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
+		a, err := scenario.prepare(ctx, s)
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return &UnreachableError{Target: targets.Name(), Err: err}
+		}
+		defer func() {
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Login.StepLimit)
+			defer cancel()
+			err = errors.Join(err, a.close(closing))
+		}()
+		label := PlanName(p, targets.Name(), len(r.Targets))
+		for _, arm := range r.arms(p) {
+			booths = append(booths, &booth{label: label, site: s, actor: a, arm: arm})
+			names = append(names, arm.Label+" at "+targets.Name())
+			if t, ok := p.Theory(arm); ok && !IsAA(arm.Label) {
+				r.Results.Theory(results.Theory{Plan: label, Variant: arm.Label, Scalars: t})
+			}
+		}
+	}
+	r.attempts = 0
+	err = bench.Blocks(ctx, bench.BlocksConfig{
+		Arms: names, Blocks: p.Blocks, Seed: p.Seed,
+		After: func(b bench.BlockRun, err error) error { return r.after(b, err, booths) },
+	}, func(ctx context.Context, b bench.BlockRun) error { return r.cell(ctx, p, b, booths[b.Arm]) })
+	for _, b := range booths {
+		key := b.label + " " + b.arm.Label
+		switch {
+		case b.skipped != "":
+			r.outcome.Skipped[key] = b.skipped
+			r.Results.Block(results.Block{Key: results.Key{Plan: b.label, Variant: b.arm.Label}, Skipped: b.skipped})
+		case b.valid == 0 && b.err != nil:
+			r.outcome.Failed[key] = b.err
+		}
+	}
+	return err
+}
+
+// PlanName is the label of a plan in results: with several targets, the target
+// is one of its dimensions.
+func PlanName(p Plan, target string, targets int) string {
+	if targets < 2 {
+		return p.Label
+	}
+	name := "target=" + labelText(target)
+	if p.Label != allPlans {
+		name = p.Label + "," + name
+	}
+	return name
+}
+
+// IsAA reports whether a variant's label marks the repetition of the baseline.
+func IsAA(label string) bool {
+	return len(label) > len(AASuffix) && label[len(label)-len(AASuffix):] == AASuffix
+}
+
+// after notes a block that has to be repeated and gives the next attempt a
+// number of its own, so that what an invalid block recorded stays apart.
+func (r *runner) after(b bench.BlockRun, err error, booths []*booth) error {
+	if b.Warmup {
+		// A target where nothing works in the warm-up is not going to work later.
+		for _, booth := range booths {
+			if booth.err == nil {
+				return nil
+			}
+		}
+		return &UnreachableError{Target: booths[0].site.about.Name, Err: booths[0].err}
+	}
+	r.attempts++
+	if invalid, ok := errors.AsType[*bench.InvalidError](err); ok {
+		r.Results.Event("repeat", invalid.Reason, map[string]string{"block": fmt.Sprint(b.Block + 1)})
+		r.total += len(booths)
+	}
+	return nil
+}
+
+func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *booth) error {
+	progress := Progress{
+		Plan: booth.label, Warmup: b.Warmup, Block: b.Block + 1, Blocks: p.Blocks, Arm: booth.arm.Label,
+	}
+	r.report(progress)
+	if booth.skipped != "" {
+		r.ended++
+		return nil
+	}
+	key := results.Key{Plan: booth.label, Variant: booth.arm.Label, Block: r.attempts}
+	c := &cell{arm: booth.arm, block: r.attempts, warmup: b.Warmup, sink: discard{}}
+	if !b.Warmup {
+		c.sink = r.Recorder.Sink(key)
+	}
+	started := time.Now()
+	err := booth.actor.cell(ctx, c)
+	r.ended++
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var wrong *CountError
+	if errors.As(err, &wrong) {
+		return wrong
+	}
+	if err != nil {
+		progress.Note = fmt.Sprintf("%s: %v", booth.arm.Label, err)
+		r.Results.Event("error", err.Error(), map[string]string{"plan": booth.label, "variant": booth.arm.Label})
+	}
+	booth.err = err
+	if c.skipped != "" {
+		booth.skipped = c.skipped
+		progress.Note = booth.arm.Label + " is skipped: " + c.skipped
+	}
+	if b.Warmup || c.skipped != "" {
+		r.report(progress)
+		return r.checkCounts(booth, c, b.Warmup)
+	}
+	if timings := r.Recorder.Total(key).Metrics[c.judge]; timings != nil {
+		c.figures.Response, c.figures.Lateness = timings.Of(results.Response), timings.Of(results.Lateness)
+	}
+	flags := results.Check(p.Limits, c.figures)
+	r.block(key, started, c, flags, err)
+	if err == nil {
+		booth.valid++
+	}
+	r.report(progress)
+	if err := r.checkCounts(booth, c, false); err != nil {
+		return err
+	}
+	if results.IsInvalid(flags) {
+		return &bench.InvalidError{Reason: firstInvalid(flags)}
+	}
+	return nil
+}
+
+// block records what a cell found.
+func (r *runner) block(key results.Key, started time.Time, c *cell, flags []results.Flag, err error) {
+	total := r.Recorder.Total(key)
+	scalars := total.Scalars()
+	for name, v := range c.scalars {
+		scalars[name] = v
+	}
+	r.Results.Block(results.Block{
+		Key: key, Start: started, End: time.Now(), Valid: err == nil && !results.IsInvalid(flags),
+		Flags: flags, Scalars: scalars, Errors: total.Errors(),
+	})
+	for _, f := range flags {
+		if f.Severity == results.Warning {
+			r.warnings[f.Kind] = f
+		}
+	}
+}
+
+// checkCounts holds the exact counts of a cell against their closed forms.
+func (r *runner) checkCounts(booth *booth, c *cell, warmup bool) error {
+	for _, n := range c.counts {
+		n.Plan = booth.label
+		if !warmup && r.Results.Count(n) {
+			continue
+		}
+		if n.Counted != n.Expected {
+			return &CountError{Name: n.Name, Plan: n.Plan, Variant: n.Variant, Counted: int64(n.Counted), Expected: int64(n.Expected)}
+		}
+	}
+	return nil
+}
+
+func firstInvalid(flags []results.Flag) string {
+	for _, f := range flags {
+		if f.Severity == results.Invalid {
+			return f.Text
+		}
+	}
+	return ""
+}
+
+func (r *runner) report(p Progress) {
+	if r.Progress == nil {
+		return
+	}
+	p.Cells, p.TotalCells = r.ended, r.total
+	p.Elapsed = time.Since(r.started)
+	p.Expected = max(r.expected, p.Elapsed)
+	if r.ended > 2 {
+		p.Expected = p.Elapsed * time.Duration(r.total) / time.Duration(r.ended)
+	}
+	r.Progress(p)
+}
+
+// discard is the sink of warm-up cells.
+type discard struct{}
+
+func (discard) Observe(results.Sample) {}
+func (discard) Count(string, int64)    {}

@@ -1,0 +1,104 @@
+package scenarios
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"slices"
+
+	"github.com/xmppbench/xmppbench/results"
+)
+
+// The names of the scenarios.
+const (
+	RosterLogin     = "roster-login"
+	LoginStorm      = "login-storm"
+	RosterPushStorm = "roster-push-storm"
+	IdleCost        = "idle-cost"
+)
+
+// Scenario says what one simulated actor does and what is measured of it.
+type Scenario struct {
+	// Name is as in scenario files, Summary one line.
+	Name, Summary string
+	// Steps is what an actor does, in order.
+	Steps []string
+	// Metrics are the names of what is measured, as in results.Metrics.
+	Metrics []string
+
+	// primary names the scalar of a block that decides the verdict.
+	primary func(Plan) string
+	// prepare makes the fixtures of a plan at a site.
+	prepare func(context.Context, *site) (actor, error)
+}
+
+// Primary names the scalar that decides the verdicts of a plan.
+func (s Scenario) Primary(p Plan) string { return s.primary(p) }
+
+// actor carries out the cells of one plan at one site.
+type actor interface {
+	// cell runs one arm once. Samples go to the cell's sink.
+	cell(ctx context.Context, c *cell) error
+	// close releases the fixtures.
+	close(ctx context.Context) error
+}
+
+// cell is one arm in one block.
+type cell struct {
+	arm    Arm
+	block  int
+	warmup bool         // discarded, and read with full verification
+	sink   results.Sink // samples and counts of the measured operation
+
+	// What the cell found, filled in by the actor.
+	scalars map[string]float64
+	skipped string // why the arm cannot run here
+	counts  []results.Count
+	figures results.Figures // for the self-check
+	judge   string          // the metric whose response and lateness are judged, if figures holds none
+}
+
+func (c *cell) set(name string, v float64) {
+	if c.scalars == nil {
+		c.scalars = make(map[string]float64)
+	}
+	c.scalars[name] = v
+}
+
+// count notes a counted figure with its closed form.
+func (c *cell) count(name string, counted, expected int64) {
+	c.counts = append(c.counts, results.Count{
+		Name: name, Variant: c.arm.Label, Block: c.block, Counted: float64(counted), Expected: float64(expected),
+	})
+}
+
+// Scenarios returns the scenarios in the order in which they are listed.
+func Scenarios() []Scenario {
+	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), idleCost()}
+}
+
+// Find returns the scenario called name.
+func Find(name string) (Scenario, bool) {
+	all := Scenarios()
+	if i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name }); i >= 0 {
+		return all[i], true
+	}
+	return Scenario{}, false
+}
+
+// Names returns the names of the scenarios.
+func Names() []string {
+	return []string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost}
+}
+
+//go:embed *.yaml
+var shipped embed.FS //nolint:gochecknoglobals // go:embed needs a package variable; it is read only
+
+// Shipped returns the scenario file that comes with the program.
+func Shipped(name string) ([]byte, error) {
+	b, err := shipped.ReadFile(name + ".yaml")
+	if err != nil {
+		return nil, fmt.Errorf("scenarios: no scenario is called %q", name)
+	}
+	return b, nil
+}

@@ -1,0 +1,185 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/xmppbench/xmppbench/internal/population"
+	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/internal/provision"
+	"github.com/xmppbench/xmppbench/internal/session"
+)
+
+// ServerTargets makes a real server the target of plans.
+type ServerTargets struct {
+	File *TargetFile
+	// Allow names the hosts that may be connected to besides loopback addresses.
+	Allow []string
+}
+
+// Name returns the base name of the target file.
+func (s ServerTargets) Name() string { return s.File.Name }
+
+// Open resolves the server's address and its accounts, and connects once to see
+// that it is there.
+func (s ServerTargets) Open(ctx context.Context, p Plan) (Target, error) {
+	t, err := s.open(ctx, p)
+	if err != nil {
+		return nil, &UnreachableError{Target: s.File.Name, Err: err}
+	}
+	return t, nil
+}
+
+func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) {
+	f := s.File
+	t := &serverTarget{about: Description{Name: f.Name, Server: f.Server, Domains: f.Domains, Insecure: f.Connect.Insecure}}
+	var err error
+	if t.about.PIDs, err = f.Observe.pids(); err != nil {
+		return nil, err
+	}
+	for _, pid := range t.about.PIDs {
+		if _, err := proc.CPU(pid); err != nil && !errors.Is(err, proc.ErrUnavailable) {
+			return nil, fmt.Errorf("observe: process %d: %w", pid, err)
+		}
+	}
+	if f.Connect.CA != "" {
+		if t.about.Roots, err = os.ReadFile(f.Connect.CA); err != nil {
+			return nil, fmt.Errorf("connect.ca: %w", err)
+		}
+	}
+	sources, err := session.NewSources(f.Connect.Sources...)
+	if err != nil {
+		return nil, err
+	}
+	t.plain = session.Dialer{Host: f.Connect.Host, Port: f.Connect.Port, Resolver: s.resolver(), Sources: sources}
+	t.direct = t.plain
+	t.direct.Port = f.Connect.DirectTLSPort
+	if f.Provisioned() {
+		t.population, err = f.Population(p)
+		t.accounts = t.population
+	} else {
+		t.accounts, err = f.Accounts.Open(population.Config{Seed: p.Seed, Domains: f.Domains, Contacts: p.Roster.Items})
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.about.Accounts = t.accounts.Accounts()
+	domain := t.accounts.Account(0).Domain
+	if t.about.Endpoint, err = s.endpoint(ctx, domain, session.StartTLS); err != nil {
+		return nil, err
+	}
+	endpoint := t.about.Endpoint
+	if p.Login.TLS == session.DirectTLS.String() {
+		if t.about.DirectTLS, err = s.endpoint(ctx, domain, session.DirectTLS); err != nil {
+			return nil, err
+		}
+		endpoint = t.about.DirectTLS
+	}
+	if err := s.allowed(endpoint); err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, p.Login.StepLimit)
+	defer cancel()
+	conn, err := t.Dial(limited, domain, p.Login.TLS == session.DirectTLS.String())
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect: %w: is the server running, and is connect right in the target file?", err)
+	}
+	return t, conn.Close()
+}
+
+// endpoint returns the host:port of the client port.
+func (s ServerTargets) endpoint(ctx context.Context, domain string, mode session.TLSMode) (string, error) {
+	c := s.File.Connect
+	if c.Host != "" {
+		port := uint16(5222)
+		given := c.Port
+		if mode == session.DirectTLS {
+			port, given = 5223, c.DirectTLSPort
+		}
+		if given != 0 {
+			port = given
+		}
+		return net.JoinHostPort(c.Host, strconv.Itoa(int(port))), nil
+	}
+	targets, err := s.resolver().Targets(ctx, domain, mode)
+	if err != nil {
+		return "", err
+	}
+	return targets[0].String(), nil
+}
+
+func (s ServerTargets) resolver() *session.Resolver {
+	return &session.Resolver{Servers: s.File.Connect.DNS}
+}
+
+// allowed refuses hosts outside of this machine that nobody named on purpose: a
+// load generator in the wrong place is an attack.
+func (s ServerTargets) allowed(endpoint string) error {
+	host, _, err := net.SplitHostPort(endpoint)
+	if err != nil {
+		return err
+	}
+	for _, allowed := range s.Allow {
+		if allowed == host {
+			return nil
+		}
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%s is not on this machine: put load on servers of your own only, and name the host with --allow %s", host, host)
+}
+
+// serverTarget is a real server as the target of one plan.
+type serverTarget struct {
+	about      Description
+	accounts   provision.Source
+	population *population.Population // nil if the accounts existed already
+	plain      session.Dialer
+	direct     session.Dialer
+}
+
+func (t *serverTarget) Describe() Description { return t.about }
+
+func (t *serverTarget) Dial(ctx context.Context, domain string, directTLS bool) (net.Conn, error) {
+	if directTLS {
+		return t.direct.Dial(ctx, domain, session.DirectTLS)
+	}
+	return t.plain.Dial(ctx, domain, session.StartTLS)
+}
+
+func (t *serverTarget) Account(i int) population.Account { return t.accounts.Account(i) }
+
+func (t *serverTarget) Expected(i int) (population.Digest, bool) {
+	if t.population == nil {
+		return population.Digest{}, false
+	}
+	return t.population.Expected(i), true
+}
+
+func (t *serverTarget) Control(context.Context, string, any, any) error { return ErrUnsupported }
+
+func (t *serverTarget) CPU() (time.Duration, error) { return cpuOf(t.about.PIDs) }
+
+func (t *serverTarget) Close() error { return nil }
+
+// cpuOf adds up the processor time of processes.
+func cpuOf(pids []int) (time.Duration, error) {
+	if len(pids) == 0 {
+		return 0, proc.ErrUnavailable
+	}
+	var sum time.Duration
+	for _, pid := range pids {
+		d, err := proc.CPU(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	return sum, nil
+}

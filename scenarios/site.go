@@ -1,0 +1,286 @@
+package scenarios
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/xmppbench/xmppbench/internal/session"
+	"github.com/xmppbench/xmppbench/internal/wire"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+// Shaper puts an access link in front of a target: whoever connects to the
+// address that Shape returns reaches endpoint, over a link of its own.
+type Shaper interface {
+	Shape(ctx context.Context, l Link, endpoint string) (Relay, error)
+}
+
+// Relay is a running access link.
+type Relay interface {
+	// Address is the host:port to connect to.
+	Address() string
+	// Lateness returns how late bytes were delivered since the last call.
+	Lateness(ctx context.Context) (*results.Histogram, error)
+	// Close ends the relay and every connection through it.
+	Close() error
+}
+
+// A site is a plan at one of its targets: what sessions need to log in there.
+type site struct {
+	plan    Plan
+	target  Target
+	about   Description
+	relay   Relay // nil without a link
+	keys    *session.KeyCache
+	tls     *tls.Config
+	mode    session.TLSMode
+	trace   func(stream uint64, out bool, b []byte)
+	streams atomic.Uint64 // opened so far
+}
+
+// openSite opens the target for the plan and the link before it.
+func openSite(ctx context.Context, plan Plan, targets Targets, shaper Shaper, trace func(stream uint64, out bool, b []byte)) (_ *site, err error) {
+	target, err := targets.Open(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	s := &site{plan: plan, target: target, about: target.Describe(), keys: new(session.KeyCache), trace: trace}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.mode, err = session.ParseTLSMode(plan.Login.TLS); err != nil {
+		return nil, err
+	}
+	if s.tls, err = s.tlsConfig(); err != nil {
+		return nil, err
+	}
+	if plan.Link.Shaped() {
+		endpoint := s.about.Endpoint
+		if s.mode == session.DirectTLS {
+			endpoint = s.about.DirectTLS
+		}
+		if s.relay, err = shaper.Shape(ctx, plan.Link, endpoint); err != nil {
+			return nil, fmt.Errorf("scenarios: link: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *site) close() error {
+	var errs []error
+	if s.relay != nil {
+		errs = append(errs, s.relay.Close())
+	}
+	return errors.Join(append(errs, s.target.Close())...)
+}
+
+func (s *site) tlsConfig() (*tls.Config, error) {
+	login := s.plan.Login
+	settings := session.TLSSettings{Min: login.TLSMin, Max: login.TLSMax, NoVerify: s.about.Insecure}
+	switch login.Curves {
+	case "x25519":
+		settings.Curves = []string{"X25519"}
+	case "p256":
+		settings.Curves = []string{"P-256"}
+	}
+	c, err := settings.Config()
+	if err != nil {
+		return nil, err
+	}
+	if len(s.about.Roots) > 0 {
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(s.about.Roots) {
+			return nil, fmt.Errorf("scenarios: %s: the CA file holds no certificate in PEM form", s.about.Name)
+		}
+	}
+	return c, nil
+}
+
+// What the simulator can be asked to do.
+const (
+	controlSettings   = "roster.settings"
+	controlMutate     = "roster.mutate"
+	controlFreeMemory = "free-memory"
+)
+
+// configure tells the simulator the settings that belong to the server half of
+// the arm's variant; a real server is taken as it is.
+func (s *site) configure(ctx context.Context, arm Arm) error {
+	if !s.about.Simulated {
+		return nil
+	}
+	settings := arm.Params.Apply(roster.Settings{Shuffled: s.plan.Simulator.Shuffled})
+	return s.target.Control(ctx, controlSettings, settings, nil)
+}
+
+// A path is the way a session takes to the target.
+type path bool
+
+const (
+	shaped path = true  // over the plan's link, where it has one
+	direct path = false // past it
+)
+
+// login opens a session of account i and starts reading its stream. The context
+// bounds the login; the session lives until its close.
+func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client, error) {
+	account := s.target.Account(i)
+	c := session.Config{
+		JID:         account.JID(),
+		Password:    account.Password,
+		TLS:         s.mode,
+		TLSConfig:   s.tls,
+		Keys:        s.keys,
+		SM:          s.plan.Login.SM,
+		StepTimeout: s.plan.Login.StepLimit,
+		Stream:      wire.StreamOptions{Verify: verify, Trace: s.tracer()},
+		Connect: func(ctx context.Context) (net.Conn, error) {
+			if way == shaped && s.relay != nil {
+				d := net.Dialer{KeepAlive: -1}
+				return d.DialContext(ctx, "tcp", s.relay.Address())
+			}
+			return s.target.Dial(ctx, account.Domain, s.mode == session.DirectTLS)
+		},
+	}
+	if s.plan.Login.SASL != "auto" {
+		c.Mechanisms = []string{s.plan.Login.SASL}
+		c.PlainInClear = s.plan.Login.SASL == "PLAIN" && s.mode == session.NoTLS
+	}
+	started := time.Now()
+	login, err := session.Dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	cl := &client{
+		stream: login.Stream, jid: login.JID, account: account.JID(), domain: account.Domain,
+		features: login.Features, sm: login.SM, steps: login.Steps, traffic: login.Login, roundTrips: login.RoundTrips,
+		started: started, ready: time.Now(), served: make(chan struct{}),
+	}
+	cl.roster = roster.NewClient(cl.stream, cl.account, cl.others)
+	// The stream outlives the context of the login; close ends it.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	cl.stop = stop
+	go func() {
+		defer close(cl.served)
+		cl.err = cl.stream.Serve(serving)
+	}()
+	return cl, nil
+}
+
+// tracer returns what sees the bytes of one more stream, nil without a trace.
+func (s *site) tracer() func(out bool, b []byte) {
+	if s.trace == nil {
+		return nil
+	}
+	stream := s.streams.Add(1)
+	return func(out bool, b []byte) { s.trace(stream, out, b) }
+}
+
+// client is a session that is logged in and being read.
+type client struct {
+	stream     *wire.Stream
+	roster     *roster.Client
+	jid        string // full
+	account    string // bare
+	domain     string
+	features   session.Features
+	sm         *session.SM
+	steps      []session.Step
+	traffic    session.Traffic // of the login
+	roundTrips int             // of the login
+
+	started, ready time.Time // of the login
+
+	stop   context.CancelFunc
+	served chan struct{}
+	err    error // of Serve, once served is closed
+
+	presence presenceCount
+}
+
+// retrieve fetches the roster as the arm does, and says what the server really
+// did. A refusal of the variant is an answer, not an error.
+func (c *client) retrieve(ctx context.Context, arm Arm, o roster.Options) (roster.Result, roster.Answer, error) {
+	result, err := arm.Variant.Fetch(ctx, c.roster, arm.Params, o)
+	answer := arm.Variant.Detect(arm.Params, result, err)
+	if err != nil && answer.Verdict != roster.Refused {
+		return result, answer, &stepError{step: "roster", err: err}
+	}
+	return result, answer, nil
+}
+
+// others answers what no roster variant handles: requests of the server or of
+// other clients, presence, messages and stream management.
+func (c *client) others(head *wire.Stanza) wire.Handler {
+	switch string(head.Name()) {
+	case "iq":
+		if t := head.Type(); t != "get" && t != "set" {
+			return wire.Handler{}
+		}
+		return wire.Handler{Done: func(st *wire.Stanza) error {
+			answer := wire.AppendStanzaError(nil, st.Tag, &wire.StanzaError{Type: "cancel", Condition: "service-unavailable"})
+			if string(wire.TagName(st.Child)) == "ping" {
+				answer = wire.AppendReply(nil, st.Tag, "result", nil)
+			}
+			return c.stream.Post(answer, nil)
+		}}
+	case "presence":
+		return wire.Handler{Done: c.presence.add}
+	case "r":
+		return wire.Handler{Done: c.acknowledge}
+	}
+	return wire.Handler{}
+}
+
+// acknowledge answers a request for acknowledgement (XEP-0198 §4).
+func (c *client) acknowledge(*wire.Stanza) error {
+	handled := c.stream.Counts().StanzasIn
+	if c.sm != nil {
+		handled -= int64(c.sm.Early)
+	}
+	return c.stream.Post(fmt.Appendf(nil, "<a xmlns='%s' h='%d'/>", wire.NSSM, uint32(handled)), nil)
+}
+
+// close ends the session in order and waits for its reader, both bounded.
+func (c *client) close(ctx context.Context) error {
+	err := c.stream.Close(ctx)
+	c.stop()
+	<-c.served
+	return err
+}
+
+// ping returns a probe of the stream: an iq to the user's own server, answered or
+// refused, which costs the same (XEP-0199 §4.2).
+func (c *client) ping(_ context.Context, _ uint64, done func(time.Time, error)) error {
+	return c.pingTo(c.domain, done)
+}
+
+func (c *client) pingTo(to string, done func(time.Time, error)) error {
+	id := c.stream.NextID()
+	c.stream.Expect(id, wire.Handler{
+		Done: func(st *wire.Stanza) error { done(st.End, nil); return nil },
+		Fail: func(err error) { done(time.Now(), err) },
+	})
+	b := make([]byte, 0, 96)
+	b = wire.AppendIQStart(b, "get", id, "", to)
+	b = append(b, "<ping xmlns='"+wire.NSPing+"'/></iq>"...)
+	return c.stream.Post(b, nil)
+}
+
+// observeLogin gives the steps of the login to the sink, the login as a whole
+// from its intended start.
+func (c *client) observeLogin(sink results.Sink, intended time.Time) {
+	for _, step := range c.steps {
+		sink.Observe(results.Sample{Metric: "login." + step.Name, Intended: step.Start, Start: step.Start, End: step.End})
+	}
+	sink.Observe(results.Sample{Metric: "login", Intended: intended, Start: c.started, End: c.ready})
+}

@@ -1,0 +1,244 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/xmppbench/xmppbench/internal/population"
+	"github.com/xmppbench/xmppbench/internal/provision"
+)
+
+// The servers that a target file can name.
+const (
+	ServerProsody  = "prosody"
+	ServerEjabberd = "ejabberd"
+	ServerOther    = "other"
+)
+
+// DefaultPattern names the accounts that are provisioned where a target file has
+// no pattern of its own: by the size of their rosters and their number.
+const DefaultPattern = "xb{n}-{i:07}"
+
+// TargetFile describes a real server.
+type TargetFile struct {
+	// Server is prosody, ejabberd or other.
+	Server string `yaml:"server"`
+	// Domains are those that accounts live at.
+	Domains []string `yaml:"domains"`
+	Connect Connect  `yaml:"connect"`
+	// Accounts names the accounts; empty for those that provision makes.
+	Accounts provision.Accounts `yaml:"accounts"`
+	Observe  Observe            `yaml:"observe"`
+	// Provision says how accounts and rosters are made. Without it the accounts
+	// exist already and what their rosters hold is not known.
+	Provision provision.Spec `yaml:"provision"`
+
+	// Name is the base name of the file, without its ending.
+	Name string `yaml:"-"`
+	dir  string // that relative names in the file start from
+}
+
+// Connect says where and how a server is reached. Left out, SRV records are
+// followed (RFC 6120 §3.2) and the system's authorities trusted.
+type Connect struct {
+	Host          string   `yaml:"host"`
+	Port          uint16   `yaml:"port"`            // 5222 if zero
+	DirectTLSPort uint16   `yaml:"direct-tls-port"` // 5223 if zero
+	CA            string   `yaml:"ca"`              // PEM file of the authorities trusted
+	Insecure      bool     `yaml:"insecure"`        // certificates are not verified
+	DNS           []string `yaml:"dns"`             // resolvers, "address:port", in place of the system's
+	Sources       []string `yaml:"sources"`         // local addresses to connect from, in turn
+}
+
+// Observe says which process stands for the server's CPU time and memory.
+type Observe struct {
+	PID     int    `yaml:"pid"`
+	PIDFile string `yaml:"pid-file"`
+}
+
+// ParseTarget reads a target file. name is where it was read from: names of
+// files in it are relative to its folder. Errors are [*FileError].
+func ParseTarget(name string, source []byte) (*TargetFile, error) {
+	if len(source) > maxFile {
+		return nil, &FileError{File: name, Err: fmt.Errorf("is %d bytes long; the limit is %d", len(source), maxFile)}
+	}
+	t := &TargetFile{dir: filepath.Dir(name)}
+	t.Name = strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
+	if err := decodeStrict(source, t); err != nil {
+		var located yaml.Error
+		if errors.As(err, &located) && located.GetToken() != nil && located.GetToken().Position != nil {
+			pos := located.GetToken().Position
+			return nil, &FileError{File: name, Line: pos.Line, Column: pos.Column, Err: errors.New(located.GetMessage())}
+		}
+		return nil, &FileError{File: name, Err: err}
+	}
+	if key, err := t.check(); err != nil {
+		e := &FileError{File: name, Key: key, Err: err}
+		if root, rootErr := document(name, source); rootErr == nil {
+			top, _, _ := strings.Cut(key, ".")
+			for _, v := range root.Values {
+				if v.Key.String() == top {
+					e = at(name, v.Key, key, err)
+				}
+			}
+		}
+		return nil, e
+	}
+	t.resolve()
+	return t, nil
+}
+
+// decodeStrict turns a panic of the decoder into an error: its input is
+// untrusted.
+func decodeStrict(source []byte, v any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("is not YAML that can be read")
+		}
+	}()
+	return yaml.UnmarshalWithOptions(source, v, yaml.Strict())
+}
+
+// check returns the first key that is wrong, and why.
+func (t *TargetFile) check() (key string, err error) {
+	servers := []string{ServerProsody, ServerEjabberd, ServerOther}
+	if !slices.Contains(servers, t.Server) {
+		return "server", fmt.Errorf("%q is not one of %s", t.Server, strings.Join(servers, ", "))
+	}
+	if len(t.Domains) == 0 && t.Accounts.CSV == "" && t.Accounts.Env == "" {
+		return "domains", errors.New("is missing: name the domains that the accounts live at")
+	}
+	for _, d := range t.Domains {
+		if d == "" || strings.ContainsAny(d, " /@'\"<>&\t\r\n") {
+			return "domains", fmt.Errorf("%q is not a domain", d)
+		}
+	}
+	if t.Connect.Host == "" && (t.Connect.Port != 0 || t.Connect.DirectTLSPort != 0) {
+		return "connect.host", errors.New("is missing: a port alone says nothing; leave both out to follow SRV records")
+	}
+	if t.Connect.CA != "" && t.Connect.Insecure {
+		return "connect.insecure", errors.New("contradicts connect.ca: certificates are either verified or not")
+	}
+	for _, server := range t.Connect.DNS {
+		if _, _, err := net.SplitHostPort(server); err != nil {
+			return "connect.dns", fmt.Errorf("%q is not address:port", server)
+		}
+	}
+	for _, source := range t.Connect.Sources {
+		if net.ParseIP(source) == nil {
+			return "connect.sources", fmt.Errorf("%q is not an IP address", source)
+		}
+	}
+	if t.Observe.PID < 0 {
+		return "observe.pid", fmt.Errorf("%d is not a process", t.Observe.PID)
+	}
+	if t.Observe.PID != 0 && t.Observe.PIDFile != "" {
+		return "observe", errors.New("names a pid and a pid-file: give one of them")
+	}
+	if t.Provisioned() && (t.Accounts.CSV != "" || t.Accounts.Env != "") {
+		return "provision", errors.New("makes accounts, but accounts lists some that exist: leave one of them out")
+	}
+	if !t.Provisioned() && t.Accounts == (provision.Accounts{}) {
+		return "accounts", errors.New("is missing: name the accounts that exist, or add provision to make some")
+	}
+	return "", nil
+}
+
+// resolve makes file names independent of the working directory.
+func (t *TargetFile) resolve() {
+	for _, name := range []*string{
+		&t.Connect.CA, &t.Accounts.CSV, &t.Accounts.Password.File, &t.Observe.PIDFile,
+		&t.Provision.Ledger, &t.Provision.Data, &t.Provision.Database, &t.Provision.Schema, &t.Provision.Export,
+	} {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(t.dir, *name)
+		}
+	}
+	t.Provision.Server = t.Server
+	if t.Provisioned() && t.Provision.Ledger == "" {
+		t.Provision.Ledger = filepath.Join(t.dir, t.Name+".ledger.json")
+	}
+}
+
+// Provisioned reports whether the accounts are made by provision.
+func (t *TargetFile) Provisioned() bool {
+	p := t.Provision
+	return p.Data != "" || p.Database != "" || p.Ctl != "" || p.API != "" || p.Export != ""
+}
+
+// Population returns the accounts that provision makes for a plan.
+func (t *TargetFile) Population(p Plan) (*population.Population, error) {
+	pattern := t.Accounts.Pattern
+	if pattern == "" {
+		pattern = DefaultPattern
+	}
+	password := ""
+	if t.Accounts.Password != (provision.Secret{}) {
+		var err error
+		if password, err = t.Accounts.Password.Resolve(); err != nil {
+			return nil, fmt.Errorf("scenarios: %s: accounts.password: %w", t.Name, err)
+		}
+	}
+	accounts := p.Accounts
+	if t.Accounts.Count > 0 {
+		accounts = t.Accounts.Count
+	}
+	pop, err := population.New(population.Config{
+		Seed: p.Seed, Domains: t.Domains, Pattern: pattern, First: t.Accounts.First,
+		Accounts: accounts, Contacts: p.Roster.Items, ItemBytes: p.Roster.ItemBytes, Password: password,
+		Settled: !t.Provision.CarriesRequests(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("scenarios: %s: %w", t.Name, err)
+	}
+	return pop, nil
+}
+
+// Populations returns the populations of several plans, each once.
+func (t *TargetFile) Populations(plans []Plan) ([]*population.Population, error) {
+	var all []*population.Population
+	for _, p := range plans {
+		pop, err := t.Population(p)
+		if err != nil {
+			return nil, err
+		}
+		same := func(o *population.Population) bool { return samePopulation(o.Config(), pop.Config()) }
+		if !slices.ContainsFunc(all, same) {
+			all = append(all, pop)
+		}
+	}
+	return all, nil
+}
+
+func samePopulation(a, b population.Config) bool {
+	sameDomains := slices.Equal(a.Domains, b.Domains)
+	a.Domains, b.Domains = nil, nil
+	return sameDomains && fmt.Sprint(a) == fmt.Sprint(b)
+}
+
+// pids returns the processes that stand for the server.
+func (o Observe) pids() ([]int, error) {
+	if o.PID != 0 {
+		return []int{o.PID}, nil
+	}
+	if o.PIDFile == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(o.PIDFile)
+	if err != nil {
+		return nil, fmt.Errorf("observe.pid-file: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 0 {
+		return nil, fmt.Errorf("observe.pid-file: %s holds no process number", o.PIDFile)
+	}
+	return []int{pid}, nil
+}

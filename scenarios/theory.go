@@ -1,0 +1,197 @@
+package scenarios
+
+import (
+	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/session"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+// Sizes in bytes that closed forms assume; what is measured is counted.
+const (
+	probeBytes    = 110 // a ping and its answer on the wire, TLS included
+	tlsRecord     = 22  // what a TLS 1.3 record adds to its content
+	defaultUnsent = 1 << 20
+)
+
+// loginRoundTrips is the number of round trips of the login ladder: TCP, then
+// STARTTLS (stream, offer, handshake, stream) or direct TLS (handshake, stream),
+// SASL, stream and bind.
+func (p Plan) loginRoundTrips() int {
+	turns := 1 // TCP
+	switch p.Login.TLS {
+	case session.StartTLS.String():
+		turns += 4
+	case session.DirectTLS.String():
+		turns += 2
+	default:
+		turns++
+	}
+	if p.Login.TLS != session.NoTLS.String() && p.Login.TLSMax == "1.2" {
+		turns++
+	}
+	turns += 2 // SCRAM
+	if p.Login.SASL == "PLAIN" {
+		turns--
+	}
+	turns += 2 // stream and bind
+	if p.Login.SM {
+		turns++
+	}
+	return turns
+}
+
+// size is what the arm's retrieval brings.
+func (p Plan) size(arm Arm) roster.Size {
+	items := p.Roster.Items
+	switch arm.Params.State {
+	case roster.StateUnchanged:
+		items = 0
+	case roster.StateStale:
+		if arm.Params.Diff {
+			items = min(arm.Params.Changes, items)
+		}
+	}
+	bytes := p.Roster.ItemBytes
+	if bytes == 0 {
+		bytes = 150
+	}
+	return roster.Size{Items: items, Bytes: int64(items) * int64(bytes)}
+}
+
+// link is the plan's link as closed forms take it.
+func (p Plan) link() roster.Link {
+	rate := p.Link.Rate / 8
+	if p.Login.TLS != session.NoTLS.String() {
+		piece := float64(p.Simulator.Piece)
+		rate *= piece / (piece + tlsRecord)
+	}
+	unsent := int64(defaultUnsent)
+	if p.Simulator.NotSentLowat > 0 {
+		unsent = int64(p.Simulator.NotSentLowat + p.Simulator.Piece)
+	} else if p.Simulator.SendBuffer > 0 {
+		unsent = 2 * int64(p.Simulator.SendBuffer)
+	}
+	return roster.Link{RTT: p.Link.RTT, Rate: rate, ProbeBytes: probeBytes, Unsent: unsent}
+}
+
+// Theory returns what the arm should show on the plan's link, under the names of
+// the scalars of a block, and false where no theory is known: without a link, or
+// under load.
+func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
+	if p.Scenario != RosterLogin || p.Load.Rate > 0 || p.Link.RTT == 0 || p.Link.Rate == 0 || arm.Variant.Theory == nil {
+		return nil, false
+	}
+	t := arm.Variant.Theory(arm.Params, p.size(arm), p.link())
+	scalars := map[string]float64{
+		"login.mean":           (time.Duration(p.loginRoundTrips()) * p.Link.RTT).Seconds(),
+		"roster.complete.mean": t.Complete.Seconds(),
+		"ready.mean":           (time.Duration(p.loginRoundTrips()+1)*p.Link.RTT + t.Complete).Seconds(),
+	}
+	if t.First > 0 {
+		scalars["roster.first.mean"] = t.First.Seconds()
+	}
+	if p.Probe.Every > 0 {
+		scalars["probe.mean"] = t.ProbeMean.Seconds()
+		scalars["probe.max"] = t.ProbeMax.Seconds()
+	}
+	return scalars, true
+}
+
+// Duration estimates how long the plan takes, warm-up included. With aa the
+// baseline runs twice.
+func (p Plan) Duration(aa bool) time.Duration {
+	var block time.Duration
+	for i, arm := range p.Arms {
+		d := p.cellDuration(arm)
+		if i == 0 && aa {
+			d *= 2
+		}
+		block += d
+	}
+	return block * time.Duration(p.Blocks+1)
+}
+
+// overhead is what a cell takes on a fast machine besides waiting: two logins,
+// two fetches and the ends of the sessions.
+const overhead = 50 * time.Millisecond
+
+func (p Plan) cellDuration(arm Arm) time.Duration {
+	switch {
+	case p.Scenario == IdleCost:
+		return p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
+	case p.Scenario == RosterPushStorm:
+		return p.Load.Duration + time.Second
+	case p.Load.Rate > 0:
+		return p.Load.Warmup + p.Load.Duration + p.Load.Cooldown
+	}
+	d := overhead + 2*time.Duration(p.Roster.Items)*5*time.Microsecond
+	if p.Probe.Every > 0 {
+		d += p.Probe.Before + p.Probe.After
+	}
+	// The login, the first ping and the end of the stream.
+	d += time.Duration(p.loginRoundTrips()+2) * p.Link.RTT
+	if t, ok := p.Theory(arm); ok {
+		d += time.Duration(t["roster.complete.mean"] * float64(time.Second))
+	} else if p.Link.Rate > 0 {
+		d += time.Duration(float64(p.size(arm).Bytes*8) / p.Link.Rate * float64(time.Second))
+	}
+	return d
+}
+
+// Estimate is what a plan is going to take, before anything is connected.
+type Estimate struct {
+	Plan string `json:"plan"`
+	Arm  string `json:"variant"`
+	// Each cell's retrieval, by closed form. Exact says that the counts of
+	// stanzas hold exactly.
+	StanzasIn  int   `json:"stanzas-in"`
+	StanzasOut int   `json:"stanzas-out"`
+	RoundTrips int   `json:"round-trips"`
+	Bytes      int64 `json:"bytes"`
+	Exact      bool  `json:"exact"`
+	// Over all blocks, warm-up included.
+	Connections int           `json:"connections"`
+	Handshakes  int           `json:"handshakes"`
+	Duration    time.Duration `json:"duration-ns"`
+	// Theory holds the expected scalars of a block, nil where none are known.
+	Theory map[string]float64 `json:"theory,omitempty"`
+}
+
+// Estimates returns what each arm of the plan is going to take.
+func (p Plan) Estimates() []Estimate {
+	var all []Estimate
+	for _, arm := range p.Arms {
+		size := p.size(arm)
+		n := arm.Variant.Counts(arm.Params, size)
+		e := Estimate{
+			Plan: p.Label, Arm: arm.Label, StanzasIn: n.StanzasIn, StanzasOut: n.StanzasOut, RoundTrips: n.RoundTrips,
+			Bytes: n.ItemBytes, Exact: n.Exact, Connections: p.connections(arm), Duration: time.Duration(p.Blocks+1) * p.cellDuration(arm),
+		}
+		if p.Login.TLS != session.NoTLS.String() {
+			e.Handshakes = e.Connections
+		}
+		e.Theory, _ = p.Theory(arm)
+		all = append(all, e)
+	}
+	return all
+}
+
+// connections is the number of client connections of an arm over all blocks.
+func (p Plan) connections(arm Arm) int {
+	blocks := p.Blocks + bench.DefaultWarmupBlocks
+	switch {
+	case p.Scenario == IdleCost:
+		return blocks * p.Hold.Sessions
+	case p.Scenario == RosterPushStorm:
+		return blocks * (p.Push.Resources + 1)
+	case p.Load.Rate > 0:
+		return int(float64(blocks) * p.Load.Rate * (p.Load.Warmup + p.Load.Duration + p.Load.Cooldown).Seconds())
+	}
+	perCell := 2 // past the link, and over it
+	if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
+		perCell += 2
+	}
+	return blocks * perCell
+}
