@@ -388,8 +388,10 @@ func (r *incoming) Open(tag []byte) (pause bool, err error) {
 	r.tags = append(r.tags[:0], tag...)
 	r.cur = Stanza{Tag: r.tags, Start: r.now, End: r.now, Size: int64(len(tag))}
 	if r.names.learn {
-		r.names.ns = orElse(AttrString(tag, "xmlns"), NSClient)
-		r.names.prefixes = headerPrefixes(tag)
+		ns, prefixes := orElse(AttrString(tag, "xmlns"), NSClient), headerPrefixes(tag)
+		r.mu.Lock() // for whoever aborts the stream meanwhile
+		r.names.ns, r.names.prefixes = ns, prefixes
+		r.mu.Unlock()
 	}
 	r.ready = true
 	return true, nil

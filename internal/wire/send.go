@@ -152,8 +152,9 @@ func (s *Stream) pop(flushed bool) (e entry, ok bool) {
 		e = s.queue[s.head]
 		s.queue[s.head] = entry{}
 		if s.head++; s.head > len(s.queue)/2 && s.head > 16 {
-			s.queue = s.queue[:copy(s.queue, s.queue[s.head:])]
-			s.head = 0
+			n := copy(s.queue, s.queue[s.head:])
+			clear(s.queue[n:])
+			s.queue, s.head = s.queue[:n], 0
 		}
 		return e, true
 	}

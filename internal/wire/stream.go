@@ -212,7 +212,8 @@ func (s *Stream) Handle(f func(head *Stanza) Handler) { s.handle = f }
 // Expect hands the next iq of type result or error with this id to h, once. An
 // error answer is always read in Frame mode and goes to h.Done alone. cancel takes
 // the expectation back: neither Done nor Fail is called afterwards, unless the
-// answer has begun to arrive. On a stream that is over h.Fail is called at once.
+// answer has begun to arrive. On a stream that is over h.Fail is called at once; an
+// older expectation of the same id fails.
 func (s *Stream) Expect(id string, h Handler) (cancel func()) {
 	s.mu.Lock()
 	if s.ended {
@@ -226,8 +227,12 @@ func (s *Stream) Expect(id string, h Handler) (cancel func()) {
 	if s.expects == nil {
 		s.expects = map[string]*Handler{}
 	}
+	old := s.expects[id]
 	s.expects[id] = &h
 	s.mu.Unlock()
+	if old != nil && old.Fail != nil {
+		old.Fail(fmt.Errorf("wire: iq %s: its id was used again", id))
+	}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -389,7 +394,7 @@ func (s *Stream) giveUp(e *StreamError, cause error) {
 	if s.ended || s.aborted {
 		return
 	}
-	footer := !s.closing
+	footer, ns := !s.closing, s.names.ns
 	s.closing, s.aborted, s.err = true, true, cause
 	s.flushed = make(chan struct{})
 	s.writeBy = time.Now().Add(abortTimeout)
@@ -401,7 +406,7 @@ func (s *Stream) giveUp(e *StreamError, cause error) {
 		}
 		if s.opt.server && !s.outBroken && !s.outOpen && (s.out == nil || s.out.Depth() == 0) {
 			// An error needs a header, and who is meant is not known yet.
-			b = AppendHeader(b, Header{NS: s.names.ns, ID: "0"})
+			b = AppendHeader(b, Header{NS: ns, ID: "0"})
 		}
 		if e != nil {
 			b = AppendStreamError(b, e)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -805,6 +806,67 @@ func TestBadInputIsAnswered(t *testing.T) {
 	}
 }
 
+// A verifying stream takes everything that a stream may carry, in any pieces and
+// with restarts.
+func TestVerifyRaisesNoFalseAlarm(t *testing.T) {
+	doc := regexp.MustCompile(`<!--.*?-->|<\?(pi|xml-ish).*?\?>`).ReplaceAllString(rich, "")
+	header, rest, _ := strings.Cut(doc, "<stream:features>")
+	rest = "<stream:features>" + strings.TrimSuffix(rest, "\n</stream:stream>")
+	for _, w := range watches() {
+		for n := 1; n < len(doc); n++ {
+			c := &canned{doc: []byte(header + rest + header + rest + "</stream:stream>"), rounds: 1, piece: n}
+			s := wire.NewStream(c, nil, wire.StreamOptions{Verify: true})
+			if err := skip(t.Context(), s, 9); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			if err := skip(t.Context(), s, 3); err != nil {
+				t.Fatal(err)
+			}
+			stanzas := 0
+			s.Handle(func(*wire.Stanza) wire.Handler {
+				return wire.Handler{Watch: w, Done: func(*wire.Stanza) error { stanzas++; return nil }}
+			})
+			if err := s.Serve(t.Context()); err != nil || stanzas != 6 {
+				t.Fatalf("watch %+v, pieces of %d: %d stanzas, %v", w, n, stanzas, err)
+			}
+		}
+	}
+}
+
+func TestExpectOfTheSameIDFailsTheOlder(t *testing.T) {
+	s := wire.NewStream(&canned{}, nil, wire.StreamOptions{Opened: true})
+	told := 0
+	cancelOld := s.Expect("1", wire.Handler{Fail: func(error) { told++ }})
+	newer := 0
+	s.Expect("1", wire.Handler{Fail: func(error) { newer++ }})
+	cancelOld() // takes back nothing of the newer one
+	var cut *wire.CutError
+	if err := s.Serve(t.Context()); told != 1 || newer != 1 || !errors.As(err, &cut) {
+		t.Errorf("older told %d times, newer %d, %v", told, newer, err)
+	}
+}
+
+// A server that gives up before it has said anything says its header first.
+func TestAbortBeforeTheHeader(t *testing.T) {
+	a, b := loopback(t)
+	client, server := wire.NewStream(a, nil, wire.StreamOptions{}), wire.NewStream(b, nil, wire.StreamOptions{Server: true})
+	if err := client.Send(append(wire.AppendHeader(nil, wire.Header{To: "x"}), strings.Repeat(" ", 100_000)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := skip(t.Context(), server, 1); err != nil {
+		t.Fatal(err)
+	}
+	server.Abort(wire.StreamError{Condition: "host-unknown"})
+	var se *wire.StreamError
+	if err := skip(t.Context(), client, 2); !errors.As(err, &se) || se.Condition != "host-unknown" {
+		t.Errorf("%v", err)
+	}
+	<-server.Done()
+}
+
 func TestHandlerErrorsEndTheStream(t *testing.T) {
 	oops := errors.New("oops")
 	for _, tt := range []struct {
@@ -892,6 +954,7 @@ type canned struct {
 	doc    []byte
 	rounds int
 	pos    int
+	piece  int // largest read answered; 0: no limit
 	read   int // largest read asked for
 }
 
@@ -899,6 +962,9 @@ func (c *canned) Read(p []byte) (int, error) {
 	c.read = max(c.read, len(p))
 	if c.rounds == 0 {
 		return 0, io.EOF
+	}
+	if c.piece > 0 {
+		p = p[:min(len(p), c.piece)]
 	}
 	n := copy(p, c.doc[c.pos:])
 	if c.pos += n; c.pos == len(c.doc) {
@@ -1010,6 +1076,28 @@ func BenchmarkServe(b *testing.B) {
 		})
 		var cut *wire.CutError
 		if err := s.Serve(b.Context()); !errors.As(err, &cut) {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	s := wire.NewStream(&canned{}, nil, wire.StreamOptions{Opened: true})
+	msg := []byte("<message from='a@b/c' to='d@e' type='chat'><body>" + strings.Repeat("x", 100) + "</body></message>")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Send(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkPost(b *testing.B) {
+	s := wire.NewStream(&canned{}, nil, wire.StreamOptions{Opened: true, QueueBytes: 1 << 30})
+	msg := []byte("<message from='a@b/c' to='d@e' type='chat'><body>" + strings.Repeat("x", 100) + "</body></message>")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Post(msg, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
