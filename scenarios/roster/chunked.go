@@ -512,7 +512,7 @@ func (s *Server) control(q, e *wire.Element) error {
 		case "stop":
 			t.end()
 		}
-		if err := s.c.Stream.Post(wire.AppendIQ(nil, "result", q.Attr("id"), "", s.c.Full, nil), nil); err != nil {
+		if err := s.c.Stream.Post(emptyResult(q.Attr("id"), s.c.Full), nil); err != nil {
 			return err
 		}
 		if c.Name == "ack" {
@@ -524,7 +524,7 @@ func (s *Server) control(q, e *wire.Element) error {
 	}
 	if c.Name == "ack" && slices.Contains(s.finished, c.SID) {
 		// It crossed the last chunk.
-		return s.c.Stream.Post(wire.AppendIQ(nil, "result", q.Attr("id"), "", s.c.Full, nil), nil)
+		return s.c.Stream.Post(emptyResult(q.Attr("id"), s.c.Full), nil)
 	}
 	return chunk.UnknownSID()
 }

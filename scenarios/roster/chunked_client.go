@@ -15,14 +15,13 @@ import (
 // epoch of the first attempt; its version is in the cursor.
 func (f *fetch) chunkedQuery(req chunk.Request) []byte {
 	b := []byte("<query xmlns='" + wire.NSRosterX + "'")
-	epoch := f.o.Have.Epoch
-	if f.r.Epoch != "" {
-		epoch = f.r.Epoch
-	}
-	if epoch != "" && (f.o.Have.Known || req.After != "") {
-		b = wire.AppendAttr(b, "epoch", epoch)
-	}
-	if f.o.Have.Known && req.After == "" {
+	switch {
+	case req.After != "" && f.r.Epoch != "":
+		b = wire.AppendAttr(b, "epoch", f.r.Epoch)
+	case req.After != "":
+		b = wire.AppendAttr(b, "epoch", f.o.Resume.Epoch)
+	case f.o.Have.Known:
+		b = wire.AppendAttr(b, "epoch", f.o.Have.Epoch)
 		b = wire.AppendAttr(b, "ver", utoa(f.o.Have.Version))
 	}
 	b = req.Append(append(b, '>'))
@@ -40,7 +39,7 @@ func (f *fetch) mode(mode, epoch, ver string) error {
 	default:
 		return fmt.Errorf("answer of unknown mode %q", mode)
 	}
-	if mode == modeResume != (f.o.Cursor != "") || (mode == modeNone || mode == modeDelta) && !f.o.Have.Known {
+	if mode == modeResume != (f.o.Resume.Cursor != "") || (mode == modeNone || mode == modeDelta) && !f.o.Have.Known {
 		return fmt.Errorf("answer of mode %s to a request that does not allow it", mode)
 	}
 	f.r.Mode, f.r.Epoch, f.r.Version = mode, epoch, v

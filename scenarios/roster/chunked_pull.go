@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
@@ -31,10 +30,8 @@ func chunkedPull() Variant {
 			{Name: paramWindow, Unit: "requests", Default: 1, Min: 1, Max: 64,
 				Doc: "How many requests are in flight."},
 		},
-		Fetch: func(ctx context.Context, c *Client, p Params, o Options) (Result, error) {
-			return c.fetch(ctx, o, func(f *fetch) error {
-				return f.pull(chunk.Request{Mode: chunk.Pull, MaxItems: p.Chunk, MaxBytes: p.MaxBytes, Window: p.Window})
-			})
+		fetch: func(f *fetch, p Params) error {
+			return f.pull(chunk.Request{Mode: chunk.Pull, MaxItems: p.Chunk, MaxBytes: p.MaxBytes, Window: p.Window})
 		},
 		Features: chunkedFeature,
 		Serve: func(s *Server, q *wire.Element) (bool, error) {
@@ -147,9 +144,9 @@ type span struct {
 
 // pull asks for the first page; each answer leads to the next requests.
 func (f *fetch) pull(req chunk.Request) error {
-	f.pulling = pullState{req: req, tail: f.o.Cursor}
+	f.pulling = pullState{req: req, tail: f.o.Resume.Cursor}
 	f.restart = func() error { return f.pull(req) }
-	return f.more(1)
+	return f.more(f.depth)
 }
 
 // more sends the requests that the window admits: first for what answers were
@@ -170,7 +167,7 @@ func (f *fetch) more(depth int) error {
 		req := p.req
 		req.After, req.Until = sp.after, sp.until
 		var err error
-		if sp.id, err = f.ask(request{payload: f.chunkedQuery(req), watch: itemsFramed, done: f.paged}); err != nil {
+		if sp.id, err = f.ask(request{payload: f.chunkedQuery(req), resumes: req.After != "", watch: itemsFramed, done: f.paged}); err != nil {
 			return err
 		}
 	}
@@ -308,6 +305,6 @@ func (f *fetch) paged(st *wire.Stanza) error {
 		f.completeAt(f.r.Epoch, f.r.Version, st.End)
 		return nil
 	}
-	f.r.Cursor = p.resume()
+	f.r.Resume = Resume{f.r.Epoch, p.resume()}
 	return f.more(sp.depth + 1)
 }

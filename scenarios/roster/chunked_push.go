@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/xmppbench/xmppbench/internal/chunk"
@@ -35,10 +34,8 @@ func chunkedPush() Variant {
 			{Name: paramInterleave, Default: true, Server: true,
 				Doc: "Other stanzas pass between chunks. Off hands all chunks of the window to the write queue at once."},
 		},
-		Fetch: func(ctx context.Context, c *Client, p Params, o Options) (Result, error) {
-			return c.fetch(ctx, o, func(f *fetch) error {
-				return f.push(chunk.Request{Mode: chunk.Push, MaxItems: p.Chunk, MaxBytes: p.MaxBytes, Window: p.Window, Delivery: p.Delivery})
-			})
+		fetch: func(f *fetch, p Params) error {
+			return f.push(chunk.Request{Mode: chunk.Push, MaxItems: p.Chunk, MaxBytes: p.MaxBytes, Window: p.Window, Delivery: p.Delivery})
 		},
 		Features: chunkedFeature,
 		Serve: func(s *Server, q *wire.Element) (bool, error) {
@@ -124,20 +121,21 @@ type pushState struct {
 	req      chunk.Request
 	receiver chunk.Receiver
 	controls int // not yet answered
+	depth    int // round trips up to the first chunk
 }
 
 // push asks for a push and takes the chunks.
 func (f *fetch) push(req chunk.Request) error {
-	req.After = f.o.Cursor
-	f.pushing.req = req
+	req.After = f.o.Resume.Cursor
+	f.pushing.req, f.pushing.depth = req, f.depth
 	f.restart = func() error { return f.push(req) }
-	_, err := f.ask(request{payload: f.chunkedQuery(req), watch: wire.Watch{Mode: wire.Frame}, done: f.started})
+	_, err := f.ask(request{payload: f.chunkedQuery(req), resumes: req.After != "", watch: wire.Watch{Mode: wire.Frame}, done: f.started})
 	return err
 }
 
 // started takes the answer: a transfer, or that there is nothing to send.
 func (f *fetch) started(st *wire.Stanza) error {
-	e, err := st.Element()
+	e, err := parse(st)
 	if err != nil {
 		return err
 	}
@@ -213,12 +211,12 @@ func (f *fetch) chunk(st *wire.Stanza, ch chunk.Chunk) error {
 	}
 	f.r.Chunks++
 	if w := f.r.Window; w > 0 {
-		f.depth = 1 + ch.Seq/w
+		f.depth = f.pushing.depth + ch.Seq/w
 	}
 	if err := f.items(st); err != nil {
 		return err
 	}
-	f.r.Cursor = ch.Cursor
+	f.r.Resume = Resume{f.r.Epoch, ch.Cursor}
 	if ch.Last {
 		if err := f.ending(st); err != nil {
 			return err
@@ -264,7 +262,7 @@ func (c *Client) takeAborted(st *wire.Stanza) error {
 	if ok, err := c.own(st); !ok {
 		return err
 	}
-	e, err := st.Element()
+	e, err := parse(st)
 	if err != nil {
 		return err
 	}

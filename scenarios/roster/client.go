@@ -109,7 +109,7 @@ func (c *Client) own(st *wire.Stanza) (bool, error) {
 
 // answer returns the result to an iq.
 func answer(st *wire.Stanza) []byte {
-	return wire.AppendIQ(nil, "result", st.ID(), "", st.From(), nil)
+	return emptyResult(st.ID(), st.From())
 }
 
 // takePush applies a push, in either form, and answers it.
@@ -208,7 +208,11 @@ func (c *Client) fetch(ctx context.Context, o Options, start func(*fetch) error)
 func (f *fetch) result(cause error) (Result, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
-	if !f.over {
+	switch {
+	case f.over:
+	case !f.r.Complete.IsZero():
+		f.finish(nil) // only the answer to an ack is missing
+	default:
 		f.abandon()
 		f.finish(cause)
 	}
@@ -237,12 +241,11 @@ func (f *fetch) finish(err error) {
 // complete ends the retrieval well, once every ack is answered.
 func (f *fetch) complete(at time.Time) {
 	f.r.Complete = at
-	if f.pushing.controls > 0 {
-		return
-	}
 	f.r.RoundTrips = f.depth
-	f.r.Cursor = ""
-	f.finish(nil)
+	f.r.Resume = Resume{}
+	if f.pushing.controls == 0 {
+		f.finish(nil)
+	}
 }
 
 // abandon tells the server that nobody waits any more.
@@ -256,6 +259,7 @@ func (f *fetch) abandon() {
 // called with the mutex held; their errors end the retrieval.
 type request struct {
 	payload []byte
+	resumes bool // the request has a cursor
 	watch   wire.Watch
 	piece   func(b []byte) error        // each watched element; nil to count only
 	done    func(st *wire.Stanza) error // the result
@@ -270,7 +274,7 @@ func (f *fetch) ask(q request) (id string, err error) {
 		Done: func(st *wire.Stanza) error {
 			return f.guarded(func() error {
 				f.received(st)
-				return f.answered(st, q.done)
+				return f.answered(st, q.resumes, q.done)
 			})
 		},
 	}
@@ -313,24 +317,32 @@ func (f *fetch) wanted() func(b []byte) error {
 	return func(b []byte) error { return f.item.eachItem(b, 1, f.see) }
 }
 
+// maxRestarts bounds how often a retrieval begins again, for servers that expire
+// every cursor.
+const maxRestarts = 8
+
 // answered looks for an error before it hands the answer on.
-func (f *fetch) answered(st *wire.Stanza, done func(*wire.Stanza) error) error {
+func (f *fetch) answered(st *wire.Stanza, resumes bool, done func(*wire.Stanza) error) error {
 	if st.Type() != "error" {
 		return done(st)
 	}
-	e, err := st.Element()
+	e, err := parse(st)
 	if err != nil {
 		return err
 	}
 	refused := wire.ParseStanzaError(e)
-	if f.restart != nil && f.o.Cursor != "" && isExpired(e) {
-		// The server forgot what the cursor needs: begin again without it.
-		f.o.Cursor = ""
-		f.r.Restarts++
-		f.depth++
-		return f.restart()
+	if !resumes || !isExpired(e) || f.r.Restarts == maxRestarts {
+		return refused
 	}
-	return refused
+	// The server forgot what the cursor needs: begin again without it.
+	for _, cancel := range f.cancel {
+		cancel()
+	}
+	f.cancel = nil
+	f.o.Resume, f.r.Resume, f.r.Mode = Resume{}, Resume{}, ""
+	f.r.Restarts++
+	f.depth++
+	return f.restart()
 }
 
 // written notes when the request went out.

@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 
@@ -22,9 +21,7 @@ func monolithic() Variant {
 		Name:    nameMonolithic,
 		Spec:    "RFC 6121 §2.1.3",
 		Summary: "the whole roster in one stanza",
-		Fetch: func(ctx context.Context, c *Client, p Params, o Options) (Result, error) {
-			return c.fetch(ctx, o, func(f *fetch) error { return f.whole("", false) })
-		},
+		fetch:   func(f *fetch, _ Params) error { return f.whole("", false) },
 		Serve: func(s *Server, q *wire.Element) (bool, error) {
 			if rosterQuery(q) == nil {
 				return false, nil

@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 
@@ -21,13 +20,11 @@ const nameRSM = "rsm"
 // <set/>, which counts as complete.
 func rsm() Variant {
 	return Variant{
-		Name:    nameRSM,
-		Spec:    "XEP-0059 on RFC 6121 §2.1.3, experimental: " + wire.NSRosterRSM,
-		Summary: "the roster in pages, each asked for after the one before",
-		Params:  []Param{pageParam()},
-		Fetch: func(ctx context.Context, c *Client, p Params, o Options) (Result, error) {
-			return c.fetch(ctx, o, func(f *fetch) error { return f.pages(p.Chunk, 0) })
-		},
+		Name:     nameRSM,
+		Spec:     "XEP-0059 on RFC 6121 §2.1.3, experimental: " + wire.NSRosterRSM,
+		Summary:  "the roster in pages, each asked for after the one before",
+		Params:   []Param{pageParam()},
+		fetch:    func(f *fetch, p Params) error { return f.pages(p.Chunk, 0) },
 		Features: rsmFeature,
 		Serve:    func(s *Server, q *wire.Element) (bool, error) { return s.servePage(q, false) },
 		Detect:   detectPages,
@@ -78,7 +75,7 @@ func (s *Server) servePage(q *wire.Element, byIndex bool) (bool, error) {
 	store := s.c.Store
 	if ver, ok := query.LookupAttr("", "ver"); ok && ver == FormatVer(store.Epoch(), store.Version()) {
 		s.interest(pushClassic)
-		return true, s.c.Stream.Post(wire.AppendIQ(nil, "result", q.Attr("id"), "", s.c.Full, nil), nil)
+		return true, s.c.Stream.Post(emptyResult(q.Attr("id"), s.c.Full), nil)
 	}
 	first, most, err := s.page(set)
 	if err != nil {

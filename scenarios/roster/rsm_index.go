@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/xmppbench/xmppbench/internal/wire"
@@ -25,9 +24,7 @@ func rsmIndex() Variant {
 			pageParam(),
 			{Name: paramWindow, Unit: "requests", Default: 8, Min: 1, Max: 64, Doc: "How many requests are in flight."},
 		},
-		Fetch: func(ctx context.Context, c *Client, p Params, o Options) (Result, error) {
-			return c.fetch(ctx, o, func(f *fetch) error { return f.pages(p.Chunk, p.Window) })
-		},
+		fetch:    func(f *fetch, p Params) error { return f.pages(p.Chunk, p.Window) },
 		Features: rsmFeature,
 		Serve:    func(s *Server, q *wire.Element) (bool, error) { return s.servePage(q, true) },
 		Detect:   detectPages,

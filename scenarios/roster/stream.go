@@ -19,3 +19,14 @@ type Stream interface {
 }
 
 var _ Stream = (*wire.Stream)(nil)
+
+// emptyResult returns an iq of type result without a payload.
+func emptyResult(id, to string) []byte {
+	b := wire.AppendIQStart(nil, "result", id, "", to)
+	return append(b[:len(b)-1], "/>"...)
+}
+
+// parse parses a stanza of a client stream that was read in Frame mode.
+func parse(st *wire.Stanza) (*wire.Element, error) {
+	return wire.ParseElement(st.Frame, wire.NSClient, nil)
+}

@@ -16,11 +16,6 @@ type Variant struct {
 	Name, Spec, Summary string
 	// Params are the settings that mean something to this variant.
 	Params []Param
-	// Fetch retrieves a roster over the client's stream, whose Serve is running.
-	// It returns when the roster is complete, the context ends or the stream does.
-	// With an error the result tells how far it came; a server's refusal is a
-	// *wire.StanzaError.
-	Fetch func(ctx context.Context, c *Client, p Params, o Options) (Result, error)
 	// Features appends the stream feature by which a server announces the
 	// variant after authentication. Nil where there is none.
 	Features func(dst []byte, s Settings) []byte
@@ -33,6 +28,18 @@ type Variant struct {
 	Counts func(p Params, size Size) Counts
 	// Theory is the closed form of the times on an otherwise idle link.
 	Theory func(p Params, size Size, l Link) Theory
+
+	// fetch is the first step of the client half; callbacks do the rest. It is
+	// called with the client's mutex held.
+	fetch func(f *fetch, p Params) error
+}
+
+// Fetch retrieves a roster over the client's stream, whose Serve is running. It
+// returns when the roster is complete, the context ends or the stream does. With
+// an error the result tells how far it came; a server's refusal is a
+// *[wire.StanzaError]. Two retrievals on one stream may run at a time.
+func (v Variant) Fetch(ctx context.Context, c *Client, p Params, o Options) (Result, error) {
+	return c.fetch(ctx, o, func(f *fetch) error { return v.fetch(f, p) })
 }
 
 // Param describes one setting of a variant: enough for a parser, a help text and
@@ -71,9 +78,10 @@ type Have struct {
 
 // Options is how a client half is used. The zero value counts.
 type Options struct {
-	// Have is what the client holds; Cursor resumes an earlier attempt.
+	// Have is what the client holds; Resume goes on with an earlier attempt, of
+	// either mode of the chunked protocol.
 	Have   Have
-	Cursor string
+	Resume Resume
 	// Item, if not nil, is given a copy of every item received. It is called by
 	// the goroutine that reads the stream and must not use the Client; its error
 	// ends the retrieval.
@@ -85,6 +93,10 @@ type Options struct {
 	// it items are counted only. Other variants ignore it.
 	Map *Map
 }
+
+// Resume is the place in a roster up to which a retrieval came. It is worth
+// something only together with the Map that the retrieval filled.
+type Resume struct{ Epoch, Cursor string }
 
 // Verdict says whether a peer spoke a variant.
 type Verdict string
@@ -121,8 +133,8 @@ type Result struct {
 	Version uint64
 	// Mode is "full", "delta", "none" (nothing had changed) or "resume".
 	Mode string
-	// Cursor is where an interrupted retrieval can go on, empty if it cannot.
-	Cursor string
+	// Resume is where an interrupted retrieval can go on, zero if it cannot.
+	Resume Resume
 	// StanzasOut and StanzasIn count the stanzas of the retrieval, BytesOut and
 	// BytesIn their bytes; pushes of live changes are not among them.
 	StanzasOut, StanzasIn int

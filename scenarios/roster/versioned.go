@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/xmppbench/xmppbench/internal/wire"
@@ -30,11 +29,11 @@ func versioned() Variant {
 			{Name: paramDiff, Default: false, Server: true,
 				Doc: "A stale client gets one push for each change instead of the whole roster. No deployed server does that."},
 		},
-		Fetch: func(ctx context.Context, c *Client, p Params, o Options) (Result, error) {
+		fetch: func(f *fetch, p Params) error {
 			if p.State == StateCold {
-				o.Have = Have{}
+				f.o.Have = Have{}
 			}
-			return c.fetch(ctx, o, func(f *fetch) error { return f.whole(o.Have.Ver, true) })
+			return f.whole(f.o.Have.Ver, true)
 		},
 		Features: func(dst []byte, _ Settings) []byte {
 			return append(dst, "<ver xmlns='"+wire.NSRosterVer+"'/>"...)
@@ -100,7 +99,7 @@ func (s *Server) serveVersioned(q *wire.Element, ver string) error {
 	}
 	s.interest(pushClassic)
 	post := s.c.Stream.Post
-	if err := post(wire.AppendIQ(nil, "result", q.Attr("id"), "", s.c.Full, nil), nil); err != nil {
+	if err := post(emptyResult(q.Attr("id"), s.c.Full), nil); err != nil {
 		return err
 	}
 	// All at once: were a live change to come between, the client would store its
