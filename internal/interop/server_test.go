@@ -48,7 +48,8 @@ type Options struct {
 	// DNS is the resolver, as host:port; left out, the system's. ejabberd needs
 	// SRV targets that are addresses, it looks up hosts elsewhere.
 	DNS string
-	// Dialback proves domains by dialback.
+	// Dialback has domains proved by dialback: Prosody takes nothing else then,
+	// ejabberd takes both.
 	Dialback bool
 	// Bidi lets Prosody use one stream for both directions (XEP-0288).
 	Bidi bool
