@@ -164,6 +164,11 @@ func TestFailure(t *testing.T) {
 			c.MaxVersion = tls.VersionTLS12
 			p.upgrade(c)
 		}, "tls", nil, []string{"version"}},
+		{"client certificate demanded", direct, func(p *peer) {
+			c := good.Clone()
+			c.ClientAuth = tls.RequireAnyClientCert
+			p.upgrade(c)
+		}, "header", nil, []string{"certificate required"}},
 		{"closed in the handshake", direct, func(*peer) {}, "tls", session.ErrClosed, nil},
 
 		// The stream.

@@ -60,11 +60,18 @@ func mustLogin(t testing.TB, c session.Config) *session.Session {
 func steps(t *testing.T, s *session.Session) string {
 	t.Helper()
 	var names []string
+	var sum time.Duration
 	for i, st := range s.Steps {
+		if !slices.Contains(names, st.Name) {
+			sum += s.Took(st.Name)
+		}
 		names = append(names, st.Name)
 		if st.End.Before(st.Start) || i > 0 && !st.Start.Equal(s.Steps[i-1].End) {
 			t.Errorf("step %d (%s) runs from %v to %v, the one before ended at another time", i, st.Name, st.Start, st.End)
 		}
+	}
+	if whole := s.Steps[len(s.Steps)-1].End.Sub(s.Steps[0].Start); sum != whole {
+		t.Errorf("the steps took %v in all, the login %v", sum, whole)
 	}
 	return strings.Join(names, " ")
 }

@@ -16,6 +16,7 @@ const alpn = "xmpp-client"
 // A TLSMode says how a connection to a server is secured.
 type TLSMode uint8
 
+// The ways to secure a connection.
 const (
 	StartTLS  TLSMode = iota // RFC 6120 §5; a server that does not offer it is refused
 	DirectTLS                // TLS from the first byte (XEP-0368)
