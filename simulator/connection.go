@@ -51,8 +51,8 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 
 	var under net.Conn = cn.raw
 	if security == DirectTLS {
-		t, err := cn.handshake(ctx)
-		if err != nil {
+		t := tls.Server(cn.raw, s.channels.config)
+		if err := cn.handshake(ctx, t); err != nil {
 			stop()
 			c.Close() //nolint:errcheck // Nothing was lost.
 			close(cn.done)
@@ -137,7 +137,7 @@ func (c *connection) refuse(ctx context.Context, err error) {
 		c.abort(bye.StreamError)
 	case errors.As(err, &syntax):
 		c.greet()
-		c.abort(wire.StreamError{Condition: syntax.Condition, Text: syntax.Msg})
+		c.abort(wire.StreamError{Condition: syntax.Condition, Text: syntax.Msg}) // unless the stream has told the peer itself
 	case c.sim.ctx.Err() != nil:
 		c.greet()
 		c.abort(wire.StreamError{Condition: "system-shutdown"})
@@ -171,12 +171,11 @@ func (c *connection) header(dst []byte, peer wire.Header) []byte {
 	return wire.AppendHeader(dst, wire.Header{From: from, To: peer.From, ID: rand.Text(), Lang: "en"})
 }
 
-// handshake makes TLS of the raw connection.
-func (c *connection) handshake(ctx context.Context) (*tls.Conn, error) {
-	t := tls.Server(c.raw, c.sim.channels.config)
+// handshake does the TLS handshake.
+func (c *connection) handshake(ctx context.Context, t *tls.Conn) error {
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.sim.figures.add("handshakes.failed", 1)
-		return nil, err
+		return err
 	}
 	cs := t.ConnectionState()
 	c.tls = &cs
@@ -185,7 +184,7 @@ func (c *connection) handshake(ctx context.Context) (*tls.Conn, error) {
 	} else {
 		c.sim.figures.add("handshakes.full", 1)
 	}
-	return t, nil
+	return nil
 }
 
 // negotiate leads the connection to a session: bound anew or resumed.
@@ -354,15 +353,13 @@ func (c *connection) upgrade(ctx context.Context) error {
 	if err := c.stream.Send([]byte("<proceed xmlns='" + wire.NSTLS + "'/>")); err != nil {
 		return err
 	}
-	// Bytes sent before the handshake could have been injected: Upgrade refuses
-	// them once the handshake has shown that the peer means it.
-	t, err := c.handshake(ctx)
-	if err != nil {
+	// Bytes that came before the handshake could have been injected: Upgrade refuses them.
+	t := tls.Server(c.raw, c.sim.channels.config)
+	if err := c.stream.Upgrade(t); err != nil {
 		return err
 	}
-	c.greeted = false
-	c.domain = ""
-	return c.stream.Upgrade(t)
+	c.greeted, c.domain = false, ""
+	return c.handshake(ctx, t)
 }
 
 // bind binds a resource (RFC 6120 §7).

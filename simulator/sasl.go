@@ -72,16 +72,17 @@ func (c *connection) authenticate(ctx context.Context, el *wire.Element) error {
 	c.user = user
 	c.greeted = false
 	c.sim.figures.add("logins."+name, 1)
-	if err := c.stream.Restart(); err != nil {
-		return err
-	}
 	b := []byte("<success xmlns='" + wire.NSSASL + "'")
 	if final == nil {
-		return c.stream.Send(append(b, "/>"...))
+		b = append(b, "/>"...)
+	} else {
+		b = base64.StdEncoding.AppendEncode(append(b, '>'), final)
+		b = append(b, "</success>"...)
 	}
-	b = append(b, '>')
-	b = base64.StdEncoding.AppendEncode(b, final)
-	return c.stream.Send(append(b, "</success>"...))
+	if err := c.stream.Send(b); err != nil {
+		return err
+	}
+	return c.stream.Restart()
 }
 
 // exchange leads one mechanism to its end and returns who the client is, and the
