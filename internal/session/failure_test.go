@@ -110,6 +110,12 @@ func TestFailure(t *testing.T) {
 			p.send("<challenge xmlns='" + saslNS + "'>%%%</challenge>")
 			p.rest()
 		}, "sasl", nil, []string{"base64"}},
+		{"challenge in PLAIN", session.Config{TLS: session.NoTLS, PlainInClear: true}, func(p *peer) {
+			p.stream(mechanisms("PLAIN"))
+			p.auth("PLAIN")
+			p.send("<challenge xmlns='" + saslNS + "'/>")
+			p.rest()
+		}, "sasl", nil, []string{"challenge"}},
 		{"stanza for a challenge", inClear, func(p *peer) {
 			p.stream(mechanisms("SCRAM-SHA-1"))
 			p.auth("SCRAM-SHA-1")
