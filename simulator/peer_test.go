@@ -284,3 +284,17 @@ func (p *peer) ping() {
 	p.send("<iq type='get' id='" + id + "'><ping xmlns='urn:xmpp:ping'/></iq>")
 	p.want("<iq type='result' id='" + id + "' to='…'></iq>")
 }
+
+// wantFigure waits for a figure to reach a value: what a client causes is counted
+// a little after the client sees it.
+func wantFigure(t testing.TB, s *simulator.Simulator, name string, want int64) {
+	t.Helper()
+	var got int64
+	for range int(timeout / time.Millisecond) {
+		if got = s.Figures()[name]; got == want {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("%s is %d: want %d", name, got, want)
+}

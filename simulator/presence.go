@@ -65,11 +65,13 @@ func (x *session) broadcast(el *wire.Element, available bool) {
 		another := slices.ContainsFunc(a.sessions, func(o *session) bool { return o != x && o.available() })
 		wasNegative := initial || x.priority < 0
 		x.presence, x.priority = b, priority
+		x.present(x.full(), addTo(b, x.full()))
 		for _, o := range a.sessions {
-			if o.available() {
-				o.present(x.full(), addTo(b, o.full()))
+			if o == x || !o.available() {
+				continue
 			}
-			if initial && o != x && o.available() {
+			o.present(x.full(), addTo(b, o.full()))
+			if initial {
 				x.present(o.full(), addTo(o.presence, x.full()))
 			}
 		}
