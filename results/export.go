@@ -109,9 +109,8 @@ func writeLog(w io.Writer, runs []*Run) error {
 			if c.text == "" {
 				continue
 			}
-			h := NewHistogram()
-			d.mustAdd(c.text, h.hdr)
-			writeLogLine(&b, logTag(iv.metric, c.clock, iv.key), iv.start, iv.length, time.Duration(h.hdr.Max()), c.text)
+			largest := d.mustAdd(c.text, nil).max
+			writeLogLine(&b, logTag(iv.metric, c.clock, iv.key), iv.start, iv.length, time.Duration(largest), c.text)
 		}
 	}
 	_, err := b.WriteTo(w)

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // maxEncoded bounds the base64 text of one histogram. A histogram of this
@@ -39,21 +37,52 @@ type decoder struct {
 	payload []byte
 }
 
-// add decodes text and adds its counts to h; a nil h only checks the text. It
-// returns the number of values.
-func (d *decoder) add(text string, h *hdrhistogram.Histogram) (int64, error) {
+// contents sums up what was decoded: the ends are those of the buckets.
+type contents struct {
+	n        int64
+	sum      float64
+	min, max int64
+}
+
+// add decodes text and adds its counts to h; a nil h only checks the text.
+func (d *decoder) add(text string, h *Histogram) (contents, error) {
+	var got contents
+	payload, g, err := d.open(text)
+	if err == nil {
+		got, err = g.addCounts(payload, h)
+	}
+	if err != nil || h == nil || got.n == 0 {
+		return got, err
+	}
+	h.sum += got.sum
+	h.min, h.max = min(h.min, got.min), max(h.max, got.max)
+	return got, nil
+}
+
+// mustAdd decodes what has been checked before.
+func (d *decoder) mustAdd(text string, h *Histogram) contents {
+	got, err := d.add(text, h)
+	if err != nil {
+		panic("results: checked histogram does not decode: " + err.Error())
+	}
+	return got
+}
+
+// open unpacks text. The payload is good until the next call.
+func (d *decoder) open(text string) ([]byte, geometry, error) {
+	fail := func(err error) ([]byte, geometry, error) { return nil, geometry{}, err }
 	if len(text) > maxEncoded {
-		return 0, fmt.Errorf("histogram of %d bytes, at most %d are read", len(text), maxEncoded)
+		return fail(fmt.Errorf("histogram of %d bytes, at most %d are read", len(text), maxEncoded))
 	}
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return 0, fmt.Errorf("histogram: %w", err)
+		return fail(fmt.Errorf("histogram: %w", err))
 	}
 	if len(raw) < 8 || binary.BigEndian.Uint32(raw)&cookieMask != cookieCompressed {
-		return 0, errors.New("not a histogram in compressed V2 form")
+		return fail(errors.New("not a histogram in compressed V2 form"))
 	}
 	if n := binary.BigEndian.Uint32(raw[4:]); uint64(n) != uint64(len(raw)-8) {
-		return 0, fmt.Errorf("histogram of %d bytes names its length as %d", len(raw)-8, n)
+		return fail(fmt.Errorf("histogram of %d bytes names its length as %d", len(raw)-8, n))
 	}
 	d.text.Reset(raw[8:])
 	if d.z == nil {
@@ -63,19 +92,19 @@ func (d *decoder) add(text string, h *hdrhistogram.Histogram) (int64, error) {
 	}
 	if err != nil {
 		d.z = nil // A reader that failed to start cannot be reset.
-		return 0, fmt.Errorf("histogram: %w", err)
+		return fail(fmt.Errorf("histogram: %w", err))
 	}
 	var head [40]byte
 	if _, err := io.ReadFull(d.z, head[:]); err != nil {
-		return 0, fmt.Errorf("histogram header: %w", err)
+		return fail(fmt.Errorf("histogram header: %w", err))
 	}
 	g, err := parseGeometry(head)
 	if err != nil {
-		return 0, err
+		return fail(err)
 	}
 	size := binary.BigEndian.Uint32(head[4:])
 	if int64(size) > int64(g.buckets)*9 { // One varint of at most nine bytes a bucket.
-		return 0, fmt.Errorf("histogram of %d buckets names a payload of %d bytes", g.buckets, size)
+		return fail(fmt.Errorf("histogram of %d buckets names a payload of %d bytes", g.buckets, size))
 	}
 	if cap(d.payload) <= int(size) {
 		d.payload = make([]byte, size+1)
@@ -83,9 +112,9 @@ func (d *decoder) add(text string, h *hdrhistogram.Histogram) (int64, error) {
 	// One byte more than named: reading to the end checks the checksum too.
 	n, err := io.ReadFull(d.z, d.payload[:size+1])
 	if !errors.Is(err, io.ErrUnexpectedEOF) && !(errors.Is(err, io.EOF) && size == 0) || n != int(size) {
-		return 0, fmt.Errorf("histogram payload does not end after the %d bytes it names", size)
+		return fail(fmt.Errorf("histogram payload does not end after the %d bytes it names", size))
 	}
-	return g.addCounts(d.payload[:size], h)
+	return d.payload[:size], g, nil
 }
 
 // geometry is how bucket numbers map to values.
@@ -118,37 +147,43 @@ func parseGeometry(head [40]byte) (geometry, error) {
 
 // addCounts walks the zig-zag varints: a positive one is the count of the next
 // bucket, a negative one skips as many buckets.
-func (g geometry) addCounts(payload []byte, h *hdrhistogram.Histogram) (int64, error) {
-	var total int64
+func (g geometry) addCounts(payload []byte, h *Histogram) (contents, error) {
+	var got contents
 	for i := 0; len(payload) > 0; {
 		v, n := zigzag(payload)
 		if n <= 0 {
-			return 0, errors.New("histogram payload is cut inside a count")
+			return contents{}, errors.New("histogram payload is cut inside a count")
 		}
 		payload = payload[n:]
 		if v < 0 {
 			if v < -int64(g.buckets-i) {
-				return 0, errors.New("histogram payload runs past the last bucket")
+				return contents{}, errors.New("histogram payload runs past the last bucket")
 			}
 			i += int(-v)
 			continue
 		}
 		if i >= g.buckets {
-			return 0, errors.New("histogram payload runs past the last bucket")
+			return contents{}, errors.New("histogram payload runs past the last bucket")
 		}
 		if v > 0 {
-			if total += v; v > maxValues || total > maxValues {
-				return 0, fmt.Errorf("histogram of more than %d values", int64(maxValues))
+			if v > maxValues || got.n+v > maxValues {
+				return contents{}, fmt.Errorf("histogram of more than %d values", int64(maxValues))
 			}
+			low, high := min(g.value(i), highestValue), min(g.value(i+1)-1, highestValue)
+			if got.n == 0 {
+				got.min = low
+			}
+			got.n, got.max = got.n+v, high
+			got.sum += float64(v) * (float64(low) + float64(high)) / 2
 			if h != nil {
-				if err := h.RecordValues(min(g.value(i), highestValue), v); err != nil {
-					return 0, fmt.Errorf("histogram: %w", err)
+				if err := h.hdr.RecordValues(low, v); err != nil {
+					return contents{}, fmt.Errorf("histogram: %w", err)
 				}
 			}
 		}
 		i++
 	}
-	return total, nil
+	return got, nil
 }
 
 // value is the lowest value of bucket i.
@@ -182,9 +217,9 @@ func zigzag(b []byte) (int64, int) {
 // beyond a day, because the text may come from anywhere; values over an hour
 // become an hour.
 func DecodeHistogram(s string) (*Histogram, error) {
-	h := hdrhistogram.New(lowestValue, highestValue, digits)
+	h := NewHistogram()
 	if _, err := new(decoder).add(s, h); err != nil {
 		return nil, fmt.Errorf("results: %w", err)
 	}
-	return wrapHistogram(h), nil
+	return h, nil
 }

@@ -30,15 +30,7 @@ type Histogram struct {
 
 // NewHistogram returns an empty histogram. It takes about 270 KB.
 func NewHistogram() *Histogram {
-	return wrapHistogram(hdrhistogram.New(lowestValue, highestValue, digits))
-}
-
-func wrapHistogram(h *hdrhistogram.Histogram) *Histogram {
-	w := &Histogram{hdr: h, min: math.MaxInt64}
-	if n := h.TotalCount(); n > 0 {
-		w.sum, w.min, w.max = h.Mean()*float64(n), h.Min(), h.Max()
-	}
-	return w
+	return &Histogram{hdr: hdrhistogram.New(lowestValue, highestValue, digits), min: math.MaxInt64}
 }
 
 // Record adds n times the duration d and reports whether d lay outside the
@@ -81,11 +73,22 @@ func (h *Histogram) Min() time.Duration {
 
 // Quantile is the q-quantile, 0 < q < 1, as a value that refuses to be printed
 // when fewer than [MinSamples] durations stand behind it.
-func (h *Histogram) Quantile(q float64) Quantile {
-	out := Quantile{Q: q, N: h.N()}
-	if out.N > 0 && out.N >= MinSamples(q) {
-		out.OK = true
-		out.Value = min(time.Duration(h.hdr.ValueAtQuantile(q*100)), h.Max())
+func (h *Histogram) Quantile(q float64) Quantile { return h.Quantiles(q)[0] }
+
+// Quantiles is Quantile for several q, smallest first, in one pass.
+func (h *Histogram) Quantiles(qs ...float64) []Quantile {
+	percentiles := make([]float64, len(qs))
+	for i, q := range qs {
+		percentiles[i] = 100 * q
+	}
+	values := h.hdr.ValueAtPercentilesSlice(percentiles)
+	out := make([]Quantile, len(qs))
+	for i, q := range qs {
+		out[i] = Quantile{Q: q, N: h.N()}
+		if out[i].N > 0 && out[i].N >= MinSamples(q) {
+			out[i].OK = true
+			out[i].Value = min(time.Duration(values[i]), h.Max())
+		}
 	}
 	return out
 }

@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // Bounds of what Open reads; a file beyond them is refused.
@@ -301,7 +299,7 @@ func (r *Run) Timings(metric string, f Filter) *Timings {
 		if *to == nil {
 			*to = NewHistogram()
 		}
-		return d.mustAdd(text, (*to).hdr)
+		return d.mustAdd(text, *to).n
 	}
 	// Intervals without a plan of their own are part of the response too, once
 	// any interval has one.
@@ -326,11 +324,6 @@ func (r *Run) Timings(metric string, f Filter) *Timings {
 		}
 		sum.Lateness.Record(0, unplannedN)
 	}
-	for _, h := range []*Histogram{sum.Response, sum.Service, sum.Lateness} {
-		if h != nil {
-			*h = *wrapHistogram(h.hdr)
-		}
-	}
 	for _, s := range r.Series {
 		for _, c := range s.Counts {
 			if f.match(c.Key) {
@@ -340,15 +333,6 @@ func (r *Run) Timings(metric string, f Filter) *Timings {
 		}
 	}
 	return sum
-}
-
-// mustAdd decodes what Open has checked already.
-func (d *decoder) mustAdd(text string, h *hdrhistogram.Histogram) int64 {
-	n, err := d.add(text, h)
-	if err != nil {
-		panic("results: checked histogram does not decode: " + err.Error())
-	}
-	return n
 }
 
 // Counters sums the counters under the keys that f chooses.
@@ -399,8 +383,8 @@ func (r *Run) Intervals(metric string, f Filter) iter.Seq[Interval] {
 				return nil
 			}
 			h := NewHistogram()
-			d.mustAdd(text, h.hdr)
-			return wrapHistogram(h.hdr)
+			d.mustAdd(text, h)
+			return h
 		}
 		for _, iv := range r.intervals {
 			if iv.metric != metric || !f.match(iv.key) {

@@ -226,9 +226,9 @@ type DeltaSeries struct {
 // memory.
 const maxKinds = 64
 
-// maxDense is the number of metrics whose totals stay as open histograms
+// maxOpen is the number of metrics whose totals stay as open histograms
 // (three of 270 KB each); those least recently written are kept encoded.
-const maxDense = 32
+const maxOpen = 32
 
 // Recorder takes samples from any number of goroutines into histograms, one set
 // per key and metric.
@@ -248,11 +248,12 @@ type Recorder struct {
 	last   time.Time
 	totals map[Key]*total
 	recent []*archive // open ones, least recently written first
+	open   int        // how many of them may be
 }
 
 // NewRecorder returns an empty recorder whose first interval starts now.
 func NewRecorder() *Recorder {
-	return &Recorder{series: make(map[Key]*series), totals: make(map[Key]*total), last: time.Now()}
+	return &Recorder{series: make(map[Key]*series), totals: make(map[Key]*total), last: time.Now(), open: maxOpen}
 }
 
 // series is the hot end of one key.
@@ -397,7 +398,7 @@ func (r *Recorder) release(d Delta) {
 				}
 				h.reset()
 				r.poolMu.Lock()
-				if len(r.pool) < 3*maxDense {
+				if len(r.pool) < 3*maxOpen {
 					r.pool = append(r.pool, h)
 				}
 				r.poolMu.Unlock()
@@ -520,23 +521,22 @@ func (r *Recorder) addTotal(key Key, s *Snapshot) {
 			a = &archive{}
 			t.metrics[name] = a
 		}
-		r.recent = touch(r.recent, a)
+		r.touch(a)
 		a.open().merge(from)
 	}
 }
 
 // touch moves a to the end of the open archives and closes the first ones if
 // there are too many.
-func touch(recent []*archive, a *archive) []*archive {
-	if i := slices.Index(recent, a); i >= 0 {
-		recent = slices.Delete(recent, i, i+1)
+func (r *Recorder) touch(a *archive) {
+	if i := slices.Index(r.recent, a); i >= 0 {
+		r.recent = slices.Delete(r.recent, i, i+1)
 	}
-	recent = append(recent, a)
-	for len(recent) > maxDense {
-		recent[0].close()
-		recent = slices.Delete(recent, 0, 1)
+	r.recent = append(r.recent, a)
+	for len(r.recent) > r.open {
+		r.recent[0].close()
+		r.recent = slices.Delete(r.recent, 0, 1)
 	}
-	return recent
 }
 
 // archive holds timings either open or, to save memory, encoded: a histogram

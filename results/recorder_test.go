@@ -190,16 +190,17 @@ func TestRecorderConcurrent(t *testing.T) {
 // included.
 func TestTotalsSurviveArchiving(t *testing.T) {
 	rec := NewRecorder()
+	rec.open = 2
 	for round := range 3 {
-		for i := range 2 * maxDense {
+		for i := range 2 * rec.open {
 			rec.Sink(Key{Block: i}).Observe(sample("probe", 1, 10+float64(round)))
 		}
 		rec.release(rec.Take(time.Now()))
 	}
-	if len(rec.recent) > maxDense {
-		t.Errorf("%d totals are open, at most %d should be", len(rec.recent), maxDense)
+	if len(rec.recent) > rec.open {
+		t.Errorf("%d totals are open, at most %d should be", len(rec.recent), rec.open)
 	}
-	for i := range 2 * maxDense {
+	for i := range 2 * rec.open {
 		snap := rec.Total(Key{Block: i})
 		if h := snap.Metrics["probe"].Of(Response); h.N() != 3 || h.Mean() != 11*time.Millisecond {
 			t.Fatalf("block %d: n %d, mean %v; want 3, 11ms", i, h.N(), h.Mean())

@@ -240,9 +240,9 @@ func summarizeVariant(r *Run, table []Metric, plan, variant string) VariantRepor
 
 func latency(metric string, c Clock, h *Histogram, clamped int64) Latency {
 	l := Latency{Metric: metric, Clock: c, N: h.N(), Mean: h.Mean().Seconds(), Max: h.Max().Seconds(), Clamped: clamped}
-	for _, q := range reportQuantiles() {
-		qr := QuantileReport{Q: q}
-		if v := h.Quantile(q); v.OK {
+	for _, v := range h.Quantiles(reportQuantiles()...) {
+		qr := QuantileReport{Q: v.Q}
+		if v.OK {
 			s := v.Value.Seconds()
 			qr.Value = &s
 		}

@@ -3,6 +3,7 @@ package results
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -11,12 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -90,7 +91,7 @@ func (c *recordingCache) get(seed uint64, drift float64, record func() recording
 func record(t testing.TB, m Manifest, rng *rand.Rand, drift float64) recording {
 	t.Helper()
 	var r Run
-	rec := NewRecorder()
+	d := Delta{Start: at(0), End: at(8)}
 	for p, plan := range m.Plans {
 		size := 1 + 9*float64(p)
 		for block := range 8 {
@@ -107,6 +108,7 @@ func record(t testing.TB, m Manifest, rng *rand.Rand, drift float64) recording {
 				if gain == 0 {
 					gain = 1
 				}
+				rec := NewRecorder()
 				sink := rec.Sink(key)
 				for i := range 150 {
 					wait := time.Duration(float64(40*time.Millisecond) * size * common / gain * (1 + 0.05*rng.Float64()))
@@ -123,6 +125,7 @@ func record(t testing.TB, m Manifest, rng *rand.Rand, drift float64) recording {
 				sink.Count("bytes.in", int64(109_000*size+gain))
 				snap := rec.Total(key)
 				b.Scalars, b.Errors = snap.Scalars(), snap.Errors()
+				d.Series = append(d.Series, DeltaSeries{key, snap})
 				b.Scalars["cpu.client"] = 0.012 * size * common
 				r.Blocks = append(r.Blocks, b)
 				r.Counts = append(r.Counts, Count{"stanzas", plan.Name, variant, block, b.Scalars["stanzas"], 12 * size, true})
@@ -132,8 +135,6 @@ func record(t testing.TB, m Manifest, rng *rand.Rand, drift float64) recording {
 			r.Theory = append(r.Theory, Theory{plan.Name, variant, map[string]float64{"probe.mean": 0.044 * size / gain, "stanzas": 12 * size}})
 		}
 	}
-	rec.last = at(0)
-	d := rec.Take(at(8))
 	lines, err := intervalLines(d)
 	if err != nil {
 		t.Fatal(err)
@@ -184,6 +185,7 @@ func TestReportOfSeveralRuns(t *testing.T) {
 	a, b := fixture(t, "before", 1, 1), fixture(t, "after", 2, 1.5)
 	golden(t, "runs.text", report(t, "text", ReportOptions{}, a, b))
 	b.Manifest.Wire["chunked-push"] = "2"
+	a.intervals, b.intervals = nil, nil
 	if out := string(report(t, "text", ReportOptions{}, a, b)); !strings.Contains(out, "not compared: compare: before and after are not alike: wire format of chunked-push 1 / 2") {
 		t.Errorf("runs of different wire formats are compared:\n%s", out)
 	}
@@ -209,26 +211,25 @@ func TestReportShowsInvalidFailedAndUnequal(t *testing.T) {
 	}
 }
 
-// The merged log holds every sample of every run, for the library to read.
+// The merged log holds every sample of every run, in order of time.
 func TestReportLog(t *testing.T) {
-	a, b := fixture(t, "a", 1, 1), fixture(t, "b", 2, 1)
-	r := hdrhistogram.NewHistogramLogReader(bytes.NewReader(report(t, "hlog", ReportOptions{}, a, b)))
-	var n int64
-	for {
-		h, err := r.NextIntervalHistogram()
-		if err != nil {
+	a, b := fixture(t, "a", 1, 1), fixture(t, "b", 1, 1)
+	for i := range b.intervals {
+		b.intervals[i].start -= 100
+	}
+	merged := &Run{}
+	read := merged.intervalLine()
+	for s := bufio.NewScanner(bytes.NewReader(report(t, "hlog", ReportOptions{}, a, b))); s.Scan(); {
+		if err := read(s.Bytes()); err != nil {
 			t.Fatal(err)
-		}
-		if h == nil {
-			break
-		}
-		if strings.HasPrefix(h.Tag(), "probe/response/") {
-			n += h.TotalCount()
 		}
 	}
 	// Four variants in one plan, three in the other, eight blocks of 150.
-	if want := int64(2 * 7 * 8 * 150); n != want {
+	if n, want := merged.Timings("probe", Filter{}).Of(Response).N(), int64(2*7*8*150); n != want {
 		t.Errorf("%d samples of probe, want %d", n, want)
+	}
+	if !slices.IsSortedFunc(merged.intervals, func(a, b interval) int { return cmp.Compare(a.start, b.start) }) {
+		t.Error("the intervals are not in order of time")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,11 +74,39 @@ func closeOK(t testing.TB) func(*Writer) {
 	}
 }
 
-func testRun(t testing.TB) string {
+// writtenRun is the run of writeRun, which takes a while to write.
+var writtenRun struct {
+	sync.Mutex
+	files map[string][]byte
+}
+
+// testRun returns a directory with a run that ended well.
+func testRun(t *testing.T) string {
 	t.Helper()
+	writtenRun.Lock()
+	defer writtenRun.Unlock()
 	dir := filepath.Join(t.TempDir(), "run")
-	if tt, ok := t.(*testing.T); ok {
-		synctest.Test(tt, func(t *testing.T) { writeRun(t, dir, closeOK(t)) })
+	if writtenRun.files != nil {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, b := range writtenRun.files {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	synctest.Test(t, func(t *testing.T) { writeRun(t, dir, closeOK(t)) })
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writtenRun.files = make(map[string][]byte)
+	for _, e := range entries {
+		if writtenRun.files[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

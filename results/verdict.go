@@ -24,7 +24,8 @@ const (
 	Flagged    Decision = "flagged"
 )
 
-// Ratio is a ratio that JSON shows as null where it is infinite or unknown.
+// Ratio is a ratio, or a figure, that JSON shows as null where it is infinite or
+// unknown.
 type Ratio float64
 
 // MarshalJSON implements [json.Marshaler].
@@ -43,8 +44,8 @@ type Verdict struct {
 	Unit          string   `json:"unit"`
 	Baseline      string   `json:"baseline"`
 	Variant       string   `json:"variant"`
-	BaselineValue float64  `json:"baseline-value"` // median of the blocks
-	VariantValue  float64  `json:"variant-value"`
+	BaselineValue Ratio    `json:"baseline-value"` // median of the blocks, unknown without any
+	VariantValue  Ratio    `json:"variant-value"`
 	Ratio         Ratio    `json:"ratio"` // variant to baseline: Hodges-Lehmann of the logarithms
 	Lo            Ratio    `json:"lo"`    // interval of the ratio
 	Hi            Ratio    `json:"hi"`    // infinite if unbounded
@@ -77,7 +78,7 @@ func (c comparison) judge() Verdict {
 	v := Verdict{
 		Group: c.group, Metric: c.scalar.name, Label: c.scalar.label(), Unit: c.scalar.unit(),
 		Baseline: c.baseline, Variant: c.variant,
-		BaselineValue: medianOf(c.x), VariantValue: medianOf(c.y),
+		BaselineValue: Ratio(medianOf(c.x)), VariantValue: Ratio(medianOf(c.y)),
 		Level: c.level, Blocks: len(c.y), Paired: c.paired, Primary: c.primary,
 		Lo: 0, Hi: Ratio(math.Inf(1)),
 	}
@@ -207,7 +208,7 @@ func (v Verdict) sentence() string {
 	case v.Reason != "":
 		return fmt.Sprintf("cannot tell whether %s differs from %s in %s: %s", v.Variant, v.Baseline, v.Label, v.Reason)
 	case v.Decision == Same:
-		return fmt.Sprintf("%s and %s have the same %s (%s, equal in %s)", v.Variant, v.Baseline, v.Label, formatUnit(v.VariantValue, v.Unit), v.evidence())
+		return fmt.Sprintf("%s and %s have the same %s (%s, equal in %s)", v.Variant, v.Baseline, v.Label, formatUnit(float64(v.VariantValue), v.Unit), v.evidence())
 	case v.Decision == CannotTell:
 		lo, hi := apart(float64(v.Lo), float64(v.Hi))
 		return fmt.Sprintf("cannot tell whether %s differs from %s in %s: ratio %s (%s interval %s-%s, %s)",
@@ -220,7 +221,7 @@ func (v Verdict) sentence() string {
 	how, interval := v.difference()
 	if v.Exact {
 		return fmt.Sprintf("%s has %s %s than %s (%s against %s, equal in %s)", v.Variant, how, v.Label, v.Baseline,
-			formatUnit(v.VariantValue, v.Unit), formatUnit(v.BaselineValue, v.Unit), v.evidence())
+			formatUnit(float64(v.VariantValue), v.Unit), formatUnit(float64(v.BaselineValue), v.Unit), v.evidence())
 	}
 	return fmt.Sprintf("%s has %s %s than %s (%s interval %s, %s)", v.Variant, how, v.Label, v.Baseline, percent(v.Level), interval, v.evidence())
 }
