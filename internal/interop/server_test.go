@@ -176,8 +176,7 @@ func newServer(t *testing.T, kind string, opts Options) *Server {
 			t.Fatal(err)
 		}
 	}
-	// Not t.TempDir: the names of sockets have to be short.
-	dir, err := os.MkdirTemp("", "xmppbench-")
+	dir, err := os.MkdirTemp("", "xmppbench-") //nolint:usetesting // the names of sockets have to be short
 	if err != nil {
 		t.Fatal(err)
 	}

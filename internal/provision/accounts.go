@@ -139,7 +139,7 @@ func ReadCSV(r io.Reader, name string, domains []string) (List, error) {
 	lines := make(map[string]int)
 	for {
 		record, err := c.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

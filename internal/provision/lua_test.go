@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"strings"
@@ -71,9 +70,9 @@ func TestRosterFileHoldsTheRoster(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
+	w := newPrinter(&b)
 	writeProsodyRoster(w, member{p, 3})
-	if err := w.Flush(); err != nil {
+	if err := w.flush(); err != nil {
 		t.Fatal(err)
 	}
 	text := b.String()

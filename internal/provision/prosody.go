@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -96,12 +95,12 @@ func (p prosody) create(ctx context.Context, run string, accounts []member) (don
 		if err != nil {
 			return accounts[:n], made, err
 		}
-		err = p.write(r, prosodyPath(a, "accounts"), func(w *bufio.Writer) { w.Write(text) })
+		err = p.write(r, prosodyPath(a, "accounts"), func(w printer) { w.write(text) })
 		if err != nil {
 			return accounts[:n], made, fmt.Errorf("provision: account of %s: %w", a.JID(), err)
 		}
 		// From here on the account exists and is ours, roster or not.
-		err = p.write(r, prosodyPath(a, "roster"), func(w *bufio.Writer) { writeProsodyRoster(w, m) })
+		err = p.write(r, prosodyPath(a, "roster"), func(w printer) { writeProsodyRoster(w, m) })
 		if err != nil {
 			return accounts[:n+1], made, fmt.Errorf("provision: roster of %s: %w", a.JID(), err)
 		}
@@ -133,14 +132,14 @@ func (p prosody) makeDirs(r *os.Root, dir string) (made []string, err error) {
 }
 
 // write makes a file that must not exist yet.
-func (p prosody) write(r *os.Root, name string, content func(*bufio.Writer)) error {
+func (p prosody) write(r *os.Root, name string, content func(printer)) error {
 	f, err := r.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriterSize(f, 64<<10)
+	w := newPrinter(f)
 	content(w)
-	return errors.Join(w.Flush(), p.owner.take(f), f.Close())
+	return errors.Join(w.flush(), p.owner.take(f), f.Close())
 }
 
 // remove deletes the files of all stores that an account has, as Prosody does
@@ -266,10 +265,10 @@ func (p prosody) account(a population.Account, run string) ([]byte, error) {
 	return append(text, "};\n"...), nil
 }
 
-func writeProsodyRoster(w *bufio.Writer, m member) {
-	w.WriteString("return {\n\t[false] = {\n\t\t[\"version\"] = 1;\n\t\t[\"pending\"] = {};\n\t};\n")
+func writeProsodyRoster(w printer, m member) {
+	w.put("return {\n\t[false] = {\n\t\t[\"version\"] = 1;\n\t\t[\"pending\"] = {};\n\t};\n")
 	for it := range m.items() {
-		line := append(w.AvailableBuffer(), "\t["...)
+		line := append(w.space(), "\t["...)
 		line = appendLua(line, it.JID)
 		line = append(line, "] = {\n\t\t[\"subscription\"] = "...)
 		line = appendLua(line, it.Subscription)
@@ -287,9 +286,9 @@ func writeProsodyRoster(w *bufio.Writer, m member) {
 			line = append(line, "] = true;"...)
 		}
 		line = append(line, " };\n\t};\n"...)
-		w.Write(line)
+		w.write(line)
 	}
-	w.WriteString("};\n")
+	w.put("};\n")
 }
 
 // appendLua appends s as a Lua string literal. Any bytes are allowed.

@@ -1,13 +1,11 @@
 package provision
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,15 +51,15 @@ func (s sqlite) existing(ctx context.Context, accounts []member) ([]string, erro
 		if err := s.prepare(ctx, domain); err != nil {
 			return nil, err
 		}
-		out, err := s.sql(ctx, domain, func(w *bufio.Writer) {
-			w.WriteString("CREATE TEMP TABLE wanted (username text PRIMARY KEY);\n")
+		out, err := s.sql(ctx, domain, func(w printer) {
+			w.put("CREATE TEMP TABLE wanted (username text PRIMARY KEY);\n")
 			insert(w, "wanted(username)", func(row func(...string)) {
 				for _, m := range local {
 					row(m.account().Local)
 				}
 			})
 			for _, table := range []string{"users", "rosterusers"} {
-				fmt.Fprintf(w, "SELECT DISTINCT username FROM %s JOIN wanted USING (username) LIMIT 5;\n", table)
+				w.put(fmt.Sprintf("SELECT DISTINCT username FROM %s JOIN wanted USING (username) LIMIT 5;\n", table))
 			}
 		})
 		if err != nil {
@@ -85,12 +83,12 @@ func (s sqlite) prepare(ctx context.Context, domain string) error {
 		if err != nil {
 			return fmt.Errorf("provision: schema: %w", err)
 		}
-		if _, err := s.sql(ctx, domain, func(w *bufio.Writer) { w.Write(schema) }); err != nil {
+		if _, err := s.sql(ctx, domain, func(w printer) { w.write(schema) }); err != nil {
 			return err
 		}
 	}
-	out, err := s.sql(ctx, domain, func(w *bufio.Writer) {
-		w.WriteString("SELECT name FROM pragma_table_info('users');\n")
+	out, err := s.sql(ctx, domain, func(w printer) {
+		w.put("SELECT name FROM pragma_table_info('users');\n")
 	})
 	switch columns := strings.Fields(out); {
 	case err != nil:
@@ -110,8 +108,8 @@ func (s sqlite) create(ctx context.Context, _ string, accounts []member) (done [
 			return done, nil, err
 		}
 		// All of a domain or nothing: one transaction.
-		_, err = s.sql(ctx, domain, func(w *bufio.Writer) {
-			w.WriteString("BEGIN IMMEDIATE;\n")
+		_, err = s.sql(ctx, domain, func(w printer) {
+			w.put("BEGIN IMMEDIATE;\n")
 			insert(w, "users(username,password,serverkey,salt,iterationcount)", func(row func(...string)) {
 				for _, u := range users {
 					row(u...)
@@ -136,7 +134,7 @@ func (s sqlite) create(ctx context.Context, _ string, accounts []member) (done [
 					}
 				}
 			})
-			w.WriteString("COMMIT;\n")
+			w.put("COMMIT;\n")
 		})
 		if err != nil {
 			return done, nil, err
@@ -196,23 +194,23 @@ func (s sqlite) remove(ctx context.Context, _ string, jids []string) (done []str
 			done = append(done, qualify(local, domain)...)
 			continue
 		}
-		tables, err := s.sql(ctx, domain, func(w *bufio.Writer) {
-			w.WriteString("SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'username';\n")
+		tables, err := s.sql(ctx, domain, func(w printer) {
+			w.put("SELECT m.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND c.name = 'username';\n")
 		})
 		if err != nil {
 			return done, err
 		}
-		_, err = s.sql(ctx, domain, func(w *bufio.Writer) {
-			w.WriteString("BEGIN IMMEDIATE;\nCREATE TEMP TABLE unwanted (username text PRIMARY KEY);\n")
+		_, err = s.sql(ctx, domain, func(w printer) {
+			w.put("BEGIN IMMEDIATE;\nCREATE TEMP TABLE unwanted (username text PRIMARY KEY);\n")
 			insert(w, "unwanted(username)", func(row func(...string)) {
 				for _, name := range local {
 					row(name)
 				}
 			})
 			for _, table := range strings.Fields(tables) {
-				fmt.Fprintf(w, "DELETE FROM \"%s\" WHERE username IN (SELECT username FROM unwanted);\n", table)
+				w.put(fmt.Sprintf("DELETE FROM \"%s\" WHERE username IN (SELECT username FROM unwanted);\n", table))
 			}
-			w.WriteString("COMMIT;\n")
+			w.put("COMMIT;\n")
 		})
 		if err != nil {
 			return done, err
@@ -232,7 +230,7 @@ func qualify(local []string, domain string) []string {
 
 // sql runs what script writes in one sqlite3 process, stops at the first error,
 // and returns its output.
-func (s sqlite) sql(ctx context.Context, domain string, script func(*bufio.Writer)) (string, error) {
+func (s sqlite) sql(ctx context.Context, domain string, script func(printer)) (string, error) {
 	path, err := filepath.Abs(s.path(domain))
 	if err != nil {
 		return "", fmt.Errorf("provision: %w", err)
@@ -249,12 +247,10 @@ func (s sqlite) sql(ctx context.Context, domain string, script func(*bufio.Write
 	if err != nil {
 		return "", fmt.Errorf("provision: sqlite3: %w", err)
 	}
-	err = func(in io.WriteCloser) error {
-		w := bufio.NewWriterSize(in, 64<<10)
-		w.WriteString("PRAGMA busy_timeout = 5000;\n")
-		script(w)
-		return errors.Join(w.Flush(), in.Close())
-	}(in)
+	w := newPrinter(in)
+	w.put("PRAGMA busy_timeout = 5000;\n")
+	script(w)
+	err = errors.Join(w.flush(), in.Close())
 	// When sqlite3 gives up, what it says is better than the broken pipe.
 	if waited := cmd.Wait(); waited != nil || problem.Len() > 0 {
 		if text := strings.TrimSpace(problem.String()); text != "" {
@@ -277,29 +273,29 @@ func (s sqlite) sql(ctx context.Context, domain string, script func(*bufio.Write
 
 // insert writes the rows that fill calls for as INSERT statements of limited
 // length.
-func insert(w *bufio.Writer, into string, fill func(row func(...string))) {
+func insert(w printer, into string, fill func(row func(...string))) {
 	n := 0
 	fill(func(columns ...string) {
 		switch {
 		case n%rowsPerInsert == 0 && n > 0:
-			w.WriteString(";\nINSERT INTO " + into + " VALUES\n")
+			w.put(";\nINSERT INTO " + into + " VALUES\n")
 		case n == 0:
-			w.WriteString("INSERT INTO " + into + " VALUES\n")
+			w.put("INSERT INTO " + into + " VALUES\n")
 		default:
-			w.WriteString(",\n")
+			w.put(",\n")
 		}
 		n++
-		row := append(w.AvailableBuffer(), '(')
+		row := append(w.space(), '(')
 		for i, c := range columns {
 			if i > 0 {
 				row = append(row, ',')
 			}
 			row = appendSQL(row, c)
 		}
-		w.Write(append(row, ')'))
+		w.write(append(row, ')'))
 	})
 	if n > 0 {
-		w.WriteString(";\n")
+		w.put(";\n")
 	}
 }
 

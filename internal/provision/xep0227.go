@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -72,27 +71,25 @@ func WriteXEP0227(ctx context.Context, w io.Writer, p *population.Population) er
 }
 
 func writeXEP0227(ctx context.Context, w io.Writer, accounts []member) error {
-	b := bufio.NewWriterSize(w, 64<<10)
-	b.WriteString("<?xml version='1.0' encoding='UTF-8'?>\n<server-data xmlns='urn:xmpp:pie:0'>\n")
+	b := newPrinter(w)
+	b.put("<?xml version='1.0' encoding='UTF-8'?>\n<server-data xmlns='urn:xmpp:pie:0'>\n")
 	for domain, local := range byDomain(accounts) {
-		b.WriteString("<host jid='" + escapeXML(domain) + "'>\n")
+		b.put("<host jid='" + escapeXML(domain) + "'>\n")
 		for _, m := range local {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			a := m.account()
-			b.WriteString("<user name='" + escapeXML(a.Local) + "' password='" + escapeXML(a.Password) + "'>\n<query xmlns='jabber:iq:roster'>\n")
+			b.put("<user name='" + escapeXML(a.Local) + "' password='" + escapeXML(a.Password) + "'>\n<query xmlns='jabber:iq:roster'>\n")
 			for it := range m.items() {
-				b.Write(append(population.AppendItem(b.AvailableBuffer(), it), '\n'))
+				b.write(append(population.AppendItem(b.space(), it), '\n'))
 			}
-			if _, err := b.WriteString("</query>\n</user>\n"); err != nil {
-				return err
-			}
+			b.put("</query>\n</user>\n")
 		}
-		b.WriteString("</host>\n")
+		b.put("</host>\n")
 	}
-	b.WriteString("</server-data>\n")
-	return b.Flush()
+	b.put("</server-data>\n")
+	return b.flush()
 }
 
 // byDomain groups accounts by domain, in order of the domains' names.
