@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/wire"
@@ -36,7 +37,9 @@ type unacked struct {
 	// A stanza that is made while it is written is recorded as it goes. next is
 	// nil when it is complete.
 	next func(dst []byte) ([]byte, bool)
-	over bool // longer than the queue may be: not recorded to its end
+	over bool       // longer than the queue may be: not recorded to its end
+	turn int        // of the connections that it was handed to
+	run  sync.Mutex // held while a part is made
 }
 
 // keep queues a stanza until it is acknowledged.
@@ -107,12 +110,20 @@ func (x *session) transmit(u *unacked) error {
 }
 
 // record returns a source of pieces that remembers them: after a resumption they
-// are sent again, and the rest is made then.
+// are sent again, and the rest is made then. The session is locked.
 func (x *session) record(u *unacked) func(dst []byte) ([]byte, bool) {
 	const piece = 4096
 	at := 0
+	u.turn++
+	turn := u.turn
 	return func(dst []byte) ([]byte, bool) {
+		u.run.Lock()
+		defer u.run.Unlock()
 		x.mu.Lock()
+		if u.turn != turn { // another connection goes on with it
+			x.mu.Unlock()
+			return dst, false
+		}
 		if again := u.b[min(at, len(u.b)):]; len(again) > 0 {
 			n := min(piece, len(again))
 			at += n
@@ -307,11 +318,9 @@ func (x *session) take() bool {
 		return true
 	}
 	old.abort(wire.StreamError{Condition: "conflict", Text: "resumed on another connection"})
-	// Until nothing is written there any more, what was written is not settled.
-	select {
-	case <-old.done:
-	case <-x.sim.ctx.Done():
-	}
+	// What is being handled now still counts as received there.
+	x.handling.Lock()
+	defer x.handling.Unlock()
 	return true
 }
 

@@ -27,6 +27,8 @@ type session struct {
 	tasks    []announcement      // waiting to be told to contacts
 	telling  bool                // a goroutine works on tasks
 
+	handling sync.Mutex // held while a stanza of the client is acted on
+
 	mu     sync.Mutex
 	conn   *connection // nil while waiting for resumption
 	ended  bool
@@ -51,6 +53,13 @@ func (x *session) attached() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.conn != nil
+}
+
+// on reports whether c is the session's connection.
+func (x *session) on(c *connection) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.conn == c
 }
 
 // available reports whether the session sent initial presence. The account is locked.
@@ -98,6 +107,11 @@ func lostConnection(err error) bool {
 // stanza acts on one top-level element of a session's stream.
 func (c *connection) stanza(st *wire.Stanza) error {
 	x := c.session
+	x.handling.Lock()
+	defer x.handling.Unlock()
+	if !x.on(c) {
+		return wire.ErrClosed
+	}
 	el, err := st.Element()
 	if err != nil {
 		var syntax *wire.SyntaxError

@@ -90,6 +90,7 @@ func TestStreamErrors(t *testing.T) {
 			p.want("<stream:error><" + tt.want + " xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>…</stream:error>")
 			p.want("</stream:stream>")
 			p.wantEOF()
+			p.conn.Close()
 			wantFigure(t, s, "stream-errors."+tt.want, before+1)
 		})
 	}
