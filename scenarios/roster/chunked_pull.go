@@ -73,8 +73,13 @@ func (s *Server) servePull(q, query *wire.Element, req chunk.Request) error {
 
 	page := chunk.Page{Count: store.Len()}
 	envelope := len(head) + len(page.Append(nil)) + len(" cursor=''") + len(itemsStart) + len(itemsEnd) + len(tail)
-	ahead := min((req.Window-1)*aheadBytes, req.MaxBytes/4)
-	items, n, done := r.build(nil, store, req.MaxItems, req.MaxBytes-envelope-ahead)
+	room := req.MaxBytes - envelope - min((req.Window-1)*aheadBytes, req.MaxBytes/4)
+	most := req.MaxItems
+	known := req.After != "" && s.stride.items == req.MaxItems && s.stride.bytes == req.MaxBytes
+	if req.Window > 1 && known {
+		most = s.stride.n
+	}
+	items, n, done := r.build(nil, store, most, room)
 	page.Cursor = r.String()
 	if r.until != "" && done {
 		page.Cursor = req.Until // as the client knows it
@@ -85,8 +90,11 @@ func (s *Server) servePull(q, query *wire.Element, req chunk.Request) error {
 		page.Last = n == 0 || envelope+len(page.Cursor)+len(items)+len(lastAttr)+len(complete) <= req.MaxBytes
 	}
 	if req.Window > 1 && !page.Last {
-		room := req.MaxBytes - envelope - len(page.Cursor) - len(items) - len(" ahead=''")
-		page.Ahead = fitting(r.boundaries(store, step(req, req.MaxBytes-envelope-ahead, len(items), n), req.Window-1), room)
+		if !known {
+			s.stride = newStride(req, room, len(items), n)
+		}
+		left := req.MaxBytes - envelope - len(page.Cursor) - len(items) - len(" ahead=''")
+		page.Ahead = fitting(r.boundaries(store, s.stride.n, req.Window-1), left)
 	}
 	b := appendItems(head, items)
 	b = page.Append(b)
@@ -109,18 +117,24 @@ func fitting(cursors []string, room int) []string {
 	return cursors
 }
 
-// step guesses from a page of n items in size bytes how many the next ones will
-// hold: less than what would just fit, so that ranges with larger items do not
-// need a second request each.
-func step(req chunk.Request, room, size, n int) int {
-	if n == 0 {
-		return req.MaxItems
+// stride is how many items the pages of a pipelined pull hold. It is found with
+// the first page and kept, so that boundaries named with one page are those named
+// with the next and ranges do not overlap.
+type stride struct {
+	items, bytes int // limits for which it was found
+	n            int
+}
+
+// newStride guesses from a page of n items in size bytes: less than what would
+// just fit, so that ranges with larger items do not need a second request each.
+func newStride(req chunk.Request, room, size, n int) stride {
+	st := stride{items: req.MaxItems, bytes: req.MaxBytes, n: req.MaxItems}
+	if n > 0 {
+		if fit := room * n / max(1, size); fit < st.n {
+			st.n = max(1, fit-fit/8)
+		}
 	}
-	fit := room * n / max(1, size)
-	if fit >= req.MaxItems {
-		return req.MaxItems
-	}
-	return max(1, fit-fit/8)
+	return st
 }
 
 // pullState is the client's side of a pull.

@@ -40,8 +40,12 @@ func (s Size) versionBytes() int64 {
 }
 
 // chunkEnvelope is about what a chunk or page takes around its items; the exact
-// length depends on identifiers and addresses.
-const chunkEnvelope = 400
+// length depends on identifiers and addresses, and is at most longEnvelope for
+// addresses of ordinary length.
+const (
+	chunkEnvelope = 240
+	longEnvelope  = 500
+)
 
 // chunks returns the number of chunks or pages, and whether that is exact.
 func (p Params) chunks(s Size) (n int, exact bool) {
@@ -49,12 +53,15 @@ func (p Params) chunks(s Size) (n int, exact bool) {
 		return 1, true
 	}
 	digits := len(" v=''") + len(strconv.Itoa(s.Items))
-	room := max(1, p.MaxBytes-chunkEnvelope-p.aheadBytes())
-	if s.Largest > 0 && min(p.Chunk, s.Items)*(s.Largest+digits) <= room {
+	if room := p.MaxBytes - longEnvelope - p.aheadBytes(); s.Largest > 0 && min(p.Chunk, s.Items)*(s.Largest+digits) <= room {
 		return pages(s.Items, p.Chunk), true
 	}
 	each := float64(s.Bytes+s.versionBytes()) / float64(s.Items)
-	return pages(s.Items, max(1, min(p.Chunk, int(float64(room)/each)))), false
+	fit := int(float64(p.MaxBytes-chunkEnvelope-p.aheadBytes()) / each)
+	if p.aheadBytes() > 0 {
+		fit -= fit / 8 // as newStride does
+	}
+	return pages(s.Items, max(1, min(p.Chunk, fit))), false
 }
 
 // aheadBytes returns what pages set aside for boundaries.
@@ -67,7 +74,7 @@ func (p Params) aheadBytes() int {
 
 // wireBytes returns about what n chunks take.
 func (p Params) wireBytes(s Size, n int) int64 {
-	return s.Bytes + s.versionBytes() + int64(n)*(chunkEnvelope-100)
+	return s.Bytes + s.versionBytes() + int64(n)*chunkEnvelope
 }
 
 // Link is what a closed form assumes of the network: one bottleneck, FIFO,

@@ -107,6 +107,7 @@ type Server struct {
 	transfers []*transfer
 	finished  []string // sids of the last transfers that ended well
 	sids      int
+	stride    stride
 	closed    bool
 }
 

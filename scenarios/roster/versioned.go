@@ -52,11 +52,12 @@ func versioned() Variant {
 			switch {
 			case p.State == StateUnchanged:
 				c.ItemBytes = 0
-			case p.State == StateStale && p.Diff && p.Changes <= size.Items:
+			case p.State == StateStale && p.Diff && size.Items > 0:
 				// One push for each change, and an answer to each.
-				c.StanzasIn += p.Changes
-				c.StanzasOut += p.Changes
-				c.ItemBytes = size.Bytes * int64(p.Changes) / int64(size.Items)
+				changes := min(p.Changes, size.Items)
+				c.StanzasIn += changes
+				c.StanzasOut += changes
+				c.ItemBytes = size.Bytes * int64(changes) / int64(size.Items)
 			}
 			return c
 		},
@@ -64,9 +65,9 @@ func versioned() Variant {
 			switch {
 			case p.State == StateUnchanged:
 				return l.whole(0)
-			case p.State == StateStale && p.Diff && p.Changes <= size.Items:
+			case p.State == StateStale && p.Diff && size.Items > 0:
 				each := size.Bytes / int64(size.Items)
-				return l.whole(int64(p.Changes) * (each + pushEnvelope))
+				return l.whole(int64(min(p.Changes, size.Items)) * (each + pushEnvelope))
 			}
 			return l.whole(size.Bytes)
 		},
