@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/xmppbench/xmppbench/scenarios/roster"
@@ -107,4 +109,20 @@ func (a *account) session(resource string) *session {
 		}
 	}
 	return nil
+}
+
+// held returns the number of accounts in use, and of their sessions.
+func (d *directory) held() (accounts, sessions int64) {
+	d.mu.RLock()
+	list := slices.Collect(maps.Values(d.accounts))
+	d.mu.RUnlock()
+	for _, a := range list {
+		a.mu.Lock()
+		if !a.gone {
+			accounts++
+			sessions += int64(len(a.sessions))
+		}
+		a.mu.Unlock()
+	}
+	return accounts, sessions
 }

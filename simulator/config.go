@@ -253,6 +253,9 @@ func (c Config) withDefaults() (Config, error) {
 			bad("%v: times cannot be negative", d)
 		}
 	}
+	if err := c.Roster.Check(); err != nil {
+		errs = append(errs, err)
+	}
 	orInt(&c.Iterations, 4096)
 	orInt(&c.Attempts, 5)
 	orInt(&c.Resources, 64)

@@ -12,6 +12,7 @@ import (
 //
 //	connections, connections.open          accepted so far, open now
 //	sessions, sessions.open                resources bound so far, live now (waiting for resumption included)
+//	accounts.held                          accounts that something is kept about now
 //	handshakes.full, handshakes.resumed    TLS handshakes completed
 //	handshakes.failed
 //	logins.NAME, logins.failed             by mechanism
@@ -55,6 +56,7 @@ func (f *figures) snapshot() Figures {
 // Figures returns the totals so far. It may be called at any time.
 func (s *Simulator) Figures() Figures {
 	out := s.figures.snapshot()
+	out["accounts.held"], out["sessions.open"] = s.directory.held()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out["connections.open"] = int64(len(s.conns))
