@@ -91,15 +91,11 @@ func (s *Stream) receivedError() error {
 // handler's, that of ctx, or that of a failed write. Called too late, when the
 // stream has ended or Close reads it to its end already, it returns that end.
 func (s *Stream) Serve(ctx context.Context) error {
-	s.mu.Lock()
-	late := s.ended || s.aborted || s.leaving
-	s.mu.Unlock()
-	if late {
+	if err := s.beginRead(); errors.Is(err, ErrReading) && !s.isLeaving() {
+		return err
+	} else if err != nil {
 		<-s.done // every way to the end is bounded
 		return s.Err()
-	}
-	if err := s.beginRead(); err != nil {
-		return err
 	}
 	stop := s.interruptReads(ctx)
 	err := s.pump(ctx, nil)
@@ -204,6 +200,13 @@ type peerError struct{ *StreamError }
 func isStreamError(tag []byte) bool {
 	_, local := splitName(TagName(tag))
 	return string(local) == "error"
+}
+
+// isLeaving reports whether Close has taken over the reading. It stays so.
+func (s *Stream) isLeaving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving
 }
 
 func (s *Stream) beginRead() error {
