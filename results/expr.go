@@ -108,7 +108,8 @@ func parseExpr(s string) (Expr, error) {
 
 func checkMetricName(name string) error {
 	for _, r := range name {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)) {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		if digit := r >= '0' && r <= '9'; !letter && !digit && !strings.ContainsRune("._-", r) {
 			return fmt.Errorf("metric %q holds %q: names are made of letters, digits, dots, dashes and underscores", name, r)
 		}
 	}

@@ -111,7 +111,8 @@ func (d *decoder) open(text string) ([]byte, geometry, error) {
 	}
 	// One byte more than named: reading to the end checks the checksum too.
 	n, err := io.ReadFull(d.z, d.payload[:size+1])
-	if !errors.Is(err, io.ErrUnexpectedEOF) && !(errors.Is(err, io.EOF) && size == 0) || n != int(size) {
+	ended := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	if !ended || n != int(size) {
 		return fail(fmt.Errorf("histogram payload does not end after the %d bytes it names", size))
 	}
 	return d.payload[:size], g, nil

@@ -19,11 +19,12 @@ import (
 
 // Bounds of what Open reads; a file beyond them is refused.
 const (
-	maxFile    = 16 << 20 // manifest.json, counts.json, DONE
+	maxFile    = 8 << 20  // manifest.json, counts.json, DONE
 	maxLines   = 64 << 20 // blocks.jsonl, theory.jsonl, events.jsonl
 	maxSeries  = 512 << 20
 	maxLatency = 1 << 30
 	maxLine    = 2 << 20
+	maxEntries = 5 << 20 // lines of one file: short ones take more memory than room in the file
 )
 
 // Run is a run directory that was read.
@@ -60,7 +61,7 @@ func Open(dir string) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("results: open run: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	r := &Run{Dir: dir}
 	if err := r.read(root); err != nil {
 		return nil, fmt.Errorf("results: open run %s: %w", dir, err)
@@ -174,7 +175,9 @@ func readLines(root *os.Root, name string, limit int64, partial bool, line func(
 		if bad != nil {
 			return bad
 		}
-		n++
+		if n++; n > maxEntries {
+			return fmt.Errorf("%s has more than %d lines", name, maxEntries)
+		}
 		if err := line(s.Bytes()); err != nil {
 			bad = fmt.Errorf("%s:%d: %w", name, n, err)
 		}
@@ -460,7 +463,7 @@ func (r *Run) Verify() error {
 	if err != nil {
 		return fmt.Errorf("results: verify run: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	for _, name := range slices.Sorted(maps.Keys(r.Done.SHA256)) {
 		f, err := openFile(root, name, maxLatency)
 		if err != nil {

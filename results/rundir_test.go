@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -158,7 +159,7 @@ func TestRunRoundTrip(t *testing.T) {
 	var n int64
 	for iv := range r.Intervals("probe", f) {
 		n += iv.Timings.Of(Response).N()
-		if iv.Length > time.Second || iv.Key.Variant != f.Variant {
+		if iv.Length > time.Second || iv.Variant != f.Variant {
 			t.Errorf("interval %v of %v", iv.Length, iv.Key)
 		}
 	}
@@ -201,6 +202,13 @@ func TestLogIsStandard(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("samples by tag (-want +got):\n%s", diff)
+	}
+}
+
+func TestDirName(t *testing.T) {
+	got := DirName("my scenario/../x", at(0))
+	if !regexp.MustCompile(`^20261122T124900Z-my-scenario-..-x-[0-9a-f]{4}$`).MatchString(got) {
+		t.Errorf("name %q", got)
 	}
 }
 
@@ -546,4 +554,31 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 	})
+}
+
+// BenchmarkOpen reads a run of 1000 intervals of one metric with three clocks.
+func BenchmarkOpen(b *testing.B) {
+	rec := NewRecorder()
+	sink := rec.Sink(Key{"p", "v", 0})
+	for i := range 200 {
+		sink.Observe(sample("probe", 1, float64(2+i)))
+	}
+	lines, err := intervalLines(rec.Take(time.Now()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := b.TempDir()
+	if err := errors.Join(
+		writeJSON(dir, fileManifest, Manifest{Schema: Schema}),
+		os.WriteFile(filepath.Join(dir, fileLatency), bytes.Repeat(lines, 1000), 0o644),
+	); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(1000 * len(lines)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Open(dir); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

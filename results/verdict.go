@@ -174,10 +174,10 @@ func anyNotPositive(v []float64) bool {
 }
 
 func exactRatio(x, y float64) float64 {
-	switch {
-	case x == y:
+	switch x {
+	case y:
 		return 1
-	case x == 0:
+	case 0:
 		return math.Inf(1)
 	}
 	return y / x
@@ -266,15 +266,17 @@ func twoDigits(v float64) string {
 }
 
 // apart prints both ends of an interval with as many digits as it takes to tell
-// them apart, three at least and five at most.
+// them apart, three at least; with three if five do not.
 func apart(lo, hi float64) (string, string) {
-	var a, b string
+	magnitude := int(math.Floor(math.Log10(max(math.Abs(lo), math.Abs(hi), 1e-6))))
+	at := func(digits int) (string, string) {
+		decimals := max(0, digits-1-magnitude)
+		return strconv.FormatFloat(lo, 'f', decimals, 64), strconv.FormatFloat(hi, 'f', decimals, 64)
+	}
 	for digits := 3; digits <= 5; digits++ {
-		decimals := max(0, digits-1-int(math.Floor(math.Log10(max(math.Abs(lo), math.Abs(hi), 1e-6)))))
-		a, b = strconv.FormatFloat(lo, 'f', decimals, 64), strconv.FormatFloat(hi, 'f', decimals, 64)
-		if a != b {
-			break
+		if a, b := at(digits); a != b {
+			return a, b
 		}
 	}
-	return a, b
+	return at(3)
 }

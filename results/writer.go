@@ -60,11 +60,17 @@ type Writer struct {
 }
 
 // DirName is the default name of a run's directory: time, scenario and four
-// random digits.
+// random digits. What does not belong into a file's name becomes a dash.
 func DirName(scenario string, now time.Time) string {
 	var id [2]byte
 	_, _ = rand.Read(id[:]) // never fails
-	return now.UTC().Format("20060102T150405Z") + "-" + scenario + "-" + hex.EncodeToString(id[:])
+	plain := strings.Map(func(r rune) rune {
+		if checkMetricName(string(r)) != nil {
+			return '-'
+		}
+		return r
+	}, scenario)
+	return now.UTC().Format("20060102T150405Z") + "-" + plain + "-" + hex.EncodeToString(id[:])
 }
 
 // Create makes the run directory dir, writes its manifest and starts the
