@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/xml"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -86,7 +87,7 @@ func TestConnMixesReadAndReadByte(t *testing.T) {
 	if string(rest) != "efgh" || err != nil || c.BytesIn() != 8 {
 		t.Errorf("%q, %v, %d bytes", rest, err, c.BytesIn())
 	}
-	if _, err := c.ReadByte(); err != io.EOF {
+	if _, err := c.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %v", err)
 	}
 	b.Close()

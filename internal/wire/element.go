@@ -226,7 +226,7 @@ func (p *parser) value(name, raw []byte) (string, error) {
 	if err := p.legal(raw); err != nil {
 		return "", err
 	}
-	if bytes.IndexByte(raw, '&') < 0 && bytes.IndexAny(raw, "\t\r\n") < 0 {
+	if bytes.IndexByte(raw, '&') < 0 && !bytes.ContainsAny(raw, "\t\r\n") {
 		return string(raw), nil
 	}
 	v, err := unescape(p.scratch[:0], raw, true)

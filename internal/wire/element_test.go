@@ -196,7 +196,7 @@ func referenceTree(frame []byte, ns string) (*wire.Element, error) {
 	open := []*wire.Element{{}}
 	for {
 		t, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return open[0].Nodes[0].Element.Nodes[0].Element, nil
 		}
 		if err != nil {

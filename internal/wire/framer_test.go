@@ -112,7 +112,7 @@ func readReference(doc string, w wire.Watch) (reference, error) {
 	for {
 		from := d.InputOffset()
 		t, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return r, nil
 		}
 		if err != nil {
@@ -437,7 +437,7 @@ func BenchmarkFramer(b *testing.B) {
 		for b.Loop() {
 			d := xml.NewDecoder(bytes.NewReader(doc))
 			for {
-				if _, err := d.Token(); err == io.EOF {
+				if _, err := d.Token(); errors.Is(err, io.EOF) {
 					break
 				} else if err != nil {
 					b.Fatal(err)

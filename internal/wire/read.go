@@ -31,6 +31,10 @@ type reader struct {
 	verify  *verifier
 }
 
+// errOver is pump's word for the peer's end tag. It is not io.EOF, which a handler
+// might return.
+var errOver = errors.New("wire: the peer ended the stream")
+
 // actions are the functions of the handler of the stanza at hand.
 type actions struct {
 	element func(b []byte, at time.Time) error
@@ -60,7 +64,9 @@ func (s *Stream) Next(ctx context.Context) (*Stanza, error) {
 			return nil, err
 		}
 		return &s.cur, nil
-	case err == io.EOF || errors.As(err, &interrupted):
+	case errors.Is(err, errOver):
+		return nil, io.EOF
+	case errors.As(err, &interrupted):
 		return nil, err
 	}
 	return nil, s.broken(err)
@@ -99,7 +105,7 @@ func (s *Stream) Serve(ctx context.Context) error {
 	}
 	stop := s.interruptReads(ctx)
 	err := s.pump(ctx, nil)
-	if err == io.EOF {
+	if errors.Is(err, errOver) {
 		s.shut(ctx)
 	} else {
 		_ = s.broken(err) // Err tells the first cause below
@@ -124,12 +130,12 @@ func (s *Stream) Serve(ctx context.Context) error {
 func (s *Stream) discard(ctx context.Context) {
 	stop := s.interruptReads(ctx)
 	s.handle = nil
-	err := io.EOF
+	err := errOver
 	if !s.over {
 		err = s.pump(ctx, nil)
 	}
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, errOver):
 		s.shut(ctx)
 	case ctx.Err() != nil:
 		s.end(fmt.Errorf("wire: close: the peer did not end the stream: %w", context.Cause(ctx)))
@@ -262,7 +268,7 @@ func (s *Stream) interruptReads(ctx context.Context) (stop func()) {
 }
 
 // pump reads and feeds until the condition holds or the peer's end tag came, which
-// is io.EOF. Without a condition it borrows a large buffer after a read that filled the small one.
+// is errOver. Without a condition it borrows a large buffer after a read that filled the small one.
 func (s *Stream) pump(ctx context.Context, until func() bool) error {
 	var big *[bigBuffer]byte
 	defer func() {
@@ -288,7 +294,7 @@ func (s *Stream) pump(ctx context.Context, until func() bool) error {
 		}
 		s.pending = nil
 		if s.over {
-			return io.EOF
+			return errOver
 		}
 		switch {
 		case !full:
@@ -343,10 +349,10 @@ func (s *Stream) readError(ctx context.Context, n int, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return &interruptedError{context.Cause(ctx)}
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		return &CutError{Inside: s.inside(), Err: err}
 	case closing && s.in.Between():
-		return io.EOF // the peer left without an end tag after it had read ours
+		return errOver // the peer left without an end tag after it had read ours
 	}
 	return &CutError{Inside: s.inside(), Err: io.ErrUnexpectedEOF}
 }

@@ -257,7 +257,7 @@ func AttrString(tag []byte, name string) string {
 	if !ok {
 		return ""
 	}
-	if bytes.IndexByte(raw, '&') < 0 && bytes.IndexAny(raw, "\t\r\n") < 0 {
+	if bytes.IndexByte(raw, '&') < 0 && !bytes.ContainsAny(raw, "\t\r\n") {
 		return string(raw)
 	}
 	v, err := unescape(nil, raw, true)

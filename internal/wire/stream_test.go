@@ -641,7 +641,7 @@ func TestNextAfterThePeersEnd(t *testing.T) {
 	ctx := t.Context()
 	closed := make(chan error, 1)
 	go func() { closed <- client.Close(ctx) }()
-	if _, err := server.Next(ctx); err != io.EOF {
+	if _, err := server.Next(ctx); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	if err := errors.Join(server.Close(ctx), <-closed); err != nil {
@@ -874,6 +874,7 @@ func TestHandlerErrorsEndTheStream(t *testing.T) {
 		peer string
 	}{
 		{oops, "undefined-condition"},
+		{io.EOF, "undefined-condition"},
 		{fmt.Errorf("quota: %w", &wire.StreamError{Condition: "resource-constraint"}), "resource-constraint"},
 	} {
 		client, server := opened(t, wire.StreamOptions{}, wire.StreamOptions{})
