@@ -157,7 +157,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 	r.attempts = 0
 	err = bench.Blocks(ctx, bench.BlocksConfig{
 		Arms: names, Blocks: p.Blocks, Seed: p.Seed,
-		After: func(b bench.BlockRun, err error) error { return r.after(b, err, booths) },
+		After: func(b bench.BlockRun, err error) error { return r.after(ctx, b, err, booths) },
 	}, func(ctx context.Context, b bench.BlockRun) error { return r.cell(ctx, p, b, booths[b.Arm]) })
 	for _, b := range booths {
 		key := b.label + " " + b.arm.Label
@@ -190,9 +190,14 @@ func IsAA(label string) bool {
 	return len(label) > len(AASuffix) && label[len(label)-len(AASuffix):] == AASuffix
 }
 
+// patience is how long to wait before an invalid block is repeated the first
+// time; each further wait is three times as long. What makes a generator late is
+// mostly other work on the machine, and that takes its time.
+const patience = 2 * time.Second
+
 // after notes a block that has to be repeated and gives the next attempt a
 // number of its own, so that what an invalid block recorded stays apart.
-func (r *runner) after(b bench.BlockRun, err error, booths []*booth) error {
+func (r *runner) after(ctx context.Context, b bench.BlockRun, err error, booths []*booth) error {
 	if b.Warmup {
 		// A target where nothing works in the warm-up is not going to work later.
 		for _, booth := range booths {
@@ -206,6 +211,17 @@ func (r *runner) after(b bench.BlockRun, err error, booths []*booth) error {
 	if invalid, ok := errors.AsType[*bench.InvalidError](err); ok {
 		r.Results.Event("repeat", invalid.Reason, map[string]string{"block": fmt.Sprint(b.Block + 1)})
 		r.total += len(booths)
+		if b.Attempt < bench.DefaultRepeat {
+			wait := patience
+			for range b.Attempt {
+				wait *= 3
+			}
+			r.report(Progress{
+				Plan: booths[0].label, Block: b.Block + 1, Blocks: booths[0].site.plan.Blocks, Arm: booths[b.Arm].arm.Label,
+				Note: fmt.Sprintf("block %d is repeated in %s: %s", b.Block+1, wait, invalid.Reason),
+			})
+			return sleep(ctx, wait)
+		}
 	}
 	return nil
 }
