@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/text/secure/precis"
@@ -90,7 +91,13 @@ func Start(ctx context.Context, c Config) (*Simulator, error) {
 	s.credentials = newCredentials(c.Iterations, s.password)
 
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	lc := net.ListenConfig{Control: limitWriteAhead(c.NotSentLowat, c.SendBuffer)}
+	// Tried on the listeners, where failing tells in time that it will not work.
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		if c.NotSentLowat == 0 {
+			return nil
+		}
+		return setNotSentLowat(raw, c.NotSentLowat)
+	}}
 	for _, l := range c.Listeners {
 		ln, err := lc.Listen(ctx, "tcp", l.Address)
 		if err != nil {
@@ -182,6 +189,10 @@ func (s *Simulator) accept(ln net.Listener, l Listener) {
 		c, err := ln.Accept()
 		switch {
 		case err == nil:
+			if err := limitWriteAhead(c, s.config.NotSentLowat, s.config.SendBuffer); err != nil {
+				c.Close() //nolint:errcheck // It is gone already, or no use.
+				continue
+			}
 			s.wg.Go(func() { s.serve(c, l.Security) })
 		case s.ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return
@@ -194,6 +205,28 @@ func (s *Simulator) accept(ln net.Listener, l Listener) {
 			}
 		}
 	}
+}
+
+// limitWriteAhead bounds what the kernel takes ahead of the network on a socket.
+// Not every kernel hands the options on from the socket that listens.
+func limitWriteAhead(c net.Conn, notSentLowat, sendBuffer int) error {
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	if sendBuffer > 0 {
+		if err := t.SetWriteBuffer(sendBuffer); err != nil {
+			return fmt.Errorf("simulator: %w", err)
+		}
+	}
+	if notSentLowat == 0 {
+		return nil
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("simulator: %w", err)
+	}
+	return setNotSentLowat(raw, notSentLowat)
 }
 
 // ServeConn serves one client on a connection made elsewhere, as an in-memory
