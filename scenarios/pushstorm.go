@@ -140,7 +140,7 @@ func (s *pushStorm) interested(ctx context.Context, arm Arm, p *pushes) (*client
 		return nil, err
 	}
 	if _, _, err := cl.retrieve(ctx, arm, roster.Options{}); err != nil {
-		_ = cl.close(ctx) // the error that matters is the one before
+		cl.close(ctx)
 		return nil, err
 	}
 	cl.stream.Handle(func(head *wire.Stanza) wire.Handler {

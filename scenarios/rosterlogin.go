@@ -93,11 +93,9 @@ func newRosterCells(ctx context.Context, s *site) (*rosterCells, error) {
 }
 
 func (r *rosterCells) close(ctx context.Context) error {
-	if r.idle == nil {
-		return nil
+	if r.idle != nil {
+		r.idle.close(ctx)
 	}
-	// The cells' figures are complete: how the idle session ends says nothing.
-	_ = r.idle.close(ctx)
 	return nil
 }
 
@@ -251,26 +249,24 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	cl.observeLogin(c.sink, intended)
 
 	probes := r.startProbes(ctx, cl, c.sink)
+	defer probes.end()
 	if err := sleep(ctx, r.probeWindow(r.plan.Probe.Before)); err != nil {
-		probes.stop()
 		return err
 	}
 	requested := time.Now()
-	probes.begin(requested)
+	probes.transferBegins(requested)
 	var settled chan error
 	if r.plan.Presence.Send == "during" {
 		settled = r.startPresence(ctx, cl, c.sink)
 	}
 	result, _, err := cl.retrieve(ctx, c.arm, roster.Options{Have: have, Digest: c.warmup})
 	if err != nil {
-		probes.stop()
 		c.sink.Observe(results.Sample{Metric: "roster.complete", Intended: requested, Start: requested, End: time.Now(), Err: err})
 		return err
 	}
-	probes.end(result.Complete)
+	probes.transferEnds(result.Complete)
 	talking, err := cl.firstPing(ctx)
 	if err != nil {
-		probes.stop()
 		return err
 	}
 	if r.plan.Presence.Send == "after" {
@@ -292,15 +288,14 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	if err == nil {
 		err = sleep(ctx, r.probeWindow(r.plan.Probe.After))
 	}
-	lateness, probeErr := probes.stop()
-	c.figures.Lateness, c.figures.Response = lateness.lateness, lateness.response
-	c.figures.Dropped = lateness.dropped
+	probes.end()
+	c.figures.Lateness, c.figures.Response, c.figures.Dropped = probes.lateness, probes.response, probes.dropped
 	if r.relay != nil {
 		if h, err := r.relay.Lateness(ctx); err == nil {
 			c.figures.LinkLateness, c.figures.LinkRTT = h, r.plan.Link.RTT
 		}
 	}
-	return errors.Join(err, probeErr)
+	return errors.Join(err, probes.err)
 }
 
 // probeWindow is the time to probe before or after the transfer: none without
@@ -341,13 +336,12 @@ type probes struct {
 	wait sync.WaitGroup
 	once sync.Once
 
-	mu         sync.Mutex
-	from, to   time.Time // of the transfer
-	err        error
-	dropped    int64
-	lateness   *results.Histogram
-	response   *results.Histogram
-	unanswered uint64
+	mu       sync.Mutex
+	from, to time.Time // of the transfer
+	err      error
+	dropped  int64
+	lateness *results.Histogram
+	response *results.Histogram
 }
 
 func (r *rosterCells) startProbes(ctx context.Context, cl *client, sink results.Sink) *probes {
@@ -370,7 +364,6 @@ func (r *rosterCells) startProbes(ctx context.Context, cl *client, sink results.
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.dropped += int64(stats.Dropped)
-		p.unanswered += stats.Unanswered
 		if err != nil {
 			p.err = errors.Join(p.err, &stepError{step: "probe", err: err})
 		}
@@ -411,13 +404,13 @@ func (p *probes) Observe(s results.Sample) {
 // Count implements results.Sink.
 func (p *probes) Count(name string, n int64) { p.sink.Count(name, n) }
 
-func (p *probes) begin(at time.Time) {
+func (p *probes) transferBegins(at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.from = at
 }
 
-func (p *probes) end(at time.Time) {
+func (p *probes) transferEnds(at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.to = at
@@ -430,14 +423,11 @@ func (p *probes) during(at time.Time) bool {
 	return !p.from.IsZero() && !at.Before(p.from) && (p.to.IsZero() || at.Before(p.to))
 }
 
-// stop ends the plan of the probes, waits for their answers and returns how well
-// the plan was kept.
-func (p *probes) stop() (*probes, error) {
+// end ends the plan of the probes and waits for their answers. Afterwards the
+// fields say how well the plan was kept.
+func (p *probes) end() {
 	p.once.Do(func() { close(p.halt) })
 	p.wait.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p, p.err
 }
 
 // stepError says in which step of an operation an error occurred.

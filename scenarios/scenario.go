@@ -92,7 +92,7 @@ func Names() []string {
 }
 
 //go:embed *.yaml
-var shipped embed.FS //nolint:gochecknoglobals // go:embed needs a package variable; it is read only
+var shipped embed.FS
 
 // Shipped returns the scenario file that comes with the program.
 func Shipped(name string) ([]byte, error) {

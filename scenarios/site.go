@@ -54,7 +54,7 @@ func openSite(ctx context.Context, plan Plan, targets Targets, shaper Shaper, tr
 	s := &site{plan: plan, target: target, about: target.Describe(), keys: new(session.KeyCache), trace: trace}
 	defer func() {
 		if err != nil {
-			s.close()
+			err = errors.Join(err, s.close())
 		}
 	}()
 	if s.mode, err = session.ParseTLSMode(plan.Login.TLS); err != nil {
@@ -250,12 +250,12 @@ func (c *client) acknowledge(*wire.Stanza) error {
 	return c.stream.Post(fmt.Appendf(nil, "<a xmlns='%s' h='%d'/>", wire.NSSM, uint32(handled)), nil)
 }
 
-// close ends the session in order and waits for its reader, both bounded.
-func (c *client) close(ctx context.Context) error {
-	err := c.stream.Close(ctx)
+// close ends the session in order and waits for its reader, both bounded. How a
+// session ends whose figures are taken says nothing, so it returns no error.
+func (c *client) close(ctx context.Context) {
+	_ = c.stream.Close(ctx)
 	c.stop()
 	<-c.served
-	return err
 }
 
 // ping returns a probe of the stream: an iq to the user's own server, answered or
