@@ -40,6 +40,9 @@ func Metrics() []Metric {
 	mean, meanMax := []string{"mean"}, []string{"mean", "max"}
 	return []Metric{
 		{"login.dial", UnitSeconds, "t0", "t1", "TCP connection to the server.", "xmpp_dial_duration", nil, false},
+		{"login.header", UnitSeconds, "header sent", "header received", "Exchange of stream headers, all of a login together.", "", nil, false},
+		{"login.features", UnitSeconds, "header received", "features received", "Wait for stream features, all of a login together.", "", nil, false},
+		{"login.starttls", UnitSeconds, "t2", "t3", "Request to begin TLS.", "", nil, false},
 		{"login.tls", UnitSeconds, "t3", "t4", "TLS handshake.", "xmpp_tls_duration", nil, false},
 		{"login.sasl", UnitSeconds, "t5", "t6", "SASL exchange.", "xmpp_sasl_duration", nil, false},
 		{"login.bind", UnitSeconds, "t7", "t8", "Resource binding.", "xmpp_bind_duration", nil, false},
@@ -53,6 +56,7 @@ func Metrics() []Metric {
 		{"probe.outside", UnitSeconds, "ping due", "answer", "Round trip of a ping on the same stream before and after the transfer.", "xmpp_ping_rtt", nil, false},
 		{"probe.control", UnitSeconds, "ping due", "answer", "Round trip of a ping on an idle stream while the transfer runs.", "xmpp_ping_rtt", nil, false},
 		{"presence.settled", UnitSeconds, "t13", "t15", "From initial presence to the last presence of a contact.", "", mean, false},
+		{"push", UnitSeconds, "change due", "push received", "From a change of a roster to its arrival at another session of the account.", "", meanMax, false},
 		{"message", UnitSeconds, "sent", "received", "Delivery of a message to another session.", "xmpp_message_rtt", mean, false},
 		{"iq", UnitSeconds, "request", "answer", "Answer to a request.", "xmpp_iq_duration", mean, false},
 		{"room.join", UnitSeconds, "presence sent", "subject received", "Joining a room.", "xmpp_muc_join_duration", mean, false},
@@ -78,6 +82,17 @@ func Metrics() []Metric {
 		{"cpu.server", UnitSeconds, "", "", "CPU time of the server.", "", nil, false},
 		{"rss.client", UnitBytes, "", "", "Peak resident memory of the clients.", "", nil, false},
 		{"rss.server", UnitBytes, "", "", "Peak resident memory of the server.", "", nil, false},
+		{"session.rss.client", UnitBytes, "", "", "Resident memory of the clients for each session held.", "", nil, false},
+		{"session.rss.server", UnitBytes, "", "", "Resident memory of the server for each session held.", "", nil, false},
+		{"fds.client", UnitCount, "", "", "Open descriptors of the clients.", "", nil, false},
+		{"fds.server", UnitCount, "", "", "Open descriptors of the server.", "", nil, false},
+		{"sessions", UnitCount, "", "", "Sessions held.", "xmpp_sessions", nil, false},
+		{"logins.failed", UnitCount, "", "", "Logins that failed or were cut off.", "", nil, false},
+		{"logins.rate", UnitCount, "", "", "Logins done each second.", "", nil, false},
+		{"in-flight.peak", UnitCount, "", "", "Most operations under way at one time.", "", nil, false},
+		{"pushes.lost", UnitCount, "", "", "Pushes that did not arrive in time.", "", nil, false},
+		{"presence.in", UnitCount, "", "", "Presence stanzas received from contacts.", "", nil, false},
+		{"presence.bounced", UnitCount, "", "", "Presence stanzas answered by an error.", "", nil, false},
 	}
 }
 

@@ -38,6 +38,7 @@ type RunReport struct {
 	Thresholds []Outcome    `json:"thresholds,omitempty"`
 	Counts     []Count      `json:"counts,omitempty"`
 	How        []string     `json:"how"` // how it was measured, from the manifest
+	Notes      []string     `json:"notes,omitempty"`
 }
 
 // PlanReport is one plan of a [RunReport].
@@ -131,7 +132,7 @@ func summarizeRun(r *Run, table []Metric) RunReport {
 	m := r.Manifest
 	out := RunReport{
 		ID: m.ID, Scenario: m.Scenario, Started: m.Started, Status: r.Done.Status, Reasons: r.Done.Reasons,
-		Blocks: m.Blocks, Primary: m.Primary, Counts: r.Counts, How: m.how(),
+		Blocks: m.Blocks, Primary: m.Primary, Counts: r.Counts, How: m.how(), Notes: m.Notes,
 	}
 	for _, f := range r.Flags {
 		if f.Severity != Invalid {
@@ -272,7 +273,7 @@ func (m Manifest) how() []string {
 	if cc := e.Sysctl["net.ipv4.tcp_congestion_control"]; cc != "" {
 		out = append(out, "congestion control "+cc)
 	}
-	return append(out, m.Notes...)
+	return out
 }
 
 // writeSummary derives summary.json from the other files.

@@ -191,6 +191,18 @@ func TestReportOfSeveralRuns(t *testing.T) {
 	}
 }
 
+func TestComparisonText(t *testing.T) {
+	c, err := Compare([]*Run{fixture(t, "run", 1, 1)}, CompareOptions{Gates: []Expr{mustParse(t, "probe mean<=1.10")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := c.WriteText(&b, 80); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "compare.text", b.Bytes())
+}
+
 func TestReportShowsInvalidFailedAndUnequal(t *testing.T) {
 	bad := fixture(t, "bad", 1, 1)
 	bad.Done = Done{Status: StatusInvalid, Reasons: []string{"7 arrivals were dropped, at most 0 may be"}}

@@ -205,6 +205,31 @@ func TestLogIsStandard(t *testing.T) {
 	}
 }
 
+// A process that starts during the run stands in the manifest as well.
+func TestProcessStartedLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	synctest.Test(t, func(t *testing.T) {
+		w, err := Create(dir, Manifest{Scenario: "s", Processes: []Process{{"generator", 1}}}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Process(Process{"simulator", 2})
+		if err := w.Close(StatusOK); err != nil {
+			t.Fatal(err)
+		}
+	})
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Process{{"generator", 1}, {"simulator", 2}}, r.Manifest.Processes); diff != "" {
+		t.Errorf("processes (-want +got):\n%s", diff)
+	}
+	if err := r.Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDirName(t *testing.T) {
 	got := DirName("my scenario/../x", at(0))
 	if !regexp.MustCompile(`^20261122T124900Z-my-scenario-..-x-[0-9a-f]{4}$`).MatchString(got) {

@@ -112,6 +112,9 @@ func (t *textReport) run(r RunReport) {
 	t.thresholds(r.Thresholds)
 	t.line("")
 	t.item("measured on " + strings.Join(r.How, "; "))
+	for _, note := range r.Notes {
+		t.item("note: " + note)
+	}
 }
 
 // thresholds tells what failed or could not be judged, and of the rest how many
