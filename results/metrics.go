@@ -40,8 +40,8 @@ func Metrics() []Metric {
 	mean, meanMax := []string{"mean"}, []string{"mean", "max"}
 	return []Metric{
 		{"login.dial", UnitSeconds, "t0", "t1", "TCP connection to the server.", "xmpp_dial_duration", nil, false},
-		{"login.header", UnitSeconds, "header sent", "header received", "Exchange of stream headers, all of a login together.", "", nil, false},
-		{"login.features", UnitSeconds, "header received", "features received", "Wait for stream features, all of a login together.", "", nil, false},
+		{"login.header", UnitSeconds, "header sent", "header received", "Stream header, one sample for each stream of a login.", "", nil, false},
+		{"login.features", UnitSeconds, "header received", "features received", "Stream features, one sample for each stream of a login.", "", nil, false},
 		{"login.starttls", UnitSeconds, "t2", "t3", "Request to begin TLS.", "", nil, false},
 		{"login.tls", UnitSeconds, "t3", "t4", "TLS handshake.", "xmpp_tls_duration", nil, false},
 		{"login.sasl", UnitSeconds, "t5", "t6", "SASL exchange.", "xmpp_sasl_duration", nil, false},
