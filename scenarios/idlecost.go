@@ -120,6 +120,7 @@ func (s *idle) hold(ctx context.Context, from, upTo int) ([]*client, error) {
 				failed = err
 				return
 			}
+			cl.forgetLogin()
 			held = append(held, cl)
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -160,19 +161,10 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 	if err != nil {
 		return nil, err
 	}
-	cl := &client{
-		stream: login.Stream, jid: login.JID, account: account.JID(), domain: account.Domain,
-		features: login.Features, sm: login.SM, steps: login.Steps, traffic: login.Login, roundTrips: login.RoundTrips,
-		started: started, ready: time.Now(), served: make(chan struct{}),
-	}
+	cl := &client{stream: login.Stream, account: c.JID, domain: account.Domain, sm: login.SM, steps: login.Steps, started: started, ready: time.Now()}
 	cl.roster = roster.NewClient(cl.stream, cl.account, cl.others)
-	// The stream outlives the context of the login; close ends it.
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	cl.stop = stop
-	go func() {
-		defer close(cl.served)
-		cl.err = cl.stream.Serve(serving)
-	}()
+	// The session outlives the context of the login and must not hold on to it: close ends the stream and so Serve.
+	cl.reading.Go(func() { _ = cl.stream.Serve(context.Background()) })
 	return cl, nil
 }
 
@@ -187,25 +179,21 @@ func (s *site) tracer() func(out bool, b []byte) {
 
 // client is a session that is logged in and being read.
 type client struct {
-	stream     *wire.Stream
-	roster     *roster.Client
-	jid        string // full
-	account    string // bare
-	domain     string
-	features   session.Features
-	sm         *session.SM
-	steps      []session.Step
-	traffic    session.Traffic // of the login
-	roundTrips int             // of the login
+	stream  *wire.Stream
+	roster  *roster.Client
+	account string // bare JID
+	domain  string
+	sm      *session.SM
+	reading sync.WaitGroup
 
-	started, ready time.Time // of the login
-
-	stop   context.CancelFunc
-	served chan struct{}
-	err    error // of Serve, once served is closed
+	started, ready time.Time      // of the login
+	steps          []session.Step // of the login, until forgetLogin
 
 	presence presenceCount
 }
+
+// forgetLogin gives back what is only wanted to report the login.
+func (c *client) forgetLogin() { c.steps = nil }
 
 // retrieve fetches the roster as the arm does, and says what the server really
 // did. A refusal of the variant is an answer, not an error.
@@ -254,8 +242,7 @@ func (c *client) acknowledge(*wire.Stanza) error {
 // session ends whose figures are taken says nothing, so it returns no error.
 func (c *client) close(ctx context.Context) {
 	_ = c.stream.Close(ctx)
-	c.stop()
-	<-c.served
+	c.reading.Wait()
 }
 
 // ping returns a probe of the stream: an iq to the user's own server, answered or
