@@ -147,7 +147,7 @@ func TestTranscripts(t *testing.T) {
 			if s.stream.err != nil || s.stream.peer.err != nil {
 				t.Errorf("client: %v, server: %v", s.stream.err, s.stream.peer.err)
 			}
-			if d := gocmp.Diff(transcript(t, tt.name), anonymous(s.lines)); d != "" {
+			if d := gocmp.Diff(readTranscript(t, tt.name), anonymous(s.lines)); d != "" {
 				t.Errorf("transcript (-want +got):\n%s", d)
 			}
 		})
@@ -163,8 +163,8 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// transcript reads the stanzas of a golden file.
-func transcript(t *testing.T, name string) []string {
+// readTranscript reads the stanzas of a golden file.
+func readTranscript(t testing.TB, name string) []string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name+".txt"))
 	if err != nil {
