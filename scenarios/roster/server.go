@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,21 +58,16 @@ func (s Settings) offers(name string) bool {
 func (s Settings) versions() bool { return s.offers(nameVersioned) }
 
 // Features appends the stream features that announce what is on offer, as they
-// are sent after authentication.
+// are sent after authentication. Variants that share a feature announce it once.
 func (s Settings) Features(dst []byte) []byte {
-	chunked := false
+	from := len(dst)
 	for _, v := range Variants() {
 		if v.Features == nil || !s.offers(v.Name) {
 			continue
 		}
-		// Push and pull are announced by one element.
-		if isChunked := v.Name == nameChunkedPush || v.Name == nameChunkedPull; isChunked {
-			if chunked {
-				continue
-			}
-			chunked = true
+		if feature := v.Features(nil, s); !bytes.Contains(dst[from:], feature) {
+			dst = append(dst, feature...)
 		}
-		dst = v.Features(dst, s)
 	}
 	return dst
 }
@@ -79,6 +75,9 @@ func (s Settings) Features(dst []byte) []byte {
 // SessionConfig is what a Server needs to know of its session.
 type SessionConfig struct {
 	Settings
+	// Offered is what Settings.Offered returned. Nil makes it anew, which costs
+	// every session memory of its own.
+	Offered []Variant
 	// Stream carries the session. Its roster stanzas are handed to ServeIQ.
 	Stream Stream
 	// Account is the bare JID of the user, Full the JID of this session.
@@ -99,8 +98,7 @@ type SessionConfig struct {
 // methods are called with SessionConfig.Lock held. Chunks and pushes are built
 // and posted under that lock, so that the order of versions is that of the queue.
 type Server struct {
-	c        SessionConfig
-	variants []Variant // on offer, the most specific first
+	c SessionConfig
 
 	form      pushForm
 	since     uint64 // version from which on the client gets every change in this form
@@ -120,15 +118,24 @@ const (
 	pushChunked                 // with epoch and versions
 )
 
-// NewServer returns the server half for a session that has just been bound.
-func NewServer(c SessionConfig) *Server {
-	s := &Server{c: c}
+// Offered returns the variants on offer, the most specific first. It is for
+// SessionConfig.Offered: any number of sessions can share what it returns.
+func (s Settings) Offered() []Variant {
+	var on []Variant
 	for _, v := range slices.Backward(Variants()) {
-		if c.offers(v.Name) || v.Name == nameMonolithic {
-			s.variants = append(s.variants, v)
+		if s.offers(v.Name) || v.Name == nameMonolithic {
+			on = append(on, v)
 		}
 	}
-	return s
+	return on
+}
+
+// NewServer returns the server half for a session that has just been bound.
+func NewServer(c SessionConfig) *Server {
+	if c.Offered == nil {
+		c.Offered = c.Settings.Offered()
+	}
+	return &Server{c: c}
 }
 
 // ServeIQ answers a request of the client if it is about the roster or about a
@@ -142,7 +149,7 @@ func (s *Server) ServeIQ(q *wire.Element) (handled bool, err error) {
 	}
 	switch q.Attr("type") {
 	case "get":
-		for _, v := range s.variants {
+		for _, v := range s.c.Offered {
 			if handled, err := v.Serve(s, q); handled || err != nil {
 				if err == nil {
 					s.count("roster."+v.Name, 1)
@@ -151,7 +158,7 @@ func (s *Server) ServeIQ(q *wire.Element) (handled bool, err error) {
 			}
 		}
 	case "set":
-		if e := q.Child(wire.NSChunk, ""); e != nil && len(s.variants) > 0 && s.chunked() {
+		if e := q.Child(wire.NSChunk, ""); e != nil && len(s.c.Offered) > 0 && s.chunked() {
 			return true, s.answerError(q, s.control(q, e))
 		}
 	}
