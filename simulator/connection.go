@@ -46,14 +46,11 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 	s.figures.add("connections", 1)
 	ctx, cancel := context.WithTimeout(s.ctx, s.config.LoginTimeout)
 	defer cancel()
-	// A peer that neither reads nor writes must not outlive the simulator.
-	stop := context.AfterFunc(s.ctx, func() { c.Close() }) //nolint:errcheck // It is going away.
 
 	var under net.Conn = cn.raw
 	if security == DirectTLS {
 		t := tls.Server(cn.raw, s.channels.config)
 		if err := cn.handshake(ctx, t); err != nil {
-			stop()
 			c.Close() //nolint:errcheck // Nothing was lost.
 			close(cn.done)
 			return
@@ -68,7 +65,6 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 		Raw:        cn.raw,
 	})
 	if !s.enter(cn) {
-		stop()
 		c.Close() //nolint:errcheck // Nothing was lost.
 		close(cn.done)
 		return
@@ -78,12 +74,12 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 		cn.bound.Store(cn.session)
 		// A new goroutine has a small stack: the one that negotiated has grown.
 		s.wg.Go(func() {
-			defer cn.finish(stop)
+			defer cn.finish()
 			cn.session.run(cn)
 		})
 		return
 	}
-	defer cn.finish(stop)
+	defer cn.finish()
 	cn.refuse(ctx, err)
 	if cn.session != nil {
 		cn.session.end()
@@ -91,8 +87,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 }
 
 // finish takes the connection off the books.
-func (c *connection) finish(stop func() bool) {
-	stop()
+func (c *connection) finish() {
 	c.raw.Close() //nolint:errcheck // Most often it is closed already.
 	s := c.sim
 	s.mu.Lock()
@@ -283,7 +278,7 @@ func (c *connection) features(dst []byte) []byte {
 			dst = append(dst, "<sm xmlns='"+wire.NSSM+"'/>"...)
 		}
 		dst = append(dst, "<sub xmlns='"+wire.NSPreApproval+"'/><csi xmlns='"+wire.NSCSI+"'/>"...)
-		dst = c.sim.settings.Load().Features(dst)
+		dst = c.sim.offer.Load().settings.Features(dst)
 	default:
 		if c.upgradable() {
 			dst = append(dst, "<starttls xmlns='"+wire.NSTLS+"'>"...)

@@ -121,7 +121,7 @@ func (s *Simulator) control(method string, in any) (any, error) {
 		if err := settings.Check(); err != nil {
 			return nil, err
 		}
-		s.settings.Store(&settings)
+		s.offer.Store(newOffer(settings))
 		return nil, nil
 	case MethodDrop:
 		var d Drop

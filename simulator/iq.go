@@ -126,8 +126,10 @@ func (x *session) serveAccount(el *wire.Element) error {
 // rosterServer returns the session's half of the roster protocols. The account is locked.
 func (x *session) rosterServer() *roster.Server {
 	if x.roster == nil {
+		offer := x.sim.offer.Load()
 		x.roster = roster.NewServer(roster.SessionConfig{
-			Settings: *x.sim.settings.Load(),
+			Settings: offer.settings,
+			Offered:  offer.variants,
 			Stream:   x,
 			Account:  x.account.jid,
 			Full:     x.full(),
@@ -209,7 +211,7 @@ func domainInfo() string {
 func (s *Simulator) accountInfo() string {
 	b := "<query xmlns='" + wire.NSDiscoInfo + "'><identity category='account' type='registered'/>"
 	features := []string{wire.NSDiscoInfo, wire.NSDiscoItems, wire.NSPing, wire.NSRoster}
-	settings := s.settings.Load()
+	settings := s.offer.Load().settings
 	if len(settings.Variants) == 0 || slices.ContainsFunc(settings.Variants, func(v string) bool { return v == "chunked-push" || v == "chunked-pull" }) {
 		features = append(features, wire.NSRosterX, wire.NSChunk)
 	}

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strconv"
@@ -70,7 +71,9 @@ func (x *session) run(c *connection) {
 	c.stream.Handle(func(*wire.Stanza) wire.Handler {
 		return wire.Handler{Watch: wire.Watch{Mode: wire.Frame}, Done: c.stanza}
 	})
-	err := c.stream.Serve(x.sim.ctx)
+	// Without a context to watch, which costs every session half a KiB: whoever
+	// closes the simulator closes the connections.
+	err := c.stream.Serve(context.WithoutCancel(x.sim.ctx))
 
 	var syntax *wire.SyntaxError
 	if errors.As(err, &syntax) {
@@ -104,8 +107,16 @@ func lostConnection(err error) bool {
 	return true
 }
 
-// stanza acts on one top-level element of a session's stream.
+// stanza acts on one top-level element of a session's stream. It does so on a
+// goroutine of its own, which is gone afterwards: acting takes a deep stack, and
+// a stack that has grown stays with a goroutine that waits for its client.
 func (c *connection) stanza(st *wire.Stanza) error {
+	acted := make(chan error, 1)
+	go func() { acted <- c.act(st) }()
+	return <-acted
+}
+
+func (c *connection) act(st *wire.Stanza) error {
 	x := c.session
 	x.handling.Lock()
 	defer x.handling.Unlock()

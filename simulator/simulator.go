@@ -29,7 +29,7 @@ type Simulator struct {
 	mechanisms  []mechanism
 	figures     figures
 	epoch       string
-	settings    atomic.Pointer[roster.Settings]
+	offer       atomic.Pointer[offer]
 
 	ctx       context.Context // ends when Close has said goodbye to everybody
 	cancel    context.CancelFunc
@@ -44,6 +44,14 @@ type Simulator struct {
 
 	directory directory
 }
+
+// An offer is what the roster protocols have on offer, shared by sessions.
+type offer struct {
+	settings roster.Settings
+	variants []roster.Variant
+}
+
+func newOffer(s roster.Settings) *offer { return &offer{s, s.Offered()} }
 
 // Start opens the listeners and serves until Close is called or ctx ends. It
 // returns at once. An error says which setting or address is wrong.
@@ -61,7 +69,7 @@ func Start(ctx context.Context, c Config) (*Simulator, error) {
 		ended:    map[string]formerSession{},
 	}
 	s.directory.accounts = map[string]*account{}
-	s.settings.Store(&c.Roster)
+	s.offer.Store(newOffer(c.Roster))
 	var names []string
 	for _, pc := range c.Populations {
 		p, err := population.New(pc)
@@ -115,6 +123,7 @@ func Start(ctx context.Context, c Config) (*Simulator, error) {
 	if c.IdleTimeout > 0 {
 		s.wg.Go(s.sweep)
 	}
+	context.AfterFunc(s.ctx, s.cut)
 	context.AfterFunc(ctx, s.cancel)
 	return s, nil
 }
@@ -177,6 +186,16 @@ func (s *Simulator) Close(ctx context.Context) error {
 	s.cancel()
 	<-left
 	return errors.Join(errs...)
+}
+
+// cut closes all connections when the simulator's time is over.
+func (s *Simulator) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for c := range s.conns {
+		c.raw.Close() //nolint:errcheck // Most of them are closed already.
+	}
 }
 
 // closeGrace is how long Close waits for clients to take their goodbye.
