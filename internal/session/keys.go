@@ -27,7 +27,14 @@ func sha256Hash() scramHash { return scramHash{"SHA-256", sha256.Size, sha256.Ne
 // scramKeys is what SCRAM needs of a password (RFC 5802 §3): the proof is made with the client key, the server's
 // signature is checked with the server key.
 type scramKeys struct {
-	client, stored, server []byte
+	client, server []byte
+}
+
+// stored returns the key that a server keeps, which is one hash away: cheaper to make than to keep for every account.
+func (k scramKeys) stored(h scramHash) []byte {
+	digest := h.new()
+	digest.Write(k.client)
+	return digest.Sum(nil)
 }
 
 // KeyCache keeps the keys that SCRAM derives from a password (RFC 5802 §3), so that an account which logs in again
@@ -36,7 +43,7 @@ type scramKeys struct {
 // new salt for each login. The zero value is ready for use, and any number of goroutines may share one.
 type KeyCache struct {
 	mu      sync.RWMutex
-	entries map[keyOwner]keyEntry
+	entries map[keyOwner]*keyEntry
 	derived uint64
 }
 
@@ -45,7 +52,11 @@ type keyOwner struct{ user, hash string }
 type keyEntry struct {
 	password, salt string
 	iterations     int
-	keys           scramKeys
+	client, server [sha256.Size]byte // as many bytes as the hash has
+}
+
+func (e *keyEntry) keys(h scramHash) scramKeys {
+	return scramKeys{client: e.client[:h.size:h.size], server: e.server[:h.size:h.size]}
 }
 
 // Derivations returns how often the cache had to run PBKDF2.
@@ -70,10 +81,10 @@ func (c *KeyCache) keys(h scramHash, user, password string, salt []byte, iterati
 	}
 	owner := keyOwner{user, h.name}
 	c.mu.RLock()
-	e, ok := c.entries[owner]
+	e := c.entries[owner]
 	c.mu.RUnlock()
-	if ok && e.iterations == iterations && e.salt == string(salt) && e.password == password {
-		return e.keys, nil
+	if e != nil && e.iterations == iterations && e.salt == string(salt) && e.password == password {
+		return e.keys(h), nil
 	}
 	// Two logins of one account at the same instant may both derive; that is cheaper than making every other
 	// account wait for a lock held over PBKDF2.
@@ -81,12 +92,15 @@ func (c *KeyCache) keys(h scramHash, user, password string, salt []byte, iterati
 	if err != nil {
 		return keys, err
 	}
+	e = &keyEntry{password: password, salt: string(salt), iterations: iterations}
+	copy(e.client[:], keys.client)
+	copy(e.server[:], keys.server)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.entries == nil {
-		c.entries = make(map[keyOwner]keyEntry)
+		c.entries = make(map[keyOwner]*keyEntry)
 	}
-	c.entries[owner] = keyEntry{password: password, salt: string(salt), iterations: iterations, keys: keys}
+	c.entries[owner] = e
 	c.derived++
 	return keys, nil
 }
@@ -96,10 +110,7 @@ func deriveKeys(h scramHash, password string, salt []byte, iterations int) (scra
 	if err != nil {
 		return scramKeys{}, fmt.Errorf("session: PBKDF2 with %d iterations: %w", iterations, err)
 	}
-	client := sign(h, salted, "Client Key")
-	digest := h.new()
-	digest.Write(client)
-	return scramKeys{client: client, stored: digest.Sum(nil), server: sign(h, salted, "Server Key")}, nil
+	return scramKeys{client: sign(h, salted, "Client Key"), server: sign(h, salted, "Server Key")}, nil
 }
 
 // sign returns the HMAC of text under key.

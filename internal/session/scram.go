@@ -96,7 +96,7 @@ func (s *scram) prove(challenge []byte) ([]byte, error) {
 	final := "c=" + base64.StdEncoding.EncodeToString(bound) + ",r=" + nonce
 	message := s.firstBare + "," + string(challenge) + "," + final
 	s.signature = sign(s.hash, keys.server, message)
-	proof := sign(s.hash, keys.stored, message)
+	proof := sign(s.hash, keys.stored(s.hash), message)
 	subtle.XORBytes(proof, proof, keys.client)
 	return []byte(final + ",p=" + base64.StdEncoding.EncodeToString(proof)), nil
 }

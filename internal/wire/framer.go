@@ -46,9 +46,9 @@ const (
 // A Watch says what is wanted of a stanza.
 type Watch struct {
 	Mode     Mode
+	Elements bool   // hand over each counted element's bytes, up to Limits.Frame
 	Name     string // local name of the elements to count; empty: all at Level
 	Level    int    // their depth: the stream is 1, the stanza 2, <item/> in <iq><query><item/> 4; 0: count nothing
-	Elements bool   // hand over each counted element's bytes, up to Limits.Frame
 }
 
 // Events is what a [Framer] reports. Every slice is valid only during the call.

@@ -6,29 +6,42 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
 const (
-	idleBuffer = 512 // bytes of read buffer that an idle stream holds
+	idleBuffer = 256 // bytes of read buffer that an idle stream holds
 	idleKeep   = 512 // bytes of each other buffer that an idle stream may keep
 )
 
+// arrivals lends an arrival to streams that something arrives on.
+//
+//nolint:gochecknoglobals // a pool is worth something only when all streams share it
+var arrivals = sync.Pool{New: func() any { return new(arrival) }}
+
 // reader is the state of the goroutine that reads.
 type reader struct {
+	*arrival // nil while nothing arrives
+
 	in      Framer
 	small   []byte    // read buffer while little comes
 	pending []byte    // read, not yet fed
-	tags    []byte    // copies of the start tags in cur
-	cur     Stanza    // the stanza at hand
-	then    actions   // of its handler
 	now     time.Time // when the last read returned
 	pull    bool      // Next reads
 	pulled  bool      // the stanza at hand was begun by Next
 	ready   bool      // Next has its element
 	over    bool      // the peer's end tag was read
+	learn   bool      // names, from the next header
 	names   names
 	verify  *verifier
+}
+
+// arrival is what a stream knows of the stanza at hand.
+type arrival struct {
+	tags []byte // copies of the start tags in cur
+	cur  Stanza
+	then actions // of its handler
 }
 
 // errOver is pump's word for the peer's end tag. It is not io.EOF, which a handler
@@ -116,6 +129,9 @@ func (s *Stream) Serve(ctx context.Context) error {
 	s.endRead()
 	<-s.done
 	err = s.Err()
+	if s.arrival == nil {
+		return err
+	}
 	if fail := s.then.fail; fail != nil {
 		s.then = actions{}
 		s.mu.Lock()
@@ -330,8 +346,14 @@ func (s *Stream) pump(ctx context.Context, until func() bool) error {
 // slim gives back what an idle stream does not need.
 func (s *Stream) slim() {
 	s.in.Release(idleKeep)
-	if s.in.Between() && cap(s.tags) > idleKeep {
-		s.tags = nil
+	if s.arrival == nil || !s.in.Between() {
+		return
+	}
+	a := s.arrival
+	s.arrival = nil
+	*a = arrival{tags: a.tags[:0]}
+	if cap(a.tags) <= idleKeep {
+		arrivals.Put(a)
 	}
 }
 
@@ -377,6 +399,9 @@ func (s *Stream) feed(p []byte) (int, error) {
 	if s.opt.verify && s.verify == nil {
 		s.startVerifier()
 	}
+	if s.arrival == nil {
+		s.arrival = arrivals.Get().(*arrival)
+	}
 	n, err := s.in.Feed(p, (*incoming)(s))
 	if s.in.Elements() > 0 && s.cur.First.IsZero() {
 		s.cur.First = s.now
@@ -396,7 +421,7 @@ func (r *incoming) Open(tag []byte) (pause bool, err error) {
 	}
 	r.tags = append(r.tags[:0], tag...)
 	r.cur = Stanza{Tag: r.tags, Start: r.now, End: r.now, Size: int64(len(tag))}
-	if r.names.learn {
+	if r.learn {
 		ns, prefixes := orElse(AttrString(tag, "xmlns"), NSClient), headerPrefixes(tag)
 		r.mu.Lock() // for whoever aborts the stream meanwhile
 		r.names.ns, r.names.prefixes = ns, prefixes

@@ -139,7 +139,11 @@ func (s *Stream) stopWriting() {
 	}
 	if !s.ended {
 		// TLS writes by itself when it answers a key update.
-		_ = s.conn.SetWriteDeadline(s.writeBy)
+		var by time.Time
+		if s.writeBy != nil {
+			by = *s.writeBy
+		}
+		_ = s.conn.SetWriteDeadline(by)
 	}
 }
 
@@ -205,7 +209,7 @@ func (s *Stream) drain() {
 }
 
 func (w *batch) add(b []byte) error {
-	piece := w.s.opt.piece
+	piece := int(w.s.opt.piece)
 	if len(w.buf) > 0 && len(w.buf)+len(b) > min(piece, len(w.store)) {
 		if err := w.flush(); err != nil {
 			return err
@@ -226,7 +230,7 @@ func (w *batch) addPieces(next func([]byte) ([]byte, bool)) error {
 	for more := true; more; {
 		w.buf, more = next(w.buf)
 		rest := w.buf
-		for piece := w.s.opt.piece; len(rest) >= piece; rest = rest[piece:] {
+		for piece := int(w.s.opt.piece); len(rest) >= piece; rest = rest[piece:] {
 			if err := w.s.write(rest[:piece]); err != nil {
 				return err
 			}
@@ -283,11 +287,14 @@ func (w *batch) fail(err error) {
 // write writes b in pieces. Only the goroutine that set writing may call it.
 func (s *Stream) write(b []byte) error {
 	for len(b) > 0 {
-		p := b[:min(len(b), s.opt.piece)]
+		p := b[:min(len(b), int(s.opt.piece))]
 		b = b[len(p):]
 		s.mu.Lock()
-		c, by := s.conn, s.writeBy
-		if by.IsZero() {
+		c := s.conn
+		var by time.Time
+		if s.writeBy != nil {
+			by = *s.writeBy
+		} else {
 			by = time.Now().Add(s.opt.writeTimeout)
 		}
 		_ = c.SetWriteDeadline(by) // under the lock, or it could undo that of giveUp

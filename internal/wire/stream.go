@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strconv"
 	"sync"
@@ -67,7 +68,8 @@ func (o StreamOptions) withDefaults() StreamOptions {
 // apart because every byte counts in a hundred thousand idle streams.
 type settings struct {
 	server, verify             bool
-	piece, queueBytes          int
+	piece                      int32
+	queueBytes                 int
 	writeTimeout, closeTimeout time.Duration
 	raw                        *Conn
 	trace                      func(out bool, b []byte)
@@ -76,7 +78,7 @@ type settings struct {
 
 func (o StreamOptions) settings() settings {
 	return settings{
-		server: o.Server, verify: o.Verify, piece: o.Piece, queueBytes: o.QueueBytes,
+		server: o.Server, verify: o.Verify, piece: int32(min(o.Piece, math.MaxInt32)), queueBytes: o.QueueBytes,
 		writeTimeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
 		raw: o.Raw, trace: o.Trace, sent: o.Sent,
 	}
@@ -102,7 +104,6 @@ type Stanza struct {
 type names struct {
 	ns       string
 	prefixes map[string]string // nil: "stream" alone
-	learn    bool              // from the next header
 }
 
 // Name returns the local name, as "iq".
@@ -167,7 +168,7 @@ type Stream struct {
 	queue   []entry
 	head    int           // first entry of queue not taken by the writer
 	queued  int           // cost of what is posted and not written
-	writeBy time.Time     // set when the stream is given up
+	writeBy *time.Time    // set when the stream is given up
 	err     error         // why the stream ended
 	writing bool          // a goroutine writes
 	reading bool          // a goroutine reads
@@ -188,7 +189,8 @@ func NewStream(c net.Conn, left []byte, o StreamOptions) *Stream {
 	s := &Stream{opt: o.settings(), conn: c, done: make(chan struct{})}
 	s.in = NewFramer(o.Limits)
 	s.pending = left
-	s.names = names{ns: orElse(o.NS, NSClient), prefixes: o.Prefixes, learn: o.NS == "" && o.Prefixes == nil}
+	s.names = names{ns: orElse(o.NS, NSClient), prefixes: o.Prefixes}
+	s.learn = o.NS == "" && o.Prefixes == nil
 	s.bytesIn.Add(int64(len(left)))
 	if o.Opened {
 		s.in.Opened()
@@ -397,8 +399,9 @@ func (s *Stream) giveUp(e *StreamError, cause error) {
 	footer, ns := !s.closing, s.names.ns
 	s.closing, s.aborted, s.err = true, true, cause
 	s.flushed = make(chan struct{})
-	s.writeBy = time.Now().Add(abortTimeout)
-	_ = s.conn.SetWriteDeadline(s.writeBy) // for a write that hangs now
+	by := time.Now().Add(abortTimeout)
+	s.writeBy = &by
+	_ = s.conn.SetWriteDeadline(by) // for a write that hangs now
 	s.dropQueue()
 	s.push(entry{written: s.saidWhy, next: func(b []byte) ([]byte, bool) {
 		if !footer {
