@@ -64,6 +64,9 @@ func (e *InvalidError) Error() string {
 	if e.Attempts == 0 {
 		return "bench: invalid: " + e.Reason
 	}
+	if e.Attempts == 1 {
+		return fmt.Sprintf("bench: block %d is invalid in %s: %s", e.Block+1, e.Arm, e.Reason)
+	}
 	return fmt.Sprintf("bench: block %d is invalid after %d attempts, at last in %s: %s", e.Block+1, e.Attempts, e.Arm, e.Reason)
 }
 

@@ -105,7 +105,7 @@ func TestBlocksRepeat(t *testing.T) {
 		{"no warm-up", bench.BlocksConfig{Blocks: 3, Warmup: -1}, func(bench.BlockRun) bool { return false }, 6, 3, 0, ""},
 		{"saved by the last repeat", bench.BlocksConfig{Blocks: 3, Warmup: -1}, func(b bench.BlockRun) bool { return b.Block == 1 && b.Attempt < 3 }, 9, 3, 3, ""},
 		{"never valid", bench.BlocksConfig{Blocks: 3, Warmup: -1}, func(b bench.BlockRun) bool { return b.Block == 1 }, 6, 1, 4, "block 2 is invalid after 4 attempts"},
-		{"not repeated", bench.BlocksConfig{Blocks: 3, Warmup: -1, Repeat: -1}, func(b bench.BlockRun) bool { return b.Block == 1 }, 3, 1, 1, "block 2 is invalid after 1 attempts"},
+		{"not repeated", bench.BlocksConfig{Blocks: 3, Warmup: -1, Repeat: -1}, func(b bench.BlockRun) bool { return b.Block == 1 }, 3, 1, 1, "block 2 is invalid in a: late"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

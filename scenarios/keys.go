@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
@@ -293,6 +294,9 @@ func Keys() []Key {
 		{Path: "limits.rate-shortfall", Kind: KindShare, Default: "0.02", Max: 1,
 			Doc: "Share of the planned arrivals that may be missing.",
 			set: field(func(p *Plan) *float64 { return &p.Limits.RateShortfall })},
+		{Path: "limits.repeats", Kind: KindCount, Default: strconv.Itoa(bench.DefaultRepeat), Max: 10,
+			Doc: "How often an invalid block is repeated, after a wait that grows, before the run is invalid.",
+			set: field(func(p *Plan) *int { return &p.Repeats })},
 
 		{Path: "blocks", Kind: KindCount, Default: "12", Min: 1, Max: 10000,
 			Doc: "Measured blocks; each runs every arm once in random order.",

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,13 +177,20 @@ type armSpec struct {
 	node           ast.Node
 }
 
+// A place is where something was written down.
+type place struct {
+	file string
+	node ast.Node
+}
+
 type planParser struct {
-	file  string
-	errs  []error
-	name  string // of the scenario
-	dims  []dimension
-	arms  []armSpec
-	asked map[string]ast.Node // variant settings given for all variants: where
+	file   string
+	option string // of the command line that is being applied; empty while the file is read
+	errs   []error
+	name   string // of the scenario
+	dims   []dimension
+	arms   []armSpec
+	asked  map[string]place // variant settings given for all variants
 
 	thresholds []string
 }
@@ -230,6 +238,10 @@ func (p *planParser) entry(path string, where, value ast.Node) {
 		p.threshold(value)
 		return
 	}
+	if metric, ok := strings.CutPrefix(path, "thresholds."); ok {
+		p.metricThresholds(metric, value)
+		return
+	}
 	if m := asMapping(value); m != nil {
 		p.mapping(path+".", m)
 		return
@@ -272,9 +284,16 @@ func (p *planParser) entry(path string, where, value ast.Node) {
 	}
 	if strings.HasPrefix(path, "roster.") && set == nil {
 		if p.asked == nil {
-			p.asked = make(map[string]ast.Node)
+			p.asked = make(map[string]place)
 		}
-		p.asked[strings.TrimPrefix(path, "roster.")] = where
+		p.asked[strings.TrimPrefix(path, "roster.")] = place{p.file, where}
+	}
+	if i := slices.IndexFunc(p.dims, func(d dimension) bool { return d.path == path }); i >= 0 {
+		if p.option == "" {
+			p.fail(where, path, "stands twice")
+			return
+		}
+		p.dims = slices.Delete(p.dims, i, i+1)
 	}
 	p.dims = append(p.dims, d)
 }
@@ -372,19 +391,28 @@ func (p *planParser) threshold(value ast.Node) {
 	}
 	for _, entry := range m.Values {
 		metric, _ := scalar(entry.Key)
-		list := []ast.Node{entry.Value}
-		if seq, ok := entry.Value.(*ast.SequenceNode); ok {
-			list = seq.Values
+		p.metricThresholds(metric, entry.Value)
+	}
+}
+
+// metricThresholds takes the conditions of one metric, in place of earlier ones.
+func (p *planParser) metricThresholds(metric string, value ast.Node) {
+	list := []ast.Node{value}
+	if seq, ok := value.(*ast.SequenceNode); ok {
+		list = seq.Values
+	}
+	p.thresholds = slices.DeleteFunc(p.thresholds, func(t string) bool { return strings.HasPrefix(t, metric+" ") })
+	for _, n := range list {
+		text, _ := scalar(n)
+		expr, err := results.Parse(metric + " " + text)
+		if err == nil {
+			err = checkThreshold(p.name, expr)
 		}
-		for _, n := range list {
-			text, _ := scalar(n)
-			expr := metric + " " + text
-			if _, err := results.Parse(expr); err != nil {
-				p.fail(n, "thresholds."+metric, "%w", err)
-				continue
-			}
-			p.thresholds = append(p.thresholds, expr)
+		if err != nil {
+			p.fail(n, "thresholds."+metric, "%w", err)
+			continue
 		}
+		p.thresholds = append(p.thresholds, expr.String())
 	}
 }
 
@@ -484,37 +512,72 @@ func variantNames() []string {
 
 // overrides applies what the command line says over what the file says.
 func (p *planParser) overrides(o Override) {
-	file := p.file
 	for _, set := range o.Set {
-		p.file = "--set " + set
-		path, text, ok := strings.Cut(set, "=")
-		if !ok || path == "" {
-			p.errs = append(p.errs, &FileError{File: "--set " + set, Err: errors.New("must be path=value, as in roster.items=10k")})
-			continue
-		}
-		f, err := parseYAML([]byte(text))
-		if err != nil || len(f.Docs) != 1 || f.Docs[0].Body == nil {
-			p.errs = append(p.errs, &FileError{File: "--set " + set, Key: path, Err: fmt.Errorf("%q is not a value", text)})
-			continue
-		}
-		p.dims = slices.DeleteFunc(p.dims, func(d dimension) bool { return d.path == path })
-		if path == "thresholds" {
-			p.thresholds = nil
-		}
-		if path == "scenario" {
-			p.errs = append(p.errs, &FileError{File: p.file, Key: path, Err: errors.New("cannot be set: name another scenario instead")})
-			continue
-		}
-		p.entry(path, nil, f.Docs[0].Body)
+		p.flagged("--set "+set, func() { p.set(set) })
 	}
-	p.file = "--variants"
 	if o.Variants != nil {
 		p.arms = nil
-		for _, name := range o.Variants {
-			p.variant(nil, name, nil, "")
+		p.flagged("--variants", func() {
+			for _, name := range o.Variants {
+				p.variant(nil, name, nil, "")
+			}
+		})
+	}
+}
+
+// set applies one path=value.
+func (p *planParser) set(set string) {
+	path, text, ok := strings.Cut(set, "=")
+	if !ok || path == "" {
+		p.fail(nil, "", "must be path=value, as in roster.items=10k")
+		return
+	}
+	f, err := parseYAML([]byte(text))
+	if err != nil || len(f.Docs) != 1 || f.Docs[0].Body == nil {
+		p.fail(nil, path, "%q is not a value", text)
+		return
+	}
+	if path == "thresholds" {
+		p.thresholds = nil
+	}
+	if path == "scenario" {
+		p.fail(nil, path, "cannot be set: name another scenario instead")
+		return
+	}
+	p.entry(path, nil, f.Docs[0].Body)
+}
+
+// flagged tells which option of the command line wrong input came from, in place
+// of a file. A key that the option itself names is not told again.
+func (p *planParser) flagged(option string, parse func()) {
+	before := len(p.errs)
+	file := p.file
+	p.file, p.option = option, option
+	parse()
+	p.file, p.option = file, ""
+	for i, err := range p.errs[before:] {
+		if e, ok := errors.AsType[*FileError](err); ok {
+			key := e.Key
+			if strings.HasPrefix(option, "--set "+key+"=") || option == "--"+key {
+				key = ""
+			}
+			p.errs[before+i] = &FileError{File: option, Key: key, Err: e.Err}
 		}
 	}
-	p.file = file
+}
+
+// checkThreshold refuses a threshold that could never be judged, whatever is
+// measured.
+func checkThreshold(scenario string, e results.Expr) error {
+	if err := e.CheckThreshold(results.Metrics()); err != nil {
+		return err
+	}
+	s, _ := Find(scenario)
+	step := strings.HasPrefix(e.Metric, "login.") && slices.Contains(s.Metrics, "login")
+	if !step && !slices.Contains(s.Metrics, e.Metric) {
+		return fmt.Errorf("the scenario %s does not measure %s, but %s", scenario, e.Metric, strings.Join(s.Metrics, ", "))
+	}
+	return nil
 }
 
 // plans builds the cross product.
@@ -547,13 +610,17 @@ func (p *planParser) plans(o Override) []Plan {
 // checkAsked refuses a setting that none of the variants has: it would do
 // nothing.
 func (p *planParser) checkAsked() {
-	for name, where := range p.asked {
+	for _, name := range slices.Sorted(maps.Keys(p.asked)) {
+		where, key := p.asked[name], "roster."+name
+		if where.node == nil {
+			key = "" // the option that stands for the file names it
+		}
 		used := slices.ContainsFunc(p.arms, func(a armSpec) bool {
 			v, _ := roster.Find(a.variant)
 			return hasParam(v, name)
 		})
 		if !used {
-			p.fail(where, "roster."+name, "none of the variants in this run has such a setting")
+			p.errs = append(p.errs, at(where.file, where.node, key, errors.New("none of the variants in this run has such a setting")))
 		}
 	}
 }
@@ -610,7 +677,7 @@ func (p *planParser) plan(n int, o Override) (Plan, bool) {
 	p.makeArms(&plan, shared)
 	p.baseline(&plan, o.Baseline)
 	if len(p.errs) == 0 {
-		p.check(&plan)
+		p.check(&plan, o)
 	}
 	return plan, len(p.errs) == 0
 }
@@ -660,9 +727,9 @@ func (p *planParser) baseline(plan *Plan, label string) {
 }
 
 // check refuses what cannot work whatever the target.
-func (p *planParser) check(plan *Plan) {
+func (p *planParser) check(plan *Plan, o Override) {
 	fail := func(key, format string, args ...any) {
-		p.errs = append(p.errs, &FileError{File: p.file, Key: key, Err: fmt.Errorf(format, args...)})
+		p.fail(nil, key, format, args...)
 	}
 	if plan.Login.TLSMin > plan.Login.TLSMax {
 		fail("login.tls-min", "%s is above login.tls-max, %s", plan.Login.TLSMin, plan.Login.TLSMax)
@@ -678,8 +745,15 @@ func (p *planParser) check(plan *Plan) {
 	}
 	if comparisons := len(plan.Arms) - 1; comparisons > 0 {
 		if least := results.MinBlocks(comparisons, Alpha); plan.Blocks < least {
-			fail("blocks", "%d blocks cannot tell %d variants apart with %g %% confidence: use at least %d, or fewer variants",
-				plan.Blocks, comparisons+1, 100*(1-Alpha), least)
+			tooFew := func() {
+				fail("blocks", "%d blocks cannot tell %d variants apart with %g %% confidence: use at least %d, or fewer variants",
+					plan.Blocks, comparisons+1, 100*(1-Alpha), least)
+			}
+			if o.Blocks != nil {
+				p.flagged("--blocks", tooFew)
+			} else {
+				tooFew()
+			}
 		}
 	}
 	for _, t := range plan.Thresholds {

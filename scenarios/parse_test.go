@@ -135,10 +135,16 @@ func TestParseErrors(t *testing.T) {
 		{name: "PLUS in clear", give: "scenario: roster-login\nlogin: {tls: none, sasl: SCRAM-SHA-256-PLUS}", want: `f.yaml: login.sasl: SCRAM-SHA-256-PLUS binds to a TLS channel`},
 		{name: "threshold that is none", give: "scenario: roster-login\nthresholds: {ready: [\"fast\"]}", want: `f.yaml:2:22: thresholds.ready: `},
 		{name: "quantile without samples", give: "scenario: roster-login\nthresholds: {ready: [\"p(99)<2s\"]}", want: `needs 1000 samples and this plan makes about 12`},
+		{name: "threshold on what is not measured", give: "scenario: roster-login\nthresholds: {push: [\"mean<2s\"]}", want: `f.yaml:2:21: thresholds.push: the scenario roster-login does not measure push`},
+		{name: "threshold in another unit", give: "scenario: roster-login\nthresholds: {ready: [\"mean<2MB\"]}", want: `f.yaml:2:22: thresholds.ready: `},
+		{name: "nested and dotted key", give: "scenario: roster-login\nlink: {rtt: 5ms}\nlink.rtt: 6ms", want: `f.yaml:3:1: link.rtt: stands twice`},
+		{name: "set of a mapping", give: "scenario: roster-login", override: Override{Set: []string{"link={rtt: 5ms, rat: 5}"}}, want: `--set link={rtt: 5ms, rat: 5}: link.rat: is unknown; did you mean link.rtt?`},
+		{name: "set of what no variant has", give: "scenario: roster-login\nvariants: [monolithic]", override: Override{Set: []string{"roster.window=4"}}, want: `--set roster.window=4: none of the variants`},
+		{name: "too few blocks asked for", give: "scenario: roster-login\nvariants: [monolithic, versioned]", override: Override{Blocks: new(5)}, want: `--blocks: 5 blocks cannot tell 2 variants apart`},
 		{name: "storm without a rate", give: "scenario: login-storm", want: `f.yaml: load.rate: a storm needs a rate`},
 		{name: "too many plans", give: "scenario: roster-login\nseed: [" + numbers(40) + "]\nroster: {items: [" + numbers(40) + "]}", want: `f.yaml: makes more than 1000 plans`},
 		{name: "set without a value", give: "scenario: roster-login", override: Override{Set: []string{"roster.items"}}, want: `--set roster.items: must be path=value`},
-		{name: "set of an unknown key", give: "scenario: roster-login", override: Override{Set: []string{"roster.itms=5"}}, want: `--set roster.itms=5: roster.itms: is unknown; did you mean roster.items?`},
+		{name: "set of an unknown key", give: "scenario: roster-login", override: Override{Set: []string{"roster.itms=5"}}, want: `--set roster.itms=5: is unknown; did you mean roster.items?`},
 		{name: "unknown baseline", give: "scenario: roster-login", override: Override{Baseline: "rsm"}, want: `--baseline: "rsm" is none of the variants of this run`},
 		{name: "tab", give: "scenario: roster-login\n\tblocks: 5", want: `f.yaml:2:`},
 	}
@@ -163,6 +169,24 @@ func numbers(n int) string {
 		all = append(all, strconv.Itoa(i+1))
 	}
 	return strings.Join(all, ",")
+}
+
+// TestSet applies settings over those of a file, whole mappings too.
+func TestSet(t *testing.T) {
+	source := "scenario: roster-login\nlink: {rtt: 10ms, rate: 10Mbit/s}\nthresholds: {ready: [\"mean<2s\"], login: [\"mean<1s\"]}\n"
+	plans, err := Parse("f.yaml", []byte(source), Override{Set: []string{
+		"link={rtt: 20ms, jitter: 1ms}", "blocks=7", "blocks=8", "thresholds.ready=[mean<3s, max<5s]",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := plans[0]
+	if want := (Link{RTT: 20 * time.Millisecond, Jitter: time.Millisecond, Rate: 10e6}); len(plans) != 1 || p.Link != want || p.Blocks != 8 {
+		t.Errorf("%d plans, link %+v, %d blocks", len(plans), p.Link, p.Blocks)
+	}
+	if diff := cmp.Diff([]string{"login mean<1s", "ready mean<3s", "ready max<5s"}, p.Thresholds); diff != "" {
+		t.Errorf("thresholds (-want +got):\n%s", diff)
+	}
 }
 
 func TestDimensions(t *testing.T) {

@@ -34,6 +34,7 @@ type Plan struct {
 	Hold       Hold      `json:"hold"`
 	Simulator  Simulator `json:"simulator"`
 	Limits     Limits    `json:"limits"`
+	Repeats    int       `json:"repeats"` // of an invalid block
 	Blocks     int       `json:"blocks"`
 	Seed       uint64    `json:"seed"`
 	Thresholds []string  `json:"thresholds,omitempty"` // in the grammar of package results
@@ -165,10 +166,11 @@ func (p Plan) Workers() int {
 // allPlans is the label of the only plan of a run.
 const allPlans = "all"
 
-// AddThreshold adds a condition that the run must meet. It refuses a quantile
-// that the planned number of samples cannot support.
+// AddThreshold adds a condition that the run must meet. It refuses a metric that
+// the scenario does not measure, and a quantile that the planned number of samples
+// cannot support.
 func (p *Plan) AddThreshold(e results.Expr) error {
-	if err := e.CheckThreshold(nil); err != nil {
+	if err := checkThreshold(p.Scenario, e); err != nil {
 		return err
 	}
 	if err := p.supports(e); err != nil {

@@ -155,8 +155,12 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		}
 	}
 	r.attempts = 0
+	repeat := p.Repeats
+	if repeat == 0 {
+		repeat = -1 // to bench, zero is the default
+	}
 	err = bench.Blocks(ctx, bench.BlocksConfig{
-		Arms: names, Blocks: p.Blocks, Seed: p.Seed,
+		Arms: names, Blocks: p.Blocks, Seed: p.Seed, Repeat: repeat,
 		After: func(b bench.BlockRun, err error) error { return r.after(ctx, b, err, booths) },
 	}, func(ctx context.Context, b bench.BlockRun) error { return r.cell(ctx, p, b, booths[b.Arm]) })
 	for _, b := range booths {
@@ -208,22 +212,22 @@ func (r *runner) after(ctx context.Context, b bench.BlockRun, err error, booths 
 		return &UnreachableError{Target: booths[0].site.about.Name, Err: booths[0].err}
 	}
 	r.attempts++
-	if invalid, ok := errors.AsType[*bench.InvalidError](err); ok {
-		r.Results.Event("repeat", invalid.Reason, map[string]string{"block": fmt.Sprint(b.Block + 1)})
-		r.total += len(booths)
-		if b.Attempt < bench.DefaultRepeat {
-			wait := patience
-			for range b.Attempt {
-				wait *= 3
-			}
-			r.report(Progress{
-				Plan: booths[0].label, Block: b.Block + 1, Blocks: booths[0].site.plan.Blocks, Arm: booths[b.Arm].arm.Label,
-				Note: fmt.Sprintf("block %d is repeated in %s: %s", b.Block+1, wait, invalid.Reason),
-			})
-			return sleep(ctx, wait)
-		}
+	plan := booths[0].site.plan
+	invalid, ok := errors.AsType[*bench.InvalidError](err)
+	if !ok || b.Attempt >= plan.Repeats {
+		return nil
 	}
-	return nil
+	r.Results.Event("repeat", invalid.Reason, map[string]string{"block": fmt.Sprint(b.Block + 1)})
+	r.total += len(booths)
+	wait := patience
+	for range b.Attempt {
+		wait *= 3
+	}
+	r.report(Progress{
+		Plan: booths[0].label, Block: b.Block + 1, Blocks: plan.Blocks, Arm: booths[b.Arm].arm.Label,
+		Note: fmt.Sprintf("block %d is repeated in %s: %s", b.Block+1, wait, invalid.Reason),
+	})
+	return sleep(ctx, wait)
 }
 
 func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *booth) error {

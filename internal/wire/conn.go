@@ -70,8 +70,11 @@ func (c *Conn) ReadByte() (byte, error) {
 
 // Write implements io.Writer.
 func (c *Conn) Write(p []byte) (int, error) {
+	// The peer's answer may be read before Write returns: whoever counts then
+	// wants these bytes in.
+	c.out.Add(int64(len(p)))
 	n, err := c.Conn.Write(p)
-	c.out.Add(int64(n))
+	c.out.Add(int64(n - len(p)))
 	return n, err
 }
 
