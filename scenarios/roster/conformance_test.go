@@ -373,12 +373,17 @@ func TestCreditTimeout(t *testing.T) {
 				if !strings.Contains(last, "seq='1'") {
 					t.Fatalf("two chunks are due, the last was %s", last)
 				}
+				// The timer runs on a goroutine of its own, under the account's lock.
+				a.lock.Lock()
+				a.lock.Unlock() //nolint:staticcheck // only orders what was before the timer
 				time.Sleep(chunk.CreditTimeout - time.Second)
 				synctest.Wait()
 				settle(client)
 				if strings.Contains(last, "<aborted") {
 					t.Fatal("gave up too early")
 				}
+				a.lock.Lock()
+				a.lock.Unlock() //nolint:staticcheck // as above
 				time.Sleep(2 * time.Second)
 				synctest.Wait()
 				settle(client)
