@@ -120,7 +120,7 @@ func (s *idle) hold(ctx context.Context, from, upTo int) ([]*client, error) {
 				failed = err
 				return
 			}
-			cl.forgetLogin()
+			cl.login = nil // an idle session need not remember it
 			held = append(held, cl)
 		})
 	}

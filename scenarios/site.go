@@ -161,7 +161,10 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 	if err != nil {
 		return nil, err
 	}
-	cl := &client{stream: login.Stream, account: c.JID, domain: account.Domain, sm: login.SM, steps: login.Steps, started: started, ready: time.Now()}
+	cl := &client{
+		stream: login.Stream, account: c.JID, domain: account.Domain, sm: login.SM,
+		login: &loginTimes{started: started, ready: time.Now(), steps: login.Steps},
+	}
 	cl.roster = roster.NewClient(cl.stream, cl.account, cl.others)
 	// The session outlives the context of the login and must not hold on to it: close ends the stream and so Serve.
 	cl.reading.Go(func() { _ = cl.stream.Serve(context.Background()) })
@@ -184,16 +187,17 @@ type client struct {
 	account string // bare JID
 	domain  string
 	sm      *session.SM
+	login   *loginTimes // nil where nobody will ask
 	reading sync.WaitGroup
-
-	started, ready time.Time      // of the login
-	steps          []session.Step // of the login, until forgetLogin
 
 	presence presenceCount
 }
 
-// forgetLogin gives back what is only wanted to report the login.
-func (c *client) forgetLogin() { c.steps = nil }
+// loginTimes are those of a login and of its steps.
+type loginTimes struct {
+	started, ready time.Time
+	steps          []session.Step
+}
 
 // retrieve fetches the roster as the arm does, and says what the server really
 // did. A refusal of the variant is an answer, not an error.
@@ -266,8 +270,8 @@ func (c *client) pingTo(to string, done func(time.Time, error)) error {
 // observeLogin gives the steps of the login to the sink, the login as a whole
 // from its intended start.
 func (c *client) observeLogin(sink results.Sink, intended time.Time) {
-	for _, step := range c.steps {
+	for _, step := range c.login.steps {
 		sink.Observe(results.Sample{Metric: "login." + step.Name, Intended: step.Start, Start: step.Start, End: step.End})
 	}
-	sink.Observe(results.Sample{Metric: "login", Intended: intended, Start: c.started, End: c.ready})
+	sink.Observe(results.Sample{Metric: "login", Intended: intended, Start: c.login.started, End: c.login.ready})
 }

@@ -113,7 +113,7 @@ func (s *Stream) Serve(ctx context.Context) error {
 	if err := s.beginRead(); errors.Is(err, ErrReading) && !s.isLeaving() {
 		return err
 	} else if err != nil {
-		<-s.done // every way to the end is bounded
+		<-s.Done() // every way to the end is bounded
 		return s.Err()
 	}
 	stop := s.interruptReads(ctx)
@@ -127,7 +127,7 @@ func (s *Stream) Serve(ctx context.Context) error {
 	stop()
 	s.end(nil)
 	s.endRead()
-	<-s.done
+	<-s.Done()
 	err = s.Err()
 	if s.arrival == nil {
 		return err
@@ -176,7 +176,7 @@ func (s *Stream) linger() {
 	defer timeout.Stop()
 	select {
 	case <-said:
-	case <-s.done:
+	case <-s.Done():
 	case <-timeout.C:
 	}
 }

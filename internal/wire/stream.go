@@ -156,7 +156,6 @@ type Counts struct {
 // the one that writes what was posted, for as long as there is something to write.
 type Stream struct {
 	opt    settings
-	done   chan struct{}
 	handle func(*Stanza) Handler
 	ids    atomic.Uint64
 
@@ -175,7 +174,9 @@ type Stream struct {
 	closing bool          // the own end tag is queued or sent: nothing more is taken
 	aborted bool          // given up: the queue was dropped
 	leaving bool          // Close reads, because nobody else did
-	ended   bool          // the connection is closed
+	ended   bool          // nothing is read or written any more
+	closed  bool          // the connection is closed as well
+	done    chan struct{} // made when somebody waits for the end, closed when closed is set
 	flushed chan struct{} // closed when the last thing was written: the end tag, or why the stream was given up
 
 	reader // for the reading goroutine only
@@ -186,7 +187,7 @@ type Stream struct {
 // too early; the stream keeps it until it is used up. Deadlines of c are taken away.
 func NewStream(c net.Conn, left []byte, o StreamOptions) *Stream {
 	o = o.withDefaults()
-	s := &Stream{opt: o.settings(), conn: c, done: make(chan struct{})}
+	s := &Stream{opt: o.settings(), conn: c}
 	s.in = NewFramer(o.Limits)
 	s.pending = left
 	s.names = names{ns: orElse(o.NS, NSClient), prefixes: o.Prefixes}
@@ -343,10 +344,10 @@ func (s *Stream) Close(ctx context.Context) error {
 		}
 	}
 	select {
-	case <-s.done:
+	case <-s.Done():
 	case <-ctx.Done():
 		s.end(fmt.Errorf("wire: close: the peer did not end the stream: %w", context.Cause(ctx)))
-		<-s.done // another goroutine may be closing the connection, which is bounded
+		<-s.Done() // another goroutine may be closing the connection, which is bounded
 	}
 	return s.Err()
 }
@@ -377,7 +378,7 @@ func (s *Stream) shut(ctx context.Context) {
 	select {
 	case <-flushed:
 		s.end(nil)
-	case <-s.done:
+	case <-s.Done():
 	case <-ctx.Done():
 		s.end(fmt.Errorf("wire: close: the peer did not read the end of the stream: %w", context.Cause(ctx)))
 	}
@@ -472,7 +473,12 @@ func (s *Stream) end(err error) {
 			h.Fail(cause)
 		}
 	}
-	close(s.done)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.done != nil {
+		close(s.done)
+	}
 }
 
 // closedError says that the stream is over and why. The lock is held.
@@ -484,7 +490,17 @@ func (s *Stream) closedError() error {
 }
 
 // Done is closed when the stream is over and its connection closed.
-func (s *Stream) Done() <-chan struct{} { return s.done }
+func (s *Stream) Done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.closed {
+			close(s.done)
+		}
+	}
+	return s.done
+}
 
 // Err returns why the stream ended: nil while it lives and after an orderly close.
 func (s *Stream) Err() error {

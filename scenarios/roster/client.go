@@ -17,13 +17,18 @@ type Client struct {
 	stream  Stream
 	account string
 	others  func(head *wire.Stanza) wire.Handler
-	over    <-chan struct{}
-	reason  func() error
+	life    life // nil: for ever
 
 	mu     sync.Mutex // held while calling the stream, which never calls back from within
 	active []*fetch
 	live   *Map // what pushes are merged into, after a retrieval with a map
 	pushes int
+}
+
+// life is what tells the end of a stream and its reason.
+type life interface {
+	Done() <-chan struct{}
+	Err() error
 }
 
 // NewClient makes the client half the handler of s, whose Serve must not run
@@ -33,7 +38,7 @@ type Client struct {
 // whatever it asks for.
 func NewClient(s *wire.Stream, account string, others func(head *wire.Stanza) wire.Handler) *Client {
 	c := newClient(s, account, others)
-	c.over, c.reason = s.Done(), s.Err
+	c.life = s
 	s.Handle(c.Handle)
 	return c
 }
@@ -42,7 +47,7 @@ func newClient(s Stream, account string, others func(head *wire.Stanza) wire.Han
 	if others == nil {
 		others = func(*wire.Stanza) wire.Handler { return wire.Handler{} }
 	}
-	return &Client{stream: s, account: account, others: others, reason: func() error { return nil }}
+	return &Client{stream: s, account: account, others: others}
 }
 
 // Pushes returns the number of pushes of live changes taken so far, those that
@@ -189,11 +194,17 @@ func (c *Client) begin(o Options, start func(*fetch) error) *fetch {
 // fetch runs a retrieval to its end.
 func (c *Client) fetch(ctx context.Context, o Options, start func(*fetch) error) (Result, error) {
 	f := c.begin(o, start)
-	var err error
+	var (
+		over <-chan struct{}
+		err  error
+	)
+	if c.life != nil {
+		over = c.life.Done()
+	}
 	select {
 	case <-f.done:
-	case <-c.over:
-		err = c.reason()
+	case <-over:
+		err = c.life.Err()
 		if err == nil {
 			err = wire.ErrClosed
 		}
