@@ -146,7 +146,9 @@ func ScenarioSchema() ([]byte, error) {
 }
 
 // TargetSchema returns the JSON Schema of target files.
-func TargetSchema() ([]byte, error) {
+func TargetSchema() ([]byte, error) { return marshalSchema(targetSchema()) }
+
+func targetSchema() *schemaNode {
 	text := func(doc string) *schemaNode { return &schemaNode{Type: "string", Description: doc} }
 	whole := func(doc string) *schemaNode { return &schemaNode{Type: "integer", Description: doc} }
 	object := func(doc string, properties map[string]*schemaNode) *schemaNode {
@@ -176,12 +178,13 @@ func TargetSchema() ([]byte, error) {
 		}),
 		"provision": object("How accounts and rosters are made; without it they exist already.", map[string]*schemaNode{
 			"ledger": text("File that records what was made."), "owner": text("User the server runs as."), "data": text("Prosody's data_path."),
+			"hash": {Type: "string", Enum: []string{"SHA-1", "SHA-256"}, Description: "How the server keeps SCRAM keys; left out, passwords are written in clear."}, "iterations": whole("Iterations of hash, 10 000 if left out."),
 			"database": text("ejabberd's SQLite file, {domain} for the domain; ejabberd must not run."), "schema": text("SQL file that makes the tables."),
 			"ctl": text("ejabberd's control command with its options."), "api": text("URL of ejabberd's mod_http_api."), "export": text("XEP-0227 file to write."),
 		}),
 	})
 	root.Schema, root.ID, root.Title, root.Required = draft, "xmppbench.target/1", "xmppbench target", []string{"server"}
-	return marshalSchema(root)
+	return root
 }
 
 func marshalSchema(n *schemaNode) ([]byte, error) {
