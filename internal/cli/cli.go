@@ -5,10 +5,14 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +20,7 @@ import (
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/scenarios"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
 // The exit codes. Where several apply, the order is 130, 1, 2, 3, 4, 99, 5, 6.
@@ -30,6 +35,9 @@ const (
 	ExitThresholds   = 99  // thresholds failed
 	ExitInterrupted  = 130 // interrupted; partial results written
 )
+
+// textWidth is how wide help is, in columns.
+const textWidth = 80
 
 // app is what every command works with.
 type app struct {
@@ -88,11 +96,11 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "xmppbench",
 		Short: "Measure XMPP servers and XMPP protocol proposals",
-		Long: `xmppbench measures XMPP servers and XMPP protocol proposals: simulated clients log
-in with massive rosters, against the built-in simulator or a real server, with
-every way of retrieving a roster side by side.`,
+		Long: `xmppbench measures XMPP servers and XMPP protocol proposals: simulated clients
+log in with massive rosters, against the built-in simulator or a real server,
+with every way of retrieving a roster side by side.`,
 		Example: `  xmppbench run roster-login                      the shipped scenario on the simulator
-  xmppbench run roster-login --dry-run            what it would do, and what theory expects
+  xmppbench run roster-login --dry-run            what it would do and how long
   xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -105,14 +113,18 @@ every way of retrieving a roster side by side.`,
 	})
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer in JSON")
 	root.AddCommand(a.run(), a.compare(), a.report(), a.serve(), a.provision(), a.list(), a.explain(), a.version())
-	for _, c := range root.Commands() {
-		checkArgs(c)
-	}
+	root.InitDefaultCompletionCmd()
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", textWidth)))
+	checkArgs(root)
 	return root
 }
 
-// checkArgs makes wrong arguments an error of usage.
+// checkArgs makes wrong arguments of a command and of those below it an error of
+// usage.
 func checkArgs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		checkArgs(sub)
+	}
 	check := c.Args
 	if check == nil {
 		return
@@ -150,18 +162,8 @@ func exitCode(ctx context.Context, err error) int {
 		return ExitUnreachable
 	case errors.As(err, &invalid):
 		return ExitInvalid
-	case isUnknownCommand(err):
-		return ExitUsage
 	}
 	return ExitInternal
-}
-
-// isUnknownCommand recognises the one error of usage that cobra returns without
-// a type: the name of a command that does not exist.
-func isUnknownCommand(err error) bool {
-	const prefix = "unknown command"
-	text := err.Error()
-	return len(text) > len(prefix) && text[:len(prefix)] == prefix
 }
 
 // readInput reads a file, or standard input for "-".
@@ -184,4 +186,58 @@ func (a *app) readInput(name string) ([]byte, error) {
 		return nil, usage(fmt.Errorf("%s: is longer than %d bytes", name, limit))
 	}
 	return b, nil
+}
+
+// scenarioNames completes the name of a scenario, or of a file.
+func scenarioNames(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return scenarios.Names(), cobra.ShellCompDirectiveDefault
+}
+
+// explainable completes the names of scenarios and variants.
+func explainable(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.Concat(scenarios.Names(), variantNames()), cobra.ShellCompDirectiveNoFileComp
+}
+
+// variantNames are those of the roster variants.
+func variantNames() []string {
+	var names []string
+	for _, v := range roster.Variants() {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+// writeJSON prints the answer of a command as indented JSON.
+func (a *app) writeJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// wrap breaks text at words into lines of at most textWidth columns. The first
+// line follows a heading of as many columns as the others are indented by.
+func wrap(text string, indent int) string {
+	var b strings.Builder
+	column := indent
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case column+1+n > textWidth:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String()
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -19,10 +18,10 @@ func (a *app) compare() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "compare RUN...",
 		Short: "Set variants of a run, or several runs, side by side with intervals",
-		Long: `Compare the variants of one run, block by block, or several runs with one another.
-Runs made at different times share no block: their comparison is unpaired, and says
-so. A gate is a limit on the ratio to the baseline; it fails only when the whole
-interval lies beyond it.`,
+		Long: `Compare the variants of one run, block by block, or several runs with one
+another. Runs made at different times share no block: their comparison is
+unpaired, and says so. A gate is a limit on the ratio to the baseline; it is
+broken only when the whole interval lies beyond it.`,
 		Example: `  xmppbench compare runs/20261122T124900Z-roster-login-a1b2
   xmppbench compare before after --gate 'ready mean<=1.10'`,
 		Args: cobra.MinimumNArgs(1),
@@ -77,9 +76,7 @@ func (a *app) compareRuns(dirs []string, o results.CompareOptions, inconclusive 
 		return usage(err)
 	}
 	if a.json {
-		enc := json.NewEncoder(a.stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(comparison)
+		err = a.writeJSON(comparison)
 	} else {
 		err = comparison.WriteText(a.stdout, terminalWidth(a.stdout))
 	}

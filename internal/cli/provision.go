@@ -21,15 +21,19 @@ func (a *app) provision() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "provision SCENARIO --target FILE",
-		Short: "Make the accounts and rosters of a scenario on a real server, or take them away",
-		Long: `Make the accounts and rosters that a scenario needs on a real server, in bulk, the
-same for the same seed. What was made stands in a ledger beside the target file;
---teardown takes away what stands there and nothing else. Accounts that exist
-already are never written over.`,
-		Example: `  xmppbench provision roster-login --target prosody.yaml --set roster.items=[1k,10k,100k]
+		Short: "Make a scenario's accounts and rosters on a real server",
+		Long: `Make the accounts and rosters that a scenario needs on a real server, in bulk,
+the same for the same seed. What was made stands in a ledger beside the target
+file; --teardown takes away what stands there and nothing else. Accounts that
+exist already are never written over.`,
+		Example: `  xmppbench provision roster-login --target prosody.yaml --set roster.items=100k
   xmppbench provision roster-login --target prosody.yaml --teardown`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: scenarioNames,
 		RunE: func(c *cobra.Command, args []string) error {
+			if target == "" {
+				return usage(errors.New("--target is missing: name the file that describes the server"))
+			}
 			file, err := a.targetFile(target)
 			if err != nil {
 				return err
@@ -61,10 +65,17 @@ already are never written over.`,
 	flags.StringArrayVar(&set, "set", nil, "`KEY=VALUE` overrides a key of the scenario, as for run")
 	flags.Uint64Var(&seed, "seed", 0, "what everything random follows from, as for run")
 	flags.BoolVar(&teardown, "teardown", false, "take away what was made")
-	if err := c.MarkFlagRequired("target"); err != nil {
-		panic(err)
-	}
 	return c
+}
+
+// provisioned is the answer of provision as JSON.
+type provisioned struct {
+	Target   string  `json:"target"`
+	Method   string  `json:"method,omitempty"`
+	Accounts int     `json:"accounts,omitempty"` // made
+	Items    int     `json:"items,omitempty"`    // of their rosters
+	Removed  int     `json:"removed,omitempty"`  // accounts taken away
+	Seconds  float64 `json:"seconds,omitempty"`
 }
 
 func (a *app) makeAccounts(ctx context.Context, file *scenarios.TargetFile, plans []scenarios.Plan) error {
@@ -81,8 +92,12 @@ func (a *app) makeAccounts(ctx context.Context, file *scenarios.TargetFile, plan
 	if err := plan.Apply(ctx, a.provisionProgress()); err != nil {
 		return provisionError(err)
 	}
+	took := time.Since(started)
+	if a.json {
+		return a.writeJSON(provisioned{Target: file.Name, Method: plan.Method, Accounts: plan.Accounts, Items: plan.Items, Seconds: took.Seconds()})
+	}
 	fmt.Fprintf(a.stdout, "%s: made %s with %s in %s\n", file.Name, plural(plan.Accounts, "account"), plural(plan.Items, "roster item"),
-		time.Since(started).Round(time.Millisecond))
+		took.Round(time.Millisecond))
 	return nil
 }
 
@@ -91,6 +106,9 @@ func (a *app) tearDown(ctx context.Context, file *scenarios.TargetFile) error {
 	err := provision.Teardown(ctx, file.Provision, func(p provision.Progress) { removed = p.Accounts })
 	if err != nil {
 		return provisionError(err)
+	}
+	if a.json {
+		return a.writeJSON(provisioned{Target: file.Name, Removed: removed})
 	}
 	fmt.Fprintf(a.stdout, "%s: took %s away\n", file.Name, plural(removed, "account"))
 	return nil

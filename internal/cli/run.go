@@ -48,16 +48,17 @@ func (a *app) run() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run SCENARIO",
 		Short: "Run a scenario and report what it measured",
-		Long: `Run a scenario: the name of a shipped one (see xmppbench list), a file, or "-" for
-standard input. Every variant runs once in each block, in random order, after one
-block that is discarded. The tables and verdicts go to standard output, progress to
-standard error, and everything that was measured to a run directory, which report
-and compare read later.`,
+		Long: `Run a scenario: the name of a shipped one (see xmppbench list), a file, or "-"
+for standard input. Every variant runs once in each block, in random order,
+after one block that is discarded. The tables and verdicts go to standard
+output, progress to standard error, and everything that was measured to a run
+directory, which report and compare read later.`,
 		Example: `  xmppbench run roster-login
   xmppbench run roster-login --variants monolithic,chunked-push --blocks 6
-  xmppbench run roster-login --set roster.items=[1k,10k,100k] --target prosody.yaml
+  xmppbench run roster-login --target prosody.yaml --set 'roster.items=[1k,10k]'
   xmppbench run roster-login --set link.rtt=200ms --dry-run`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: scenarioNames,
 		RunE: func(c *cobra.Command, args []string) error {
 			o := scenarios.Override{Set: f.set, Variants: f.variants, Baseline: f.baseline}
 			if c.Flags().Changed("blocks") {
@@ -71,7 +72,7 @@ and compare read later.`,
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
-	flags.StringArrayVar(&f.targets, "target", nil, "`TARGET`: \"sim\" (the default) or a target file; several are compared block by block")
+	flags.StringArrayVar(&f.targets, "target", nil, "\"sim\" (the default) or a target `FILE`; several are compared block by block")
 	flags.StringSliceVar(&f.variants, "variants", nil, "variants to run in place of the file's, the baseline first; \"all\" runs every one")
 	flags.StringArrayVar(&f.set, "set", nil, "`KEY=VALUE` overrides a key of the scenario; a list is a dimension")
 	flags.IntVar(&f.blocks, "blocks", 0, "number of measured blocks")
@@ -79,7 +80,7 @@ and compare read later.`,
 	flags.BoolVar(&f.aa, "aa", false, "run the baseline twice: a comparison that must find nothing")
 	flags.StringVar(&f.baseline, "baseline", "", "`VARIANT` that the others are compared with")
 	flags.StringArrayVar(&f.thresholds, "threshold", nil, "`EXPR` that must hold, such as 'ready p(99)<2s'; exit 99 if it does not")
-	flags.StringVar(&f.out, "out", "", "run directory to make (default runs/<time>-<scenario>-<id>)")
+	flags.StringVar(&f.out, "out", "", "run `DIR` to make (default runs/<time>-<scenario>-<id>)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print plans, expected counts and times, and connect to nothing")
 	flags.BoolVar(&f.inProcess, "in-process", false, "simulator and link in this process; CPU is then not told apart")
 	flags.StringVar(&f.trace, "trace", "", "`FILE` that gets the XML of both directions, secrets masked")
@@ -223,7 +224,7 @@ func (a *app) openTargets(f runFlags, started func(string, int)) ([]scenarios.Ta
 func (a *app) targetFile(name string) (*scenarios.TargetFile, error) {
 	source, err := a.readInput(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--target: %w", err)
 	}
 	return scenarios.ParseTarget(name, source)
 }
@@ -300,11 +301,11 @@ func (r *runJob) run(ctx context.Context) (err error) {
 
 // cells says in words what is going to happen.
 func cells(plans []scenarios.Plan, targets int, aa bool) string {
-	arms := len(plans[0].Arms)
+	text := plural(len(plans[0].Arms), "variant")
 	if aa {
-		arms++
+		text += ", the baseline twice,"
 	}
-	text := fmt.Sprintf("%s in %s and a warm-up block", plural(arms, "variant"), plural(plans[0].Blocks, "block"))
+	text += fmt.Sprintf(" in %s and a warm-up block", plural(plans[0].Blocks, "block"))
 	if len(plans) > 1 {
 		text = plural(len(plans), "plan") + " of " + text
 	}
@@ -391,7 +392,7 @@ func (r *runJob) thresholds(run *results.Run) error {
 		exprs = append(exprs, e)
 	}
 	failed := false
-	for _, o := range run.Thresholds(nil, exprs...) {
+	for _, o := range run.Thresholds(results.Metrics(), exprs...) {
 		if o.State != results.Passed {
 			failed = true
 			fmt.Fprintln(r.stderr, "threshold:", o.Text)

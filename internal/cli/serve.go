@@ -41,12 +41,13 @@ func (a *app) serve() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve [FILE]",
 		Short: "Run the simulator alone, for other clients",
-		Long: `Run the simulator alone, for any XMPP client, until it is interrupted. It prints its
-addresses, its accounts and where its certificate authority is, then nothing more.
-FILE is a configuration of the simulator in YAML or JSON, as docs/simulator.md
-describes it, in place of the options below.`,
-		Example: `  XMPPBENCH_PASSWORD=secret xmppbench serve --listen 127.0.0.1:5222 --domain a.test --accounts 10 --ca-out ca.pem`,
-		Args:    cobra.MaximumNArgs(1),
+		Long: `Run the simulator alone, for any XMPP client, until it is interrupted. It prints
+its addresses, its accounts and where its certificate authority is, then nothing
+more. FILE is a configuration of the simulator in YAML or JSON, as
+docs/simulator.md describes it, in place of the options below.`,
+		Example: `  xmppbench serve --accounts 10 --ca-out ca.pem
+  XMPPBENCH_PASSWORD=secret xmppbench serve --domain a.test --items 10000`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			config, err := f.config()
 			if err != nil {
