@@ -62,12 +62,13 @@ func chunkedPush() Variant {
 			}
 			return c
 		},
-		Theory: func(p Params, size Size, l Link) Theory {
+		Flow: func(p Params, size Size) Flow {
 			n, _ := p.chunks(size)
-			if p.Window == chunk.Unbounded {
-				return l.uncredited(p.wireBytes(size, n), n)
+			f := Flow{Bytes: p.wireBytes(size, n), Answers: n, Passes: p.Interleave}
+			if p.Window != chunk.Unbounded {
+				f.Window = p.Window
 			}
-			return l.credited(p.wireBytes(size, n), n, p.Window)
+			return f
 		},
 	}
 }

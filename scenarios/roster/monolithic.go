@@ -32,7 +32,7 @@ func monolithic() Variant {
 		Counts: func(_ Params, size Size) Counts {
 			return Counts{StanzasOut: 1, StanzasIn: 1, RoundTrips: 1, ItemBytes: size.Bytes, Exact: true}
 		},
-		Theory: func(_ Params, size Size, l Link) Theory { return l.whole(size.Bytes) },
+		Flow: func(_ Params, size Size) Flow { return Flow{Bytes: size.Bytes, Answers: 1} },
 	}
 }
 

@@ -75,7 +75,7 @@ func TestTables(t *testing.T) {
 			t.Errorf("two variants are called %s", v.Name)
 		}
 		names = append(names, v.Name)
-		if v.Spec == "" || v.Summary == "" || v.Serve == nil || v.Detect == nil || v.Counts == nil || v.Theory == nil || v.fetch == nil {
+		if v.Spec == "" || v.Summary == "" || v.Serve == nil || v.Detect == nil || v.Counts == nil || v.Flow == nil || v.fetch == nil {
 			t.Errorf("%s is not whole", v.Name)
 		}
 		seen := map[string]bool{}

@@ -32,9 +32,9 @@ func rsm() Variant {
 			n := pages(size.Items, p.Chunk)
 			return Counts{StanzasOut: n, StanzasIn: n, Chunks: n, RoundTrips: n, ItemBytes: size.Bytes, Exact: true}
 		},
-		Theory: func(p Params, size Size, l Link) Theory {
+		Flow: func(p Params, size Size) Flow {
 			n := pages(size.Items, p.Chunk)
-			return l.credited(size.Bytes+int64(n)*pageEnvelope, n, 1)
+			return Flow{Bytes: size.Bytes + int64(n)*pageEnvelope, Answers: n, Window: 1}
 		},
 	}
 }

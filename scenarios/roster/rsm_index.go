@@ -32,9 +32,9 @@ func rsmIndex() Variant {
 			n := pages(size.Items, p.Chunk)
 			return Counts{StanzasOut: n, StanzasIn: n, Chunks: n, RoundTrips: 1 + (n-2+p.Window)/p.Window, ItemBytes: size.Bytes, Exact: true}
 		},
-		Theory: func(p Params, size Size, l Link) Theory {
+		Flow: func(p Params, size Size) Flow {
 			n := pages(size.Items, p.Chunk)
-			return l.credited(size.Bytes+int64(n)*pageEnvelope, n, p.Window)
+			return Flow{Bytes: size.Bytes + int64(n)*pageEnvelope, Answers: n, Lead: 1, Window: p.Window}
 		},
 	}
 }

@@ -26,8 +26,9 @@ type Variant struct {
 	Detect func(p Params, r Result, err error) Answer
 	// Counts is the closed form of what goes over the wire.
 	Counts func(p Params, size Size) Counts
-	// Theory is the closed form of the times on an otherwise idle link.
-	Theory func(p Params, size Size, l Link) Theory
+	// Flow is what the retrieval looks like to a link. Link.Replay makes of it the
+	// times to expect.
+	Flow func(p Params, size Size) Flow
 
 	// fetch is the first step of the client half; callbacks do the rest. It is
 	// called with the client's mutex held.
