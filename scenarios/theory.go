@@ -73,17 +73,17 @@ func (p Plan) link() roster.Link {
 	} else if p.Simulator.SendBuffer > 0 {
 		unsent = 2 * int64(p.Simulator.SendBuffer)
 	}
-	return roster.Link{RTT: p.Link.RTT, Rate: rate, ProbeBytes: probeBytes, Unsent: unsent}
+	return roster.Link{RTT: p.Link.RTT, Rate: rate, ProbeBytes: probeBytes, ProbeEvery: p.Probe.Every, Unsent: unsent}
 }
 
 // Theory returns what the arm should show on the plan's link, under the names of
 // the scalars of a block, and false where no theory is known: without a link, or
 // under load.
 func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
-	if p.Scenario != RosterLogin || p.Load.Rate > 0 || p.Link.RTT == 0 || p.Link.Rate == 0 || arm.Variant.Theory == nil {
+	if p.Scenario != RosterLogin || p.Load.Rate > 0 || !p.Link.Shaped() {
 		return nil, false
 	}
-	t := arm.Variant.Theory(arm.Params, p.size(arm), p.link())
+	t := p.link().Replay(arm.Variant.Flow(arm.Params, p.size(arm)))
 	scalars := map[string]float64{
 		"login.mean":           (time.Duration(p.loginRoundTrips()) * p.Link.RTT).Seconds(),
 		"roster.complete.mean": t.Complete.Seconds(),

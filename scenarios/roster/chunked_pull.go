@@ -50,9 +50,9 @@ func chunkedPull() Variant {
 			}
 			return c
 		},
-		Theory: func(p Params, size Size, l Link) Theory {
+		Flow: func(p Params, size Size) Flow {
 			n, _ := p.chunks(size)
-			return l.credited(p.wireBytes(size, n), n, p.Window)
+			return Flow{Bytes: p.wireBytes(size, n), Answers: n, Lead: 1, Window: p.Window}
 		},
 	}
 }

@@ -1,10 +1,6 @@
 package roster
 
-import (
-	"math"
-	"strconv"
-	"time"
-)
+import "strconv"
 
 // Size describes the roster that a closed form is about.
 type Size struct {
@@ -75,85 +71,6 @@ func (p Params) aheadBytes() int {
 // wireBytes returns about what n chunks take.
 func (p Params) wireBytes(s Size, n int) int64 {
 	return s.Bytes + s.versionBytes() + int64(n)*chunkEnvelope
-}
-
-// Link is what a closed form assumes of the network: one bottleneck, FIFO,
-// without loss, towards the client.
-type Link struct {
-	// RTT is the round trip of an empty link, Rate its bytes per second.
-	RTT  time.Duration
-	Rate float64
-	// ProbeBytes is the size of a probe, and of its echo.
-	ProbeBytes int
-	// Unsent is the number of bytes that a server which waits for no credit
-	// writes ahead: its socket buffer and the queue of the link.
-	Unsent int64
-}
-
-// Theory is what to expect on a link, counted from the writing of the request. A
-// probe is sent every so often during the retrieval and answered at once.
-type Theory struct {
-	// First is when the first item is there, Complete when the roster is.
-	First, Complete time.Duration
-	// ProbeMean and ProbeMax are the times of a probe while the roster comes.
-	ProbeMean, ProbeMax time.Duration
-}
-
-// base is the time of a probe on the empty link, in seconds.
-func (l Link) base() float64 { return l.rtt() + 2*float64(l.ProbeBytes)/l.Rate }
-
-func (l Link) rtt() float64 { return l.RTT.Seconds() }
-
-func (l Link) theory(complete, mean, most float64) Theory {
-	return Theory{First: l.RTT, Complete: seconds(complete), ProbeMean: seconds(l.base() + mean), ProbeMax: seconds(l.base() + most)}
-}
-
-func seconds(s float64) time.Duration { return time.Duration(math.Round(s * float64(time.Second))) }
-
-// whole is one stanza of this size: whatever comes after the request waits for
-// what is left of it.
-func (l Link) whole(bytes int64) Theory {
-	download := float64(bytes) / l.Rate
-	complete := l.rtt() + download
-	mean := 0.0
-	if complete > 0 {
-		mean = download * download / (2 * complete)
-	}
-	return l.theory(complete, mean, download)
-}
-
-// credited is n chunks of which window may be on the way at a time; a window of
-// 1 is a pull. A cycle is the time from a chunk to the one that its credit
-// releases.
-func (l Link) credited(bytes int64, n, window int) Theory {
-	if n <= window {
-		return l.whole(bytes)
-	}
-	each := float64(bytes) / float64(n) / l.Rate
-	burst := float64(window) * each
-	cycle := max(burst, l.rtt()+each)
-	full := (n+window-1)/window - 1
-	complete := float64(full)*cycle + l.rtt() + float64(n-full*window)*each
-	mean := burst * burst / (2 * cycle)
-	if burst >= l.rtt()+each { // the link never idles
-		mean = max(each/2, burst-l.rtt()-each/2)
-	}
-	return l.theory(complete, mean, burst)
-}
-
-// uncredited is n chunks that the server writes as fast as its buffers take them:
-// a probe waits for the buffer, which is full until the server has written all
-// and empties then.
-func (l Link) uncredited(bytes int64, n int) Theory {
-	if l.Unsent >= bytes {
-		return l.whole(bytes)
-	}
-	download := float64(bytes) / l.Rate
-	each := download / float64(n)
-	buffer := float64(l.Unsent) / l.Rate
-	complete := l.rtt() + download
-	waited := buffer*(download-buffer) + buffer*buffer/2 + each/2*download
-	return l.theory(complete, waited/complete, min(buffer, download)+each)
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -61,15 +61,15 @@ func versioned() Variant {
 			}
 			return c
 		},
-		Theory: func(p Params, size Size, l Link) Theory {
+		Flow: func(p Params, size Size) Flow {
 			switch {
 			case p.State == StateUnchanged:
-				return l.whole(0)
+				return Flow{Bytes: unchangedBytes, Answers: 1}
 			case p.State == StateStale && p.Diff && size.Items > 0:
 				each := size.Bytes / int64(size.Items)
-				return l.whole(int64(min(p.Changes, size.Items)) * (each + pushEnvelope))
+				return Flow{Bytes: unchangedBytes + int64(min(p.Changes, size.Items))*(each+pushEnvelope), Answers: 1}
 			}
-			return l.whole(size.Bytes)
+			return Flow{Bytes: size.Bytes, Answers: 1}
 		},
 	}
 }
@@ -77,6 +77,9 @@ func versioned() Variant {
 // maxItems bounds what a setting may ask for: the largest roster that makes sense
 // to simulate.
 const maxItems = 10_000_000
+
+// unchangedBytes is about what the result without a roster takes.
+const unchangedBytes = 65
 
 // pushEnvelope is about what a roster push takes around its item.
 const pushEnvelope = 120

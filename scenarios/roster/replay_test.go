@@ -1,0 +1,98 @@
+package roster
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+// near fails the test unless got is within a share of want.
+func near(t *testing.T, what string, got, want time.Duration, share float64) {
+	t.Helper()
+	if math.Abs(float64(got-want)) > share*float64(want) {
+		t.Errorf("%s is %v, by its closed form %v", what, got, want)
+	}
+}
+
+// TestReplayAgainstClosedForms holds the replay against what can be said in a
+// line of algebra, for probes so small that they take no room and so frequent that they are the mean
+// over time.
+func TestReplayAgainstClosedForms(t *testing.T) {
+	const (
+		rtt   = 50 * time.Millisecond
+		rate  = 1.25e6 // bytes per second
+		bytes = 1_000_000
+	)
+	link := Link{RTT: rtt, Rate: rate, ProbeBytes: 1, ProbeEvery: time.Millisecond}
+	download := seconds(bytes / rate)
+
+	t.Run("whole", func(t *testing.T) {
+		got := link.Replay(Flow{Bytes: bytes, Answers: 1})
+		near(t, "complete", got.Complete, rtt+download, 0.002)
+		// A probe waits for what is left of the stanza: the mean of a triangle.
+		d, total := download.Seconds(), (rtt + download).Seconds()
+		near(t, "mean probe", got.ProbeMean, rtt+seconds(d*d/(2*total)), 0.03)
+		near(t, "longest probe", got.ProbeMax, rtt+download, 0.01)
+	})
+	t.Run("one page at a time", func(t *testing.T) {
+		const pages = 20
+		each := download / pages
+		got := link.Replay(Flow{Bytes: bytes, Answers: pages, Window: 1})
+		near(t, "complete", got.Complete, pages*(rtt+each), 0.005)
+		e, cycle := each.Seconds(), (rtt + each).Seconds()
+		near(t, "mean probe", got.ProbeMean, rtt+seconds(e*e/(2*cycle)), 0.01)
+	})
+	t.Run("window that fills the link", func(t *testing.T) {
+		const chunks, window = 200, 40
+		each := download / chunks
+		got := link.Replay(Flow{Bytes: bytes, Answers: chunks, Window: window})
+		near(t, "complete", got.Complete, rtt+download, 0.005)
+		// The standing queue is the window less what is on the way.
+		near(t, "longest probe", got.ProbeMax, rtt+window*each, 0.02)
+	})
+	t.Run("window that does not", func(t *testing.T) {
+		const chunks, window = 100, 4
+		each := download / chunks
+		got := link.Replay(Flow{Bytes: bytes, Answers: chunks, Window: window})
+		near(t, "complete", got.Complete, chunks/window*(rtt+each)+(window-1)*each, 0.01)
+	})
+	t.Run("room for little", func(t *testing.T) {
+		const chunks = 200
+		limited := link
+		limited.Unsent = 20_000
+		all := link.Replay(Flow{Bytes: bytes, Answers: chunks, Passes: true})
+		few := limited.Replay(Flow{Bytes: bytes, Answers: chunks, Passes: true})
+		near(t, "complete", few.Complete, all.Complete, 0.005)
+		near(t, "longest probe", few.ProbeMax, rtt+seconds((20_000+bytes/chunks)/rate), 0.1)
+		if rude := limited.Replay(Flow{Bytes: bytes, Answers: chunks}); rude.ProbeMax < all.ProbeMax*9/10 {
+			t.Errorf("without interleaving the longest probe is %v, with all written at once %v", rude.ProbeMax, all.ProbeMax)
+		}
+	})
+	t.Run("nothing in the way", func(t *testing.T) {
+		got := Link{RTT: rtt, ProbeBytes: 100}.Replay(Flow{Bytes: bytes, Answers: 1})
+		if got.Complete != rtt || got.ProbeMax != rtt {
+			t.Errorf("on a link without a rate: %+v, want everything after %v", got, rtt)
+		}
+	})
+}
+
+// TestFlows replays every variant: none may be faster than its bytes take.
+func TestFlows(t *testing.T) {
+	link := Link{RTT: 20 * time.Millisecond, Rate: 1e6, ProbeBytes: 100}
+	for _, v := range Variants() {
+		p, err := v.Parse(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, items := range []int{0, 1, 1000} {
+			f := v.Flow(p, Size{Items: items, Bytes: int64(100 * items)})
+			got := link.Replay(f)
+			if least := link.RTT + seconds(float64(f.Bytes)/link.Rate); got.Complete < least {
+				t.Errorf("%s with %d items is complete after %v, before its bytes can be there, %v", v.Name, items, got.Complete, least)
+			}
+			if got.First > got.Complete || got.ProbeMean > got.ProbeMax || got.ProbeMean < link.RTT {
+				t.Errorf("%s with %d items: %+v", v.Name, items, got)
+			}
+		}
+	}
+}
