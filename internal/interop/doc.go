@@ -1,7 +1,8 @@
 // Package interop holds the tests against servers and clients that others have
 // written. They need Prosody and ejabberd from Debian's packages, root to start
-// each under its own user, and the loopback network only; install.sh installs
-// what is missing. The tests stand behind the build tag interop and are run by
+// each under its own user, and the loopback network only; the clients are slixmpp
+// and libstrophe from Debian's packages and xmpp.js from npm, which is the one
+// thing fetched while testing. install.sh installs what is missing. The tests stand behind the build tag interop and are run by
 // "make interop". What is missing then is a failure, nothing is skipped.
 //
 // Every server gets a scratch directory with a configuration made for the test,

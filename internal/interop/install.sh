@@ -1,11 +1,15 @@
 #!/bin/sh
-# Installs the servers that the tests of this directory need, where missing, on
+# Installs the servers and clients that the tests of this directory need, where missing, on
 # Debian and its kin. Needs root only if something is missing.
 set -eu
 
 # lua-unbound gives Prosody a resolver on a port of one's choice, erlang-p1-sqlite3
 # gives ejabberd SQLite: both are mere recommendations of the packages.
 packages="prosody lua-unbound ejabberd erlang-p1-sqlite3 sqlite3"
+# Foreign clients, and what compiles one of them.
+packages="$packages python3-slixmpp libstrophe-dev pkg-config gcc libc6-dev"
+# xmpp.js wants Node.js 20.10 or newer, from wherever it was installed.
+command -v npm >/dev/null || packages="$packages nodejs npm"
 
 missing=""
 for p in $packages; do
