@@ -13,7 +13,7 @@ import (
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
-//go:generate go test -run ^TestDocs$ . -update
+//go:generate go test -run "^(TestDocs|TestSchemas)$" . -update
 
 // TestDocs holds the tables of the documentation against the code that they
 // describe; -update writes them anew.
