@@ -402,7 +402,7 @@ func (s *Simulator) abandon(x *session, m *management) {
 		}
 		switch el.Attr("type") {
 		case "", "normal", "chat":
-			s.deliverBare(el, x.account.jid)
+			s.deliverBare(stamped(el, x.account.jid), x.account.jid)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"strings"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/wire"
@@ -112,22 +113,27 @@ func (s *Simulator) store(a *account, el *wire.Element) bool {
 		return false
 	}
 	s.figures.add("offline.stored", 1)
-	b := el.Append(nil, wire.NSClient)
-	if el.Child(wire.NSDelay, "delay") == nil {
-		stamped := *el
-		domain := a.member.population.Account(a.member.index).Domain
-		stamped.Nodes = append(stamped.Nodes[:len(el.Nodes):len(el.Nodes)], wire.Node{Element: &wire.Element{
-			Space: wire.NSDelay, Name: "delay",
-			Attrs: []wire.Attribute{
-				{Name: "from", Value: domain},
-				{Name: "stamp", Value: time.Now().UTC().Format("2006-01-02T15:04:05Z")},
-			},
-		}})
-		b = stamped.Append(nil, wire.NSClient)
-	}
-	a.offline = append(a.offline, b)
+	a.offline = append(a.offline, stamped(el, a.jid).Append(nil, wire.NSClient))
 	return true
 }
+
+// stamped returns a message that says when it should have been delivered, if it
+// does not say so already (XEP-0203).
+func stamped(el *wire.Element, bare string) *wire.Element {
+	if el.Child(wire.NSDelay, "delay") != nil {
+		return el
+	}
+	_, domain, _ := strings.Cut(bare, "@")
+	delayed := *el
+	delayed.Nodes = append(el.Nodes[:len(el.Nodes):len(el.Nodes)], wire.Node{Element: &wire.Element{
+		Space: wire.NSDelay, Name: "delay",
+		Attrs: []wire.Attribute{{Name: "from", Value: domain}, {Name: "stamp", Value: stamp(time.Now())}},
+	}})
+	return &delayed
+}
+
+// stamp writes a time as XEP-0082 wants it.
+func stamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05Z") }
 
 // reject returns a stanza to whoever sent it, unless it is an error itself.
 func (s *Simulator) reject(el *wire.Element, condition string) {

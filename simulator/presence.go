@@ -448,10 +448,10 @@ func (f *flood) answer(contact string, probed bool) bool {
 		}
 	}
 	if len(online) == 0 && probed && s.config.Presence.OfflineReply == ReplyUnavailable {
-		since := time.Now().Add(-time.Duration(1+s.draw(contact, 4)*float64(24*time.Hour)) * 1)
+		since := time.Now().Add(-time.Duration(s.draw(contact, 4) * float64(24*time.Hour)))
 		b := wire.AppendAttr([]byte("<presence"), "from", contact)
 		b = append(b, " type='unavailable'>"...)
-		b = appendDelay(b, "", since)
+		b = append(wire.AppendAttr(append(b, "<delay xmlns='"+wire.NSDelay+"'"...), "stamp", stamp(since)), "/>"...)
 		online = append(online, sender{contact, append(b, "</presence>"...)})
 	}
 	if probed && len(online) > 0 {
@@ -554,16 +554,7 @@ func (x *session) over() <-chan struct{} {
 	return x.gone
 }
 
-// appendDelay appends a delay stamp (XEP-0203).
-func appendDelay(dst []byte, from string, at time.Time) []byte {
-	dst = append(dst, "<delay xmlns='"+wire.NSDelay+"'"...)
-	if from != "" {
-		dst = wire.AppendAttr(dst, "from", from)
-	}
-	dst = wire.AppendAttr(dst, "stamp", at.UTC().Format("2006-01-02T15:04:05Z"))
-	return append(dst, "/>"...)
-}
-
+// sortedKeys makes the order of what is sent repeatable.
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

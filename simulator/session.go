@@ -370,9 +370,12 @@ func (x *session) end() {
 			x.roster.Close()
 		}
 		a.sessions = slices.DeleteFunc(a.sessions, func(other *session) bool { return other == x })
-		x.withdraw(nil)
 	})
 	if sm != nil {
 		x.sim.abandon(x, sm)
 	}
+	// The account may be forgotten by now; who is to be told does not depend on that.
+	x.account.mu.Lock()
+	defer x.account.mu.Unlock()
+	x.withdraw(nil)
 }
