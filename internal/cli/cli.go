@@ -98,7 +98,9 @@ func (a *app) root() *cobra.Command {
 		Short: "Measure XMPP servers and XMPP protocol proposals",
 		Long: `xmppbench measures XMPP servers and XMPP protocol proposals: simulated clients
 log in with massive rosters, against the built-in simulator or a real server,
-with every way of retrieving a roster side by side.`,
+with every way of retrieving a roster side by side.
+
+README.md is the way in; the folder docs has a page for each kind of file.`,
 		Example: `  xmppbench run roster-login                      the shipped scenario on the simulator
   xmppbench run roster-login --dry-run            what it would do and how long
   xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,

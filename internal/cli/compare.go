@@ -21,7 +21,9 @@ func (a *app) compare() *cobra.Command {
 		Long: `Compare the variants of one run, block by block, or several runs with one
 another. Runs made at different times share no block: their comparison is
 unpaired, and says so. A gate is a limit on the ratio to the baseline; it is
-broken only when the whole interval lies beyond it.`,
+broken only when the whole interval lies beyond it.
+
+docs/method.md says how verdicts come about.`,
 		Example: `  xmppbench compare runs/20261122T124900Z-roster-login-a1b2
   xmppbench compare before after --gate 'ready mean<=1.10'`,
 		Args: cobra.MinimumNArgs(1),

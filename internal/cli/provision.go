@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,7 +105,10 @@ func (a *app) makeAccounts(ctx context.Context, file *scenarios.TargetFile, plan
 func (a *app) tearDown(ctx context.Context, file *scenarios.TargetFile) error {
 	removed := 0
 	err := provision.Teardown(ctx, file.Provision, func(p provision.Progress) { removed = p.Accounts })
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return usage(err)
+	case err != nil:
 		return provisionError(err)
 	}
 	if a.json {

@@ -23,7 +23,9 @@ func (a *app) report() *cobra.Command {
 		Short: "Report what runs measured",
 		Long: `Report what runs measured: as tables for a terminal or in Markdown, as JSON, as
 comma-separated values, as one HdrHistogram interval log, or as lines that
-benchstat reads. A run that died is reported as far as it was written.`,
+benchstat reads. A run that died is reported as far as it was written.
+
+docs/run-directory.md describes what runs leave behind.`,
 		Example: `  xmppbench report runs/20261122T124900Z-roster-login-a1b2
   xmppbench report RUN --format hlog -o latency.hlog`,
 		Args: cobra.MinimumNArgs(1),

@@ -52,7 +52,10 @@ func (a *app) run() *cobra.Command {
 for standard input. Every variant runs once in each block, in random order,
 after one block that is discarded. The tables and verdicts go to standard
 output, progress to standard error, and everything that was measured to a run
-directory, which report and compare read later.`,
+directory, which report and compare read later.
+
+docs/scenarios.md describes scenario files, docs/targets.md target files, and
+docs/method.md what the numbers mean.`,
 		Example: `  xmppbench run roster-login
   xmppbench run roster-login --variants monolithic,chunked-push --blocks 6
   xmppbench run roster-login --target prosody.yaml --set 'roster.items=[1k,10k]'

@@ -97,6 +97,7 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args[4:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), out, messages
+	cmd.Env = append(os.Environ(), "XMPPBENCH_PASSWORD="+ts.Getenv("XMPPBENCH_PASSWORD"))
 	ts.Check(cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

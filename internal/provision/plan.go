@@ -321,7 +321,7 @@ func Teardown(ctx context.Context, spec Spec, progress func(Progress)) (err erro
 		return err
 	}
 	if _, err := os.Stat(spec.Ledger); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("provision: nothing to tear down: there is no ledger %s", spec.Ledger)
+		return fmt.Errorf("provision: nothing to tear down, there is no ledger: %w", err)
 	}
 	_, place := s.describe()
 	l, err := openLedger(spec.Ledger, spec.Server, place)
