@@ -51,7 +51,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 	if security == DirectTLS {
 		t := tls.Server(cn.raw, s.channels.config)
 		if err := cn.handshake(ctx, t); err != nil {
-			c.Close() //nolint:errcheck // Nothing was lost.
+			c.Close()
 			close(cn.done)
 			return
 		}
@@ -65,7 +65,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 		Raw:        cn.raw,
 	})
 	if !s.enter(cn) {
-		c.Close() //nolint:errcheck // Nothing was lost.
+		c.Close()
 		close(cn.done)
 		return
 	}
@@ -88,7 +88,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 
 // finish takes the connection off the books.
 func (c *connection) finish() {
-	c.raw.Close() //nolint:errcheck // Most often it is closed already.
+	c.raw.Close() // most often it is closed already
 	s := c.sim
 	s.mu.Lock()
 	delete(s.conns, c)

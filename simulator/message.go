@@ -10,6 +10,11 @@ import (
 // routeMessage sends a message on its way (RFC 6121 §8.5).
 func (x *session) routeMessage(el *wire.Element, to address) {
 	s := x.sim
+	if el.Attr("type") == "error" && (to.domain == "" || to.bare() == x.account.jid && to.resource == "") {
+		// Perhaps a chunk of a roster that the client could not take.
+		s.peek(x.account.jid, func(*account) { x.rosterServer().ServeMessage(el) })
+		return
+	}
 	switch {
 	case to.domain == "":
 		// Without 'to' it is for the account itself (RFC 6120 §8.1.1.1).

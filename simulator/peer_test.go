@@ -71,7 +71,6 @@ type peer struct {
 	dec  *xml.Decoder
 	seen *bytes.Buffer // everything read
 	at   int64         // offset in seen of what was not returned yet
-	base int64         // offset of the decoder's start
 }
 
 func dial(t testing.TB, addr net.Addr) *peer {

@@ -194,7 +194,7 @@ func (s *Simulator) cut() {
 	defer s.mu.Unlock()
 	s.closing = true
 	for c := range s.conns {
-		c.raw.Close() //nolint:errcheck // Most of them are closed already.
+		c.raw.Close() // most of them are closed already
 	}
 }
 
@@ -209,7 +209,7 @@ func (s *Simulator) accept(ln net.Listener, l Listener) {
 		switch {
 		case err == nil:
 			if err := limitWriteAhead(c, s.config.NotSentLowat, s.config.SendBuffer); err != nil {
-				c.Close() //nolint:errcheck // It is gone already, or no use.
+				c.Close() // it is gone already, or no use
 				continue
 			}
 			s.wg.Go(func() { s.serve(c, l.Security) })

@@ -93,8 +93,9 @@ func (a *account) standing(contact string) (st standing, item roster.Item, liste
 }
 
 // settle writes a standing back: what the roster shows, and requests that were
-// answered. It pushes what changed. The account is locked.
-func (a *account) settle(st standing, item roster.Item, listed bool) {
+// answered. It pushes what changed. It fails on a JID that no roster can hold. The
+// account is locked.
+func (a *account) settle(st standing, item roster.Item, listed bool) error {
 	if !st.in {
 		delete(a.requests, item.JID)
 	}
@@ -111,12 +112,12 @@ func (a *account) settle(st standing, item roster.Item, listed bool) {
 	item.Ask, item.Approved = st.out, st.approved
 	visible := st.to || st.from || st.out || st.approved
 	if !listed && !visible {
-		return
+		return nil
 	}
 	if listed && was.Subscription == item.Subscription && was.Ask == item.Ask && was.Approved == item.Approved {
-		return
+		return nil
 	}
-	a.put(item)
+	return a.put(item)
 }
 
 // put writes an item and pushes it. The account is locked.
@@ -163,12 +164,17 @@ func (s *Simulator) subscribe(x *session, typ string, el *wire.Element, contact 
 	setAttr(el, "to", contact)
 	var e effect
 	var online map[string][]byte
+	var err error
 	s.use(user, func(a *account) {
 		st, item, listed := a.standing(contact)
 		st, e = st.outbound(typ)
-		a.settle(st, item, listed)
+		err = a.settle(st, item, listed)
 		online = a.online()
 	})
+	if err != nil {
+		x.send(appendBounce(nil, el, x.full(), &wire.StanzaError{Type: "modify", Condition: "not-acceptable", Text: err.Error()}))
+		return
+	}
 	if e.unshare {
 		s.unshare(online, user, contact)
 	}
@@ -234,7 +240,10 @@ func (s *Simulator) receive(typ string, el *wire.Element, sender, user string) {
 				}
 			}
 		}
-		a.settle(st, item, listed)
+		if err := a.settle(st, item, listed); err != nil {
+			e = effect{} // as if it had not come
+			return
+		}
 		online = a.online()
 	})
 	if e.unshare {
