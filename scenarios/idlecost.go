@@ -92,8 +92,15 @@ func (s *idle) cell(ctx context.Context, c *cell) error {
 	return nil
 }
 
-// hold logs sessions in until there are upTo of them.
+// holdGC is GOGC while sessions log in, in percent.
+const holdGC = 20
+
+// hold logs sessions in until there are upTo of them. A login leaves many times
+// more behind than a session keeps, so the collector runs often meanwhile: what is
+// read later is the price of sessions that lie close together, not of the debris
+// between them.
 func (s *idle) hold(ctx context.Context, from, upTo int) ([]*client, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(holdGC))
 	var (
 		mu     sync.Mutex
 		held   []*client

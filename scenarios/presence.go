@@ -42,29 +42,31 @@ func (p *presenceCount) read() (stanzas, bounced int64, end time.Time) {
 // before plan.Presence.Quiet passed without another.
 func (s *site) startPresence(ctx context.Context, c *client, sink results.Sink) chan error {
 	settled := make(chan error, 1)
+	count := new(presenceCount)
+	c.presence.Store(count)
 	sent := time.Now()
 	if err := c.stream.Send([]byte("<presence/>")); err != nil {
 		settled <- &stepError{step: "presence", err: err}
 		return settled
 	}
-	go func() { settled <- s.settle(ctx, c, sink, sent) }()
+	go func() { settled <- s.settle(ctx, count, sink, sent) }()
 	return settled
 }
 
-func (s *site) settle(ctx context.Context, c *client, sink results.Sink, sent time.Time) error {
+func (s *site) settle(ctx context.Context, count *presenceCount, sink results.Sink, sent time.Time) error {
 	quiet := s.plan.Presence.Quiet
 	last := sent
 	for {
 		if err := sleep(ctx, time.Until(last.Add(quiet))); err != nil {
 			return &stepError{step: "presence", err: err}
 		}
-		_, _, end := c.presence.read()
+		_, _, end := count.read()
 		if !end.After(last) {
 			break
 		}
 		last = end
 	}
-	stanzas, bounced, end := c.presence.read()
+	stanzas, bounced, end := count.read()
 	sink.Count("presence.in", stanzas)
 	sink.Count("presence.bounced", bounced)
 	if end.Before(sent) {

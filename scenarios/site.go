@@ -97,6 +97,13 @@ func (s *site) tlsConfig() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(s.about.Domains) == 1 {
+		// Complete as it is, it is shared by all sessions: else each would keep a copy.
+		c.ServerName = s.about.Domains[0]
+		if s.mode == session.DirectTLS {
+			c.NextProtos = []string{session.ALPN}
+		}
+	}
 	if len(s.about.Roots) > 0 {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(s.about.Roots) {
@@ -190,7 +197,7 @@ type client struct {
 	login   *loginTimes // nil where nobody will ask
 	reading sync.WaitGroup
 
-	presence presenceCount
+	presence atomic.Pointer[presenceCount] // nil until initial presence is sent
 }
 
 // loginTimes are those of a login and of its steps.
@@ -226,7 +233,9 @@ func (c *client) others(head *wire.Stanza) wire.Handler {
 			return c.stream.Post(answer, nil)
 		}}
 	case "presence":
-		return wire.Handler{Done: c.presence.add}
+		if count := c.presence.Load(); count != nil {
+			return wire.Handler{Done: count.add}
+		}
 	case "r":
 		return wire.Handler{Done: c.acknowledge}
 	}

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// alpn is the protocol name of direct TLS for clients (XEP-0368 §3).
-const alpn = "xmpp-client"
+// ALPN is the protocol name of direct TLS for clients (XEP-0368 §3).
+const ALPN = "xmpp-client"
 
 // A TLSMode says how a connection to a server is secured.
 type TLSMode uint8
@@ -194,8 +194,8 @@ func clientConfig(base *tls.Config, domain string, mode TLSMode) *tls.Config {
 		name = domain
 	}
 	protos := base.NextProtos
-	if mode == DirectTLS && !slices.Contains(protos, alpn) {
-		protos = append(slices.Clip(protos), alpn)
+	if mode == DirectTLS && !slices.Contains(protos, ALPN) {
+		protos = append(slices.Clip(protos), ALPN)
 	}
 	if mode == StartTLS {
 		protos = nil // ALPN names direct TLS; over STARTTLS the protocol is known

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	idleBuffer = 256 // bytes of read buffer that an idle stream holds
+	nextBuffer = 512 // bytes of read buffer of Next
+	idleBuffer = 64  // bytes of read buffer that an idle stream holds in Serve
 	idleKeep   = 512 // bytes of each other buffer that an idle stream may keep
 )
 
@@ -292,8 +293,12 @@ func (s *Stream) pump(ctx context.Context, until func() bool) error {
 			buffers.Put(big)
 		}
 	}()
-	if s.small == nil {
-		s.small = make([]byte, idleBuffer)
+	size := idleBuffer
+	if until != nil {
+		size = nextBuffer
+	}
+	if len(s.small) != size {
+		s.small = make([]byte, size)
 	}
 	full := false
 	for {

@@ -439,7 +439,7 @@ func (s *Stream) saidWhy() {
 
 // discardInput reads until the peer closes or the read deadline passes.
 func discardInput(c net.Conn) {
-	var scrap [idleBuffer]byte
+	var scrap [nextBuffer]byte
 	for {
 		if _, err := c.Read(scrap[:]); err != nil {
 			return
