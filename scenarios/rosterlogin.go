@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,8 +101,17 @@ func (r *rosterCells) close(ctx context.Context) error {
 }
 
 func (r *rosterCells) cell(ctx context.Context, c *cell) error {
-	ctx, cancel := context.WithTimeout(ctx, r.plan.Login.Limit)
+	limited, cancel := context.WithTimeout(ctx, r.plan.Login.Limit)
 	defer cancel()
+	err := r.steps(limited, c)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("not done within login.limit, %s: %w", r.plan.Login.Limit, err)
+	}
+	return err
+}
+
+// steps runs the cell without a limit of its own.
+func (r *rosterCells) steps(ctx context.Context, c *cell) error {
 	if err := r.configure(ctx, c.arm); err != nil {
 		return err
 	}
@@ -436,7 +446,14 @@ type stepError struct {
 	err  error
 }
 
-func (e *stepError) Error() string { return e.step + ": " + e.err.Error() }
+func (e *stepError) Error() string {
+	text := e.err.Error()
+	if strings.HasPrefix(text, e.step+": ") {
+		return text
+	}
+	return e.step + ": " + text
+}
+
 func (e *stepError) Unwrap() error { return e.err }
 
 // Kind is the class under which the error is counted.

@@ -173,6 +173,10 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 			r.outcome.Failed[key] = b.err
 		}
 	}
+	// Where in the blocks a target was lost is no news: that it was is.
+	if unreachable, ok := errors.AsType[*UnreachableError](err); ok {
+		return unreachable
+	}
 	return err
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"mellium.im/xmpp/stream"
@@ -22,11 +24,19 @@ func (l *login) explain(ctx context.Context, err error) error {
 		syntax      *xml.SyntaxError
 	)
 	if errors.As(err, &streamError) && streamError.Err != "" {
-		return received(streamError)
+		refused := received(streamError)
+		if _, domain, ok := strings.Cut(l.config.JID, "@"); ok && refused.Condition == "host-unknown" {
+			return fmt.Errorf("the server does not serve %s: %w", domain, refused)
+		}
+		return refused
 	}
 	cause := err
 	if l.top.err != nil {
 		cause = l.top.err // which the XML decoder may have dressed up
+	}
+	// A server of another protocol greets, or answers and hangs up: the greeting says more than the silence after it.
+	if greeting := bytes.TrimSpace(l.top.kept); l.step == StepHeader && ctx.Err() == nil && len(greeting) > 0 && greeting[0] != '<' {
+		return fmt.Errorf("what the server sent is not XMPP; it began with %.60q: %w", greeting, cause)
 	}
 	if explained := l.explainIO(ctx, cause); explained != nil {
 		return explained
