@@ -92,16 +92,12 @@ func (p *peer) over(c net.Conn) {
 	p.restart()
 }
 
-// restart makes the peer expect a new header.
+// restart makes the peer expect a new header. A server sends nothing before it has
+// seen ours, so nothing can have been read ahead.
 func (p *peer) restart() {
 	p.seen, p.at = new(bytes.Buffer), 0
-	p.dec = xml.NewDecoder(io.TeeReader(byteReader{p.conn}, p.seen))
+	p.dec = xml.NewDecoder(io.TeeReader(p.conn, p.seen))
 }
-
-// byteReader keeps a decoder from reading ahead.
-type byteReader struct{ r io.Reader }
-
-func (b byteReader) Read(p []byte) (int, error) { return b.r.Read(p[:1]) }
 
 func (p *peer) send(text string) {
 	p.t.Helper()
