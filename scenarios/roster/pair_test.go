@@ -15,7 +15,13 @@ import (
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(figuresEnv) != "" {
+		serveFigures()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // half is one direction of a connection in memory. Writes never wait.
 type half struct {
