@@ -193,3 +193,21 @@ func TestSlowReader(t *testing.T) {
 		t.Errorf("%d of 80000 presences were made for a client that was gone", all)
 	}
 }
+
+// TestQueueBound checks that a client that reads nothing is given up when too much
+// waits for it, and that whoever writes to it does not wait.
+func TestQueueBound(t *testing.T) {
+	s := start(t, func(c *simulator.Config) {
+		c.QueueBytes = 64 << 10
+		c.SendBuffer = 4096
+	})
+	deaf := user(t, s, "u4@a.example/y")
+	p := user(t, s, "u2@a.example/x")
+	message := "<message to='u4@a.example/y'><body>" + strings.Repeat("x", 100<<10) + "</body></message>"
+	for s.Figures()["stream-errors.policy-violation"] == 0 {
+		p.send(message)
+		p.ping()
+	}
+	deaf.conn.Close()
+	wantFigure(t, s, "sessions.open", 1)
+}

@@ -350,3 +350,43 @@ func TestEndPointBinding(t *testing.T) {
 		}
 	}
 }
+
+// TestAbortedLogin checks that a client may change its mind, and that an answer
+// can come without an initial response (RFC 6120 §6.4.3).
+func TestAbortedLogin(t *testing.T) {
+	s := start(t, nil)
+	p := dial(t, s.Addrs()[0])
+	p.open("a.example")
+	p.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>" + encode("n,,n=u2,r=abc") + "</auth>")
+	p.want("<challenge …>…</challenge>")
+	p.send("<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+	p.want("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><aborted/></failure>")
+	p.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'/>")
+	p.want("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'></challenge>")
+	p.send("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>" + encode("u2@a.example\x00u2\x00secret") + "</response>")
+	p.want("<success …/>")
+}
+
+// TestUserNames checks what SCRAM may call a user (RFC 5802 §5.1).
+func TestUserNames(t *testing.T) {
+	s := start(t, func(c *simulator.Config) { c.Populations[0].Pattern = "a=,b{i}" })
+	for name, good := range map[string]bool{"a=3D=2Cb2": true, "A=3D=2CB2": true, "a=,b2": false, "a=3d=2Cb2": false, "a=3D=2Cb3": false} {
+		p := dial(t, s.Addrs()[0])
+		p.open("a.example")
+		client := scramClient{hash: sha256New, user: name, password: "secret", gs2: "n,,"}
+		p.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-256'>" + encode(client.first()) + "</auth>")
+		got, err := p.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if vars, ok := match("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{data}</challenge>", got); ok {
+			p.send("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>" + encode(client.final(t, decode(t, vars["data"]))) + "</response>")
+			if got, err = p.read(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.HasPrefix(got, "<success") != good {
+			t.Errorf("%s: %s: want success %t", name, got, good)
+		}
+	}
+}
