@@ -444,8 +444,8 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 	}
 	if first.Link.Shaped() {
 		m.Link = map[string]string{
-			"rtt": first.Link.RTT.String(), "rate": fmt.Sprintf("%gbit/s", first.Link.Rate), "jitter": first.Link.Jitter.String(),
-			"queue": strconv.FormatInt(first.Link.Queue, 10),
+			"rtt": first.Link.RTT.String(), "rate": bitRate(first.Link.Rate), "jitter": first.Link.Jitter.String(),
+			"queue": linkQueue(first.Link.Queue),
 		}
 		m.Notes = append(m.Notes, "The link is emulated in user space, one for each session: no loss, no slow start, and TCP ends at the link on both sides.")
 	}
@@ -455,6 +455,22 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 			"ready leaves out the planned wait for probes between login and request.")
 	}
 	return m
+}
+
+// bitRate writes the rate of a link as a scenario file does.
+func bitRate(rate float64) string {
+	if rate == 0 {
+		return "unlimited"
+	}
+	return strconv.FormatFloat(rate/1e6, 'f', -1, 64) + "Mbit/s"
+}
+
+// linkQueue writes the queue of a link as a scenario file does.
+func linkQueue(n int64) string {
+	if n == 0 {
+		return "auto"
+	}
+	return strconv.FormatInt(n, 10) + "B"
 }
 
 // figures are what is sampled once a second for series.jsonl.

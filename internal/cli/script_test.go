@@ -45,6 +45,7 @@ variants: [monolithic]
 roster: {items: 50}
 login:  {tls: none}
 probe:  {every: 5ms, before: 10ms, after: 10ms}
+simulator: {iterations: 1}
 limits: {lateness-floor: 1m}
 blocks: 1
 `

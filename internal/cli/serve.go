@@ -26,7 +26,7 @@ type serveFlags struct {
 	domains               []string
 	accounts, contacts    int
 	itemBytes             int
-	password, secret      string
+	password              string
 	seed                  uint64
 	key                   string
 	caOut                 string
