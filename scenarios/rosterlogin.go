@@ -204,6 +204,10 @@ func (r *rosterCells) priced(ctx context.Context, c *cell, have roster.Have) err
 	if err != nil {
 		return err
 	}
+	// The last answer to a chunk may wait to be written still; it is part of the price.
+	if err := cl.stream.Send(nil); err != nil {
+		return &stepError{step: "roster", err: err}
+	}
 	if now, err := proc.CPU(os.Getpid()); err == nil && clientErr == nil {
 		c.set("cpu.client", (now - client).Seconds())
 	}
