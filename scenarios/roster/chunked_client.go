@@ -92,9 +92,14 @@ func lastTag(frame []byte, begin, ns string) []byte {
 }
 
 // detectChunked tells what a server did with a chunked request.
-func detectChunked(_ Params, r Result, err error) Answer {
-	if err != nil {
+func detectChunked(p Params, r Result, err error) Answer {
+	switch {
+	case err != nil:
 		return failed(err)
+	case p.State == StateUnchanged && r.Mode != modeNone:
+		return Answer{Ignored, "the roster came although nothing had changed"}
+	case p.State == StateStale && r.Mode == modeFull:
+		return Answer{Ignored, "the whole roster came instead of what had changed"}
 	}
 	return Answer{Verdict: Spoken}
 }

@@ -27,6 +27,8 @@ func chunkedPull() Variant {
 		Params: []Param{
 			chunkParam(),
 			maxBytesParam(),
+			stateParam(StateCold),
+			changesParam(),
 			{Name: paramWindow, Unit: "requests", Default: 1, Min: 1, Max: 64,
 				Doc: "How many requests are in flight."},
 		},
@@ -44,7 +46,7 @@ func chunkedPull() Variant {
 		Detect: detectChunked,
 		Counts: func(p Params, size Size) Counts {
 			n, exact := p.chunks(size)
-			c := Counts{StanzasOut: n, StanzasIn: n, Chunks: n, RoundTrips: 1, ItemBytes: size.Bytes + size.versionBytes(), Exact: exact}
+			c := Counts{StanzasOut: max(1, n), StanzasIn: max(1, n), Chunks: n, RoundTrips: 1, ItemBytes: p.sent(size).Bytes + p.versions(size), Exact: exact}
 			if n > 1 {
 				c.RoundTrips = 2 + (n-2)/p.Window
 			}

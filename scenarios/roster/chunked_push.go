@@ -27,6 +27,8 @@ func chunkedPush() Variant {
 		Params: []Param{
 			chunkParam(),
 			maxBytesParam(),
+			stateParam(StateCold),
+			changesParam(),
 			{Name: paramWindow, Unit: "chunks", Default: 8, Min: 1, Max: 64, Choices: []string{windowUnbounded},
 				Doc: "How many chunks may be unanswered. Servers lower what exceeds their limit."},
 			{Name: paramDelivery, Default: string(chunk.DeliverIQ), Choices: []string{string(chunk.DeliverIQ), string(chunk.DeliverMessage)},
@@ -48,7 +50,10 @@ func chunkedPush() Variant {
 		Detect: detectChunked,
 		Counts: func(p Params, size Size) Counts {
 			n, exact := p.chunks(size)
-			c := Counts{StanzasOut: 1 + n, StanzasIn: 1 + n, Chunks: n, RoundTrips: 1, ItemBytes: size.Bytes + size.versionBytes(), Exact: exact}
+			c := Counts{StanzasOut: 1 + n, StanzasIn: 1 + n, Chunks: n, RoundTrips: 1, ItemBytes: p.sent(size).Bytes + p.versions(size), Exact: exact}
+			if n == 0 {
+				return c
+			}
 			if p.Window != chunk.Unbounded {
 				c.RoundTrips += (n - 1) / p.Window
 			}

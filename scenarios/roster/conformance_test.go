@@ -66,6 +66,10 @@ func ways() []conformance {
 		{variant: "chunked-push", params: params{"chunk": testChunk, "window": 1, "delivery": "message"}},
 		{variant: "chunked-push", params: params{"chunk": testChunk, "window": 5, "delivery": "message"}},
 		{variant: "chunked-push", params: params{"chunk": 500, "max-bytes": 2048}},
+		{variant: "chunked-push", params: params{"state": "unchanged"}, have: holding(0)},
+		{variant: "chunked-push", params: params{"state": "stale", "changes": 25, "chunk": testChunk}, have: holding(25)},
+		{variant: "chunked-pull", params: params{"state": "unchanged"}, have: holding(0)},
+		{variant: "chunked-pull", params: params{"state": "stale", "changes": 25, "chunk": testChunk, "window": 3}, have: holding(25)},
 		{variant: "chunked-pull", params: params{"chunk": testChunk}},
 		{variant: "chunked-pull", params: params{"chunk": testChunk, "window": 2}},
 		{variant: "chunked-pull", params: params{"chunk": testChunk, "window": 7}},
@@ -123,7 +127,7 @@ func TestConformance(t *testing.T) {
 				defer pair.wait()
 				o := c.options(n)
 				o.Digest = true
-				r, err := v.Fetch(t.Context(), pair.client, p, o)
+				r, err := v.Fetch(bounded(t), pair.client, p, o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -153,7 +157,7 @@ func TestConformance(t *testing.T) {
 					if r.Items != 0 {
 						t.Errorf("%d items although nothing changed", r.Items)
 					}
-				case p.Diff:
+				case p.State == StateStale && (p.Diff || p.Chunk > 0):
 					if r.Items != min(n, p.Changes) {
 						t.Errorf("%d items of %d changes", r.Items, p.Changes)
 					}
@@ -221,7 +225,7 @@ func TestItemsAsked(t *testing.T) {
 				pair := newPair(t, a, uncut)
 				defer pair.wait()
 				o.Have = c.options(25).Have
-				r, err := v.Fetch(t.Context(), pair.client, p, o)
+				r, err := v.Fetch(bounded(t), pair.client, p, o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -249,11 +253,11 @@ func TestItemError(t *testing.T) {
 			defer pair.wait()
 			o := c.options(25)
 			o.Item = func(Item) error { return stop }
-			if _, err := v.Fetch(t.Context(), pair.client, p, o); !errors.Is(err, stop) {
+			if _, err := v.Fetch(bounded(t), pair.client, p, o); !errors.Is(err, stop) {
 				t.Fatalf("error %v, want the caller's", err)
 			}
 			mono, _ := Find(nameMonolithic)
-			if r, err := mono.Fetch(t.Context(), pair.client, Params{}, Options{}); err != nil || r.Items != 25 {
+			if r, err := mono.Fetch(bounded(t), pair.client, Params{}, Options{}); err != nil || r.Items != 25 {
 				t.Errorf("afterwards: %d items, %v", r.Items, err)
 			}
 		})
@@ -268,7 +272,7 @@ func TestCut(t *testing.T) {
 		t.Run(c.String(), func(t *testing.T) {
 			a, v, p := c.prepare(t, base)
 			whole := newPair(t, a, uncut)
-			if _, err := v.Fetch(t.Context(), whole.client, p, c.options(23)); err != nil {
+			if _, err := v.Fetch(bounded(t), whole.client, p, c.options(23)); err != nil {
 				t.Fatal(err)
 			}
 			_, down := whole.traffic()
@@ -278,7 +282,7 @@ func TestCut(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						a, v, p := c.prepare(t, base)
 						pair := newPair(t, a, cut)
-						r, err := v.Fetch(t.Context(), pair.client, p, c.options(23))
+						r, err := v.Fetch(bounded(t), pair.client, p, c.options(23))
 						if err == nil && (cut < len(down)-1 && r.Complete.IsZero() || cut < end) && cut < len(down)-200 {
 							t.Errorf("cut after %d of %d bytes: no error, %+v", cut, len(down), r)
 						}

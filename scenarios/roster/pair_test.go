@@ -184,6 +184,13 @@ func (p *pair) traffic() (up, down []byte) {
 	return p.up, p.down
 }
 
+// bounded returns a context that ends a test that waits for ever.
+func bounded(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // contacts returns a population whose rosters have n items of the same size.
 func contacts(t testing.TB, n, itemBytes int) *population.Population {
 	t.Helper()

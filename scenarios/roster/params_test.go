@@ -19,10 +19,10 @@ func TestParse(t *testing.T) {
 		{"versioned", params{"state": "stale", "changes": uint64(30), "diff": true}, Params{State: "stale", Changes: 30, Diff: true}},
 		{"rsm", params{"chunk": 50.0}, Params{Chunk: 50}},
 		{"rsm-index", params{"window": int64(3)}, Params{Chunk: 100, Window: 3}},
-		{"chunked-push", nil, Params{Chunk: 100, MaxBytes: 8192, Window: 8, Delivery: chunk.DeliverIQ, Interleave: true}},
+		{"chunked-push", nil, Params{State: "cold", Changes: 1, Chunk: 100, MaxBytes: 8192, Window: 8, Delivery: chunk.DeliverIQ, Interleave: true}},
 		{"chunked-push", params{"window": "unbounded", "delivery": "message", "interleave": false, "max-bytes": 65536, "chunk": 500},
-			Params{Chunk: 500, MaxBytes: 65536, Window: chunk.Unbounded, Delivery: chunk.DeliverMessage}},
-		{"chunked-pull", nil, Params{Chunk: 100, MaxBytes: 8192, Window: 1}},
+			Params{State: "cold", Changes: 1, Chunk: 500, MaxBytes: 65536, Window: chunk.Unbounded, Delivery: chunk.DeliverMessage}},
+		{"chunked-pull", nil, Params{State: "cold", Changes: 1, Chunk: 100, MaxBytes: 8192, Window: 1}},
 	}
 	for _, tt := range tests {
 		v, ok := Find(tt.variant)

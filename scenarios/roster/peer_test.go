@@ -96,6 +96,7 @@ type xmlServer struct {
 	jids            []string
 	sent, answered  int
 	window, perPage int
+	from            int // first item to push
 	message         bool
 	deaf            bool // does not know any extension, as deployed servers do
 }
@@ -107,7 +108,7 @@ func (s *xmlServer) serve() {
 		case st.attr("type") == "get" && st.child(peerRoster, "query") != nil:
 			s.roster(id, st.child(peerRoster, "query"))
 		case st.attr("type") == "get" && st.child(peerRosterX, "query") != nil && !s.deaf:
-			s.chunked(id, st.child(peerRosterX, "query").child(peerChunk, "chunked"))
+			s.chunked(id, st.child(peerRosterX, "query"))
 		case st.attr("type") == "set" && st.child(peerChunk, "ack") != nil:
 			n, err := strconv.Atoi(st.child(peerChunk, "ack").attr("seq"))
 			if err != nil {
@@ -163,24 +164,35 @@ func (s *xmlServer) versions(from, to int) string {
 	return b.String()
 }
 
-func (s *xmlServer) chunked(id string, req *node) {
+func (s *xmlServer) chunked(id string, asked *node) {
+	req := asked.child(peerChunk, "chunked")
 	s.perPage = 100
 	if n, err := strconv.Atoi(req.attr("max-items")); err == nil {
 		s.perPage = n
 	}
 	query := fmt.Sprintf("<query xmlns='%s' epoch='p' ver='%d'", peerRosterX, len(s.items))
+	// Item i has version i+1, so a client of version v lacks the items from v on.
+	fresh := "full"
+	s.from = 0
+	if v, err := strconv.Atoi(asked.attr("ver")); err == nil && asked.attr("epoch") == "p" {
+		if v == len(s.items) {
+			s.printf("<iq type='result' id='%s'>%s mode='none'/></iq>", id, query)
+			return
+		}
+		fresh, s.from = "delta", v
+	}
 	if req.attr("mode") == "push" {
 		s.sent, s.answered, s.message = 0, 0, req.attr("delivery") == "message"
 		s.window = 4
 		if n, err := strconv.Atoi(req.attr("window")); err == nil {
 			s.window = n
 		}
-		s.printf("<iq type='result' id='%s'>%s mode='full'><started xmlns='%s' sid='one' window='%d' max-items='%d' max-bytes='4096'/></query></iq>",
-			id, query, peerChunk, s.window, s.perPage)
+		s.printf("<iq type='result' id='%s'>%s mode='%s'><started xmlns='%s' sid='one' window='%d' max-items='%d' max-bytes='4096'/></query></iq>",
+			id, query, fresh, peerChunk, s.window, s.perPage)
 		s.pump()
 		return
 	}
-	from, to, mode := 0, 0, "full"
+	from, to, mode := s.from, 0, fresh
 	if after := req.attr("after"); after != "" {
 		from, _ = strconv.Atoi(after)
 		mode = "resume"
@@ -208,8 +220,8 @@ func (s *xmlServer) chunked(id string, req *node) {
 
 // pump sends what the window admits.
 func (s *xmlServer) pump() {
-	for ; s.sent-s.answered < s.window && (s.sent == 0 || s.sent*s.perPage < len(s.items)); s.sent++ {
-		from := s.sent * s.perPage
+	for ; s.sent-s.answered < s.window && (s.sent == 0 || s.from+s.sent*s.perPage < len(s.items)); s.sent++ {
+		from := s.from + s.sent*s.perPage
 		to := min(from+s.perPage, len(s.items))
 		body := fmt.Sprintf("<chunk xmlns='%s' sid='one' seq='%d' cursor='%d'", peerChunk, s.sent, to)
 		if to == len(s.items) {
@@ -263,20 +275,24 @@ func TestClientAgainstPeer(t *testing.T) {
 				defer wait()
 				_, v, p := c.prepare(t, nil)
 				o := Options{Digest: true}
-				if p.State == StateUnchanged {
-					o.Have.Ver = "now"
-				}
-				r, err := v.Fetch(t.Context(), client, p, o)
-				if err != nil {
-					t.Fatal(err)
+				want := n
+				if c.have != nil {
+					o.Have = c.have(n)
+					o.Have.Epoch = "p"
 				}
 				switch {
 				case p.State == StateUnchanged:
-					if r.Mode != modeNone {
-						t.Errorf("mode %s", r.Mode)
-					}
-				case r.Items != n || r.Digest != people.Expected(0):
-					t.Errorf("%d items of %d, digest %v", r.Items, n, r.Digest)
+					o.Have.Ver = "now"
+					want = 0
+				case p.State == StateStale && p.Chunk > 0:
+					want = min(n, p.Changes)
+				}
+				r, err := v.Fetch(bounded(t), client, p, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Items != want || want == n && n > 0 && r.Digest != people.Expected(0) || p.State == StateUnchanged && r.Mode != modeNone {
+					t.Errorf("%d items, want %d, mode %s, digest %v", r.Items, want, r.Mode, r.Digest)
 				}
 				if got := v.Detect(p, r, err); got.Verdict != Spoken {
 					t.Errorf("answer %+v", got)
@@ -303,6 +319,7 @@ func TestDetect(t *testing.T) {
 		{"rsm-index", params{"chunk": 10}, Ignored, 25},
 		{"chunked-push", nil, Refused, 0},
 		{"chunked-pull", nil, Refused, 0},
+		{"chunked-pull", params{"state": "stale"}, Refused, 0},
 	}
 	people := contacts(t, 25, 0)
 	for _, tt := range tests {
@@ -310,7 +327,7 @@ func TestDetect(t *testing.T) {
 			client, wait := newXMLServer(t, PopulationBase(people, 0), true)
 			defer wait()
 			_, v, p := conformance{variant: tt.variant, params: tt.params}.prepare(t, nil)
-			r, err := v.Fetch(t.Context(), client, p, Options{Digest: true, Have: Have{Ver: "old", Target: "now"}})
+			r, err := v.Fetch(bounded(t), client, p, Options{Digest: true, Have: Have{Ver: "old", Target: "now"}})
 			got := v.Detect(p, r, err)
 			if got.Verdict != tt.want || r.Items != tt.items || (got.Reason == "") != (tt.want == Spoken) {
 				t.Errorf("answer %+v with %d items, %v; want %s with %d", got, r.Items, err, tt.want, tt.items)

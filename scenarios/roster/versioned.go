@@ -22,16 +22,17 @@ func versioned() Variant {
 		Spec:    "RFC 6121 §2.6",
 		Summary: "the whole roster, or nothing when the client's copy is current",
 		Params: []Param{
-			{Name: paramState, Default: StateUnchanged, Choices: []string{StateCold, StateUnchanged, StateStale},
-				Doc: "What the client holds: nothing, the current roster, or an older one."},
-			{Name: paramChanges, Unit: "items", Default: 1, Min: 1, Max: maxItems,
-				Doc: "How many changes a stale client is behind."},
+			stateParam(StateUnchanged),
+			changesParam(),
 			{Name: paramDiff, Default: false, Server: true,
 				Doc: "A stale client gets one push for each change instead of the whole roster. No deployed server does that."},
 		},
 		fetch: func(f *fetch, p Params) error {
 			if p.State == StateCold {
 				f.o.Have = Have{}
+			}
+			if !p.Diff {
+				f.o.Have.Target = "" // an empty result is the end
 			}
 			return f.whole(f.o.Have.Ver, true)
 		},
@@ -48,16 +49,14 @@ func versioned() Variant {
 		},
 		Detect: detectWhole,
 		Counts: func(p Params, size Size) Counts {
+			if p.State == StateUnchanged || p.Diff {
+				size = p.sent(size)
+			}
 			c := Counts{StanzasOut: 1, StanzasIn: 1, RoundTrips: 1, ItemBytes: size.Bytes, Exact: true}
-			switch {
-			case p.State == StateUnchanged:
-				c.ItemBytes = 0
-			case p.State == StateStale && p.Diff && size.Items > 0:
+			if p.State == StateStale && p.Diff {
 				// One push for each change, and an answer to each.
-				changes := min(p.Changes, size.Items)
-				c.StanzasIn += changes
-				c.StanzasOut += changes
-				c.ItemBytes = size.Bytes * int64(changes) / int64(size.Items)
+				c.StanzasIn += size.Items
+				c.StanzasOut += size.Items
 			}
 			return c
 		},
@@ -72,6 +71,17 @@ func versioned() Variant {
 			return Flow{Bytes: size.Bytes, Answers: 1}
 		},
 	}
+}
+
+// stateParam says what a client holds that asks with a version.
+func stateParam(fallback string) Param {
+	return Param{Name: paramState, Default: fallback, Choices: []string{StateCold, StateUnchanged, StateStale},
+		Doc: "What the client holds: nothing, the current roster, or an older one."}
+}
+
+func changesParam() Param {
+	return Param{Name: paramChanges, Unit: "items", Default: 1, Min: 1, Max: maxItems,
+		Doc: "How many changes a stale client is behind."}
 }
 
 // maxItems bounds what a setting may ask for: the largest roster that makes sense
