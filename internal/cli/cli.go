@@ -222,16 +222,16 @@ func (a *app) writeJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// wrap breaks text at words into lines of at most textWidth columns. The first
-// line follows a heading of as many columns as the others are indented by.
-func wrap(text string, indent int) string {
+// wrap breaks text at words into lines of at most width columns. The first line
+// follows a heading of as many columns as the others are indented by.
+func wrap(text string, indent, width int) string {
 	var b strings.Builder
 	column := indent
 	for i, word := range strings.Fields(text) {
 		n := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
-		case column+1+n > textWidth:
+		case column+1+n > width:
 			b.WriteString("\n" + strings.Repeat(" ", indent))
 			column = indent
 		default:

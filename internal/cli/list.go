@@ -55,7 +55,7 @@ func (a *app) list() *cobra.Command {
 func writeListed(b *strings.Builder, all []listed) {
 	const column = 21
 	for _, l := range all {
-		fmt.Fprintf(b, "  %-*s%s\n", column-2, l.Name, wrap(l.Summary, column))
+		fmt.Fprintf(b, "  %-*s%s\n", column-2, l.Name, wrap(l.Summary, column, textWidth))
 	}
 }
 
@@ -151,18 +151,18 @@ func variantSetting(prefix string, p roster.Param) setting {
 // String lays the explanation out for people.
 func (e explanation) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", e.Name, wrap(e.Summary, len(e.Name)+2))
+	fmt.Fprintf(&b, "%s: %s\n", e.Name, wrap(e.Summary, len(e.Name)+2, textWidth))
 	if e.Spec != "" {
-		fmt.Fprintf(&b, "Specified in: %s\n", wrap(e.Spec, len("Specified in: ")))
+		fmt.Fprintf(&b, "Specified in: %s\n", wrap(e.Spec, len("Specified in: "), textWidth))
 	}
 	if len(e.Steps) > 0 {
 		b.WriteString("\nSteps of each actor:\n")
 	}
 	for i, step := range e.Steps {
-		fmt.Fprintf(&b, "  %d. %s\n", i+1, wrap(step, 5))
+		fmt.Fprintf(&b, "  %d. %s\n", i+1, wrap(step, 5, textWidth))
 	}
 	if len(e.Metrics) > 0 {
-		fmt.Fprintf(&b, "\nMeasured: %s\n", wrap(strings.Join(e.Metrics, ", "), len("Measured: ")))
+		fmt.Fprintf(&b, "\nMeasured: %s\n", wrap(strings.Join(e.Metrics, ", "), len("Measured: "), textWidth))
 	}
 	switch {
 	case len(e.Keys) > 0 && e.File == "":
@@ -171,7 +171,7 @@ func (e explanation) String() string {
 		b.WriteString("\nKeys of the file, which --set overrides:\n")
 	}
 	for _, k := range e.Keys {
-		fmt.Fprintf(&b, "  %s (%s)\n      %s\n", k.Name, wrap(k.about(), len(k.Name)+4), wrap(k.Doc, 6))
+		fmt.Fprintf(&b, "  %s (%s)\n      %s\n", k.Name, wrap(k.about(), len(k.Name)+4, textWidth), wrap(k.Doc, 6, textWidth))
 	}
 	if e.File != "" {
 		fmt.Fprintf(&b, "\nThe file that comes with the program:\n\n%s", e.File)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -14,9 +15,11 @@ import (
 	"github.com/xmppbench/xmppbench/scenarios"
 )
 
-// progress shows how far a run is.
+// progress shows how far a run is. Its methods may be called concurrently.
 type progress interface {
 	show(scenarios.Progress)
+	// note prints a line that stays.
+	note(elapsed time.Duration, text string)
 	close()
 }
 
@@ -57,24 +60,35 @@ func terminalWidth(w any) int {
 
 type silent struct{}
 
-func (silent) show(scenarios.Progress) {}
-func (silent) close()                  {}
+func (silent) show(scenarios.Progress)    {}
+func (silent) note(time.Duration, string) {}
+func (silent) close()                     {}
 
 // plainInterval is the least time between two lines that say nothing new.
 const plainInterval = 10 * time.Second
 
 // plain prints a line for each block, and more only when blocks are long.
 type plain struct {
-	w     io.Writer
+	w io.Writer
+
+	mu    sync.Mutex
 	block string
 	last  time.Time
 }
 
+func (p *plain) note(elapsed time.Duration, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.w, "%s  %s\n", clock(elapsed), text)
+}
+
 func (p *plain) show(s scenarios.Progress) {
-	block := where(s)
 	if s.Note != "" {
-		fmt.Fprintf(p.w, "%s  %s\n", clock(s.Elapsed), s.Note)
+		p.note(s.Elapsed, s.Note)
 	}
+	block := where(s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if block == p.block && time.Since(p.last) < plainInterval {
 		return
 	}
@@ -122,13 +136,17 @@ func roundDuration(d time.Duration) time.Duration {
 type bar struct {
 	container *mpb.Progress
 	bar       *mpb.Bar
+	width     int // of the terminal, in columns
 
 	mu    sync.Mutex
 	state scenarios.Progress
 }
 
 func newBar(w io.Writer) *bar {
-	b := &bar{container: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(200*time.Millisecond))}
+	b := &bar{
+		container: mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithRefreshRate(200*time.Millisecond)),
+		width:     cmp.Or(terminalWidth(w), textWidth),
+	}
 	text := func(f func(scenarios.Progress) string) decor.Decorator {
 		return decor.Any(func(decor.Statistics) string {
 			b.mu.Lock()
@@ -151,11 +169,16 @@ func (b *bar) show(s scenarios.Progress) {
 	b.state = s
 	b.mu.Unlock()
 	if s.Note != "" {
-		// A bar that is gone has no place for notes; the run's events hold them.
-		_, _ = fmt.Fprintln(b.container, s.Note)
+		b.note(s.Elapsed, s.Note)
 	}
 	b.bar.SetTotal(int64(s.TotalCells)+1, false)
 	b.bar.SetCurrent(int64(s.Cells))
+}
+
+func (b *bar) note(elapsed time.Duration, text string) {
+	at := clock(elapsed) + "  "
+	// A bar that is gone has no place for notes; the run's events hold them.
+	_, _ = fmt.Fprintln(b.container, at+wrap(text, len(at), b.width))
 }
 
 func (b *bar) close() {

@@ -292,7 +292,16 @@ func (r *runJob) run(ctx context.Context) (err error) {
 	}
 	fmt.Fprintf(r.stderr, "%s: %s, about %s\n", scenario.Name, cells(r.plans, len(r.targets), r.flags.aa), roundDuration(total))
 
+	started := time.Now()
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		shown.note(time.Since(started), "interrupted: writing what was measured; again to leave at once")
+	})
 	outcome, runErr := scenarios.Run(ctx, config)
+	if !stop() {
+		<-told
+	}
 	shown.close()
 	status, reasons := judge(ctx, runErr, outcome)
 	closeErr := errors.Join(traced(), writer.Close(status, reasons...))
@@ -330,7 +339,7 @@ func judge(ctx context.Context, err error, outcome scenarios.Outcome) (results.S
 	var invalid *bench.InvalidError
 	switch {
 	case ctx.Err() != nil:
-		return results.StatusInterrupted, []string{"interrupted"}
+		return results.StatusInterrupted, nil
 	case errors.As(err, &invalid):
 		return results.StatusInvalid, []string{invalid.Reason}
 	case err != nil:
@@ -365,7 +374,7 @@ func (r *runJob) answer(ctx context.Context, dir string, status results.Status, 
 	fmt.Fprintf(r.stderr, "%s: %s\n", dir, status)
 	switch {
 	case ctx.Err() != nil:
-		return &exitError{ExitInterrupted, errors.New("interrupted; what was measured is in " + dir)}
+		return &exitError{code: ExitInterrupted}
 	case runErr != nil:
 		return runErr
 	case status == results.StatusFailed:
