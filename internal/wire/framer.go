@@ -164,7 +164,13 @@ func (f *Framer) Feed(p []byte, ev Events) (n int, err error) {
 		case inText:
 			i, err = f.text(p, i)
 		case inLess:
-			i, err = f.less(p, i)
+			if i, err = f.less(p, i); err != nil || f.state != inTag {
+				break
+			}
+			if n, empty := plainTag(p[i:]); n > 0 {
+				i += n
+				pause, err = f.start(p, i, empty, ev)
+			}
 		case inTag:
 			if i, c = tagEnd(p, i); c == 0 {
 				break
@@ -208,6 +214,44 @@ func (f *Framer) Feed(p []byte, ev Events) (n int, err error) {
 	return i, err
 }
 
+// plainWindow bounds what plainTag looks at, in bytes.
+const plainWindow = 512
+
+// plainTag returns the length of the rest of a start tag, and whether it is an empty
+// element, if that can be told from counting alone: the tag is whole and has one
+// kind of quotes. It is 0 otherwise. Searching whole tags for single bytes is
+// several times as fast as walking from quote to quote.
+func plainTag(p []byte) (n int, empty bool) {
+	n = bytes.IndexByte(p[:min(len(p), plainWindow)], '>')
+	if n < 0 {
+		return 0, false
+	}
+	tag := p[:n]
+	if n < 16 { // walking is as fast
+		at, c := tagEnd(tag, 0)
+		if c != 0 && (c != '/' || at < n-1) {
+			return 0, false
+		}
+		return n + 1, c != 0
+	}
+	quote := []byte{'\''}
+	if bytes.IndexByte(tag, '"') >= 0 {
+		if bytes.IndexByte(tag, '\'') >= 0 {
+			return 0, false
+		}
+		quote[0] = '"'
+	}
+	// An odd number of quotes means that the > is part of a value.
+	if bytes.Count(tag, quote)%2 != 0 || bytes.IndexByte(tag, '<') >= 0 {
+		return 0, false
+	}
+	slash := bytes.IndexByte(tag, '/')
+	if slash >= 0 && slash < n-1 {
+		return 0, false
+	}
+	return n + 1, slash >= 0
+}
+
 // tagEnd returns the index of the first byte that matters in a start tag, and that
 // byte, or 0 when there is none.
 func tagEnd(p []byte, i int) (int, byte) {
@@ -232,13 +276,15 @@ func (f *Framer) jump(p []byte, i int, end byte, next state) int {
 
 func (f *Framer) text(p []byte, i int) (int, error) {
 	j := i
-	if f.depth > 1 {
+	switch {
+	case p[i] == '<': // most often nothing is between two tags
+	case f.depth > 1:
 		n := bytes.IndexByte(p[i:], '<')
 		if n < 0 {
 			return len(p), nil
 		}
 		j += n
-	} else {
+	default:
 		for j < len(p) && isSpace(p[j]) {
 			j++
 		}

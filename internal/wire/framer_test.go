@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
@@ -445,4 +447,37 @@ func BenchmarkFramer(b *testing.B) {
 			}
 		}
 	})
+}
+
+// A start tag that lies whole in one piece is read by a shorter way than one that is
+// cut: both have to say the same.
+func TestFramerReadsWholeAndCutTagsAlike(t *testing.T) {
+	watch := wire.Watch{Mode: wire.Count, Name: "item", Level: 4, Elements: true}
+	long := strings.Repeat("x", 600)
+	for _, tag := range []string{
+		"<item/>", "<item />", "<item></item>", "<item jid='a@b.example' name='n'/>", `<item jid="a@b.example" name="n"/>`,
+		`<item jid='a@b.example' name="it's"/>`, `<item jid="a@b.example" name='say "x"'/>`, `<item jid='a@b.example' name=">"/>`,
+		"<item name='a > b and more'/>", "<item name='a /> b and more'/>", "<item name='1>2>3' jid='>' ></item>", "<item jid='a@b.example/resource'/>",
+		"<item jid='a@b.example' name='" + long + "'/>", "<item jid='a@b.example' name='" + long + "'></item>",
+		"<item jid='a@b.example' / name='n'/>", "<item jid='a@b.example' < name='n'/>", "<item jid='a@b.example' name='a < b'/>", "<item <>", "<item // >", "<a/b>",
+	} {
+		doc := "<iq id='1'><query>" + tag + "<item jid='next@b.example'/></query></iq>"
+		read := func(pieces ...int) (*recorder, string) {
+			f := wire.NewFramer(wire.Limits{})
+			f.Opened()
+			r := &recorder{watch: always(watch)}
+			if err := feed(&f, r, doc, pieces...); err != nil {
+				return r, err.Error()
+			}
+			return r, ""
+		}
+		whole, wholeErr := read()
+		cut, cutErr := read(1)
+		if wholeErr != cutErr {
+			t.Errorf("%.80s: %q whole, %q cut", tag, wholeErr, cutErr)
+		}
+		if wholeErr == "" && !cmp.Equal(whole.stanzas, cut.stanzas) {
+			t.Errorf("%.80s: whole and cut differ: %s", tag, cmp.Diff(whole.stanzas, cut.stanzas))
+		}
+	}
 }

@@ -285,7 +285,8 @@ func (s *Stream) interruptReads(ctx context.Context) (stop func()) {
 }
 
 // pump reads and feeds until the condition holds or the peer's end tag came, which
-// is errOver. Without a condition it borrows a large buffer after a read that filled the small one.
+// is errOver. Without a condition it borrows a large buffer after a read that
+// filled the small one, until nothing has begun that has not ended.
 func (s *Stream) pump(ctx context.Context, until func() bool) error {
 	var big *[bigBuffer]byte
 	defer func() {
@@ -318,7 +319,7 @@ func (s *Stream) pump(ctx context.Context, until func() bool) error {
 			return errOver
 		}
 		switch {
-		case !full:
+		case !full && (until != nil || s.in.Between()):
 			if big != nil {
 				buffers.Put(big)
 				big = nil
