@@ -183,7 +183,7 @@ func (f *fetch) more(depth int) error {
 		req := p.req
 		req.After, req.Until = sp.after, sp.until
 		var err error
-		if sp.id, err = f.ask(request{payload: f.chunkedQuery(req), resumes: req.After != "", watch: itemsFramed, done: f.paged}); err != nil {
+		if sp.id, err = f.ask(request{payload: f.chunkedQuery(req), resumes: req.After != "", watch: itemsFramed(), done: f.paged}); err != nil {
 			return err
 		}
 	}

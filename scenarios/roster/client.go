@@ -63,16 +63,17 @@ func (c *Client) Pushes() int {
 func (c *Client) Handle(head *wire.Stanza) wire.Handler {
 	switch name := head.Name(); {
 	case string(name) == "iq" && head.Type() == "set", string(name) == "message" && head.Type() == "headline":
-		return wire.Handler{Watch: itemsFramed, Done: c.take}
+		return wire.Handler{Watch: itemsFramed(), Done: c.take}
 	}
 	return c.others(head)
 }
 
-// The places of items in the stanzas that carry them.
-var (
-	itemsCounted = wire.Watch{Mode: wire.Count, Name: "item", Level: 4} // iq, query, item
-	itemsFramed  = wire.Watch{Mode: wire.Frame, Name: "item", Level: 5} // iq, chunk or query, items, item
-)
+// itemsCounted counts the items of a whole roster: iq, query, item.
+func itemsCounted() wire.Watch { return wire.Watch{Mode: wire.Count, Name: "item", Level: 4} }
+
+// itemsFramed keeps a chunk or page, and counts the items in it: iq, chunk or
+// query, items, item.
+func itemsFramed() wire.Watch { return wire.Watch{Mode: wire.Frame, Name: "item", Level: 5} }
 
 // take dispatches a set or a headline message on its first child.
 func (c *Client) take(st *wire.Stanza) error {

@@ -196,7 +196,7 @@ func wireItems(t *testing.T, b []byte) (n int, size int64) {
 	for {
 		from := d.InputOffset()
 		tok, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, size
 		}
 		if err != nil {

@@ -142,7 +142,7 @@ func (f *fetch) whole(ver string, versioned bool) error {
 	}
 	_, err := f.ask(request{
 		payload: append(b, "/>"...),
-		watch:   itemsCounted,
+		watch:   itemsCounted(),
 		piece:   f.wanted(),
 		done:    func(st *wire.Stanza) error { return f.wholeAnswered(st, ver) },
 	})

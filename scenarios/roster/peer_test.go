@@ -192,12 +192,12 @@ func (s *xmlServer) chunked(id string, asked *node) {
 		s.pump()
 		return
 	}
-	from, to, mode := s.from, 0, fresh
+	from, mode := s.from, fresh
 	if after := req.attr("after"); after != "" {
 		from, _ = strconv.Atoi(after)
 		mode = "resume"
 	}
-	to = min(from+s.perPage, len(s.items))
+	to := min(from+s.perPage, len(s.items))
 	window := 1
 	if n, err := strconv.Atoi(req.attr("window")); err == nil {
 		window = n

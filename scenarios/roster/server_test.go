@@ -2,6 +2,7 @@ package roster
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -501,5 +502,49 @@ func TestPagesBackwards(t *testing.T) {
 	b.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster' ver='e3-3'><set xmlns='" + wire.NSRSM + "'><max>1</max></set></query></iq>")
 	if out := b.hear(); out[0] != "<iq type='result' id='r' to='u@a.example/x'/>" {
 		t.Errorf("unchanged: %s", out[0])
+	}
+}
+
+// TestQueueFull lets the queue be full: a push that cannot be queued is an error,
+// as the client would miss it, and a chunk that cannot be ends the stream.
+func TestQueueFull(t *testing.T) {
+	b := newBench(t, fifty(t))
+	b.ask("", "mode='push' max-items='5' window='4'")
+	b.stream.full = true
+	e, _ := b.account.store.Remove(b.account.store.base.Item(0).JID)
+	if err := b.server.Changed(e); !errors.Is(err, wire.ErrQueueFull) {
+		t.Errorf("push: %v", err)
+	}
+	b.hear() // a chunk is written, and the next one due
+	if b.stream.aborted == nil || b.stream.aborted.Condition != "resource-constraint" {
+		t.Errorf("stream aborted with %v", b.stream.aborted)
+	}
+	b.account.store.Compact(51)
+	if h := b.account.store.Horizon(); h != 51 {
+		t.Errorf("the transfer still holds the horizon at %d", h)
+	}
+}
+
+// TestEvents checks what a server counts.
+func TestEvents(t *testing.T) {
+	a := fifty(t)
+	_, stream := newSim()
+	counted := map[string]int64{}
+	s := NewServer(SessionConfig{Stream: stream, Account: accountJID, Full: fullJID, Store: a.store, Lock: &a.lock,
+		Count: func(name string, n int64) { counted[name] += n }})
+	defer s.Close()
+	stream.handle = a.serve(s, stream)
+	b := &bench{t: t, account: a, server: s, stream: stream}
+	stream.sent = func(st []byte) { b.out = append(b.out, string(st)) }
+	b.ask("", "mode='push' max-items='25' window='2'")
+	b.credit(b.hear()[1], "error") // after the last chunk: counted, and nothing to end
+	b.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+	e, _ := a.store.Remove(a.store.base.Item(0).JID)
+	if err := s.Changed(e); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int64{"roster.chunked-push": 1, "roster.monolithic": 1, "chunk.sent": 2, "chunk.refused": 1, "roster.pushes": 1}
+	if fmt.Sprint(counted) != fmt.Sprint(want) {
+		t.Errorf("counted %v, want %v", counted, want)
 	}
 }

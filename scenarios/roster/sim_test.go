@@ -21,6 +21,7 @@ type simStream struct {
 	handle  func(head *wire.Stanza) wire.Handler
 	peer    *simStream
 	aborted *wire.StreamError
+	full    bool         // the queue takes nothing any more
 	err     error        // the first that a handler returned
 	sent    func([]byte) // sees every stanza as it is delivered
 
@@ -50,6 +51,9 @@ func (s *simStream) NextID() string {
 }
 
 func (s *simStream) Post(b []byte, written func()) error {
+	if s.full {
+		return wire.ErrQueueFull
+	}
 	s.queue = append(s.queue, simStanza{b: b, written: written})
 	return nil
 }
