@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/xml"
+	"iter"
 	"unicode/utf8"
 )
 
@@ -182,6 +183,23 @@ func (s *Scanner) Attr(name string) (value []byte, ok bool) {
 		return nil, false
 	}
 	return Attr(s.raw, name)
+}
+
+// Attrs returns the raw names and raw values of the attributes in the start tag at
+// hand, in order.
+func (s *Scanner) Attrs() iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		if s.token != StartTag {
+			return
+		}
+		for pos := nameEnd(s.raw); ; {
+			name, value, next, fault := scanAttr(s.raw, pos)
+			if name == nil || fault != "" || !yield(name, value) {
+				return
+			}
+			pos = next
+		}
+	}
 }
 
 // scanAttr reads the attribute that follows pos in a start tag. At the end of the

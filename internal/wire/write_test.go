@@ -112,6 +112,18 @@ func TestScanner(t *testing.T) {
 		t.Error(d)
 	}
 
+	attrs := wire.NewScanner([]byte(`<item jid='a&amp;b' x:name = "it's" ask=''/>`))
+	var pairs []string
+	for range 2 { // the start tag, and the end tag that has none
+		attrs.Next()
+		for name, value := range attrs.Attrs() {
+			pairs = append(pairs, string(name)+"="+string(value))
+		}
+	}
+	if d := cmp.Diff([]string{"jid=a&amp;b", "x:name=it's", "ask="}, pairs); d != "" {
+		t.Error(d)
+	}
+
 	s := wire.NewScanner([]byte("<a>t<![CDATA[c]]><b/></a>"))
 	var got []string
 	for tok := s.Next(); tok != wire.NoToken; tok = s.Next() {

@@ -60,30 +60,33 @@ type parsedItem struct {
 func (p *parsedItem) parse(sc *wire.Scanner) error {
 	*p = parsedItem{groups: p.groups[:0], room: p.room[:0], gone: string(wire.LocalName(sc.Raw())) == "gone"}
 	depth := sc.Depth()
+	var v []byte
 	var err error
-	if p.jid, err = p.attr(sc, "jid"); err != nil {
-		return err
+	for name, value := range sc.Attrs() {
+		switch string(name) {
+		case "jid":
+			p.jid, err = p.unescaped(value)
+		case "name":
+			p.name, err = p.unescaped(value)
+		case "subscription":
+			p.subscription, err = p.unescaped(value)
+			p.gone = p.gone || string(p.subscription) == "remove"
+		case "ask":
+			p.ask = string(value) == "subscribe"
+		case "v":
+			v, p.versioned = value, true
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if len(p.jid) == 0 {
 		return fmt.Errorf("roster: item without jid")
 	}
-	if p.name, err = p.attr(sc, "name"); err != nil {
-		return err
-	}
-	if p.subscription, err = p.attr(sc, "subscription"); err != nil {
-		return err
-	}
-	if string(p.subscription) == "remove" {
-		p.gone = true
-	}
-	if ask, ok := sc.Attr("ask"); ok {
-		p.ask = string(ask) == "subscribe"
-	}
-	if v, ok := sc.Attr("v"); ok {
+	if p.versioned {
 		if p.v, err = parseUint(v); err != nil {
 			return fmt.Errorf("roster: item %s: v: %w", p.jid, err)
 		}
-		p.versioned = true
 	}
 	group := -1
 	for {
@@ -119,9 +122,8 @@ func (p *parsedItem) parse(sc *wire.Scanner) error {
 	}
 }
 
-// attr returns an attribute, unescaped only where it has to be.
-func (p *parsedItem) attr(sc *wire.Scanner, name string) ([]byte, error) {
-	raw, _ := sc.Attr(name)
+// unescaped returns the value of an attribute, copied only where it has to be.
+func (p *parsedItem) unescaped(raw []byte) ([]byte, error) {
 	if bytes.IndexByte(raw, '&') < 0 {
 		return raw, nil
 	}
