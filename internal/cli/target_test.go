@@ -43,7 +43,7 @@ func TestTwoTargets(t *testing.T) {
 		return out.String()
 	}
 	program(cli.ExitOK, "run", at("tiny.yaml"), "--in-process", "--target", "sim", "--target", at("lab.yaml"), "--out", at("run"),
-		"--set", "login.tls=starttls", "--set", "roster.items=20", "--set", "probe.every=0", "--blocks", "6")
+		"--set", "login.tls=starttls", "--set", "roster.items=20", "--set", "probe.every=0", "--blocks", "2")
 	run, err := results.Open(at("run"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestTwoTargets(t *testing.T) {
 	for _, p := range run.Manifest.Plans {
 		plans = append(plans, p.Name)
 	}
-	if got := strings.Join(plans, " "); got != "target=sim target=lab" || len(run.Blocks) != 12 {
+	if got := strings.Join(plans, " "); got != "target=sim target=lab" || len(run.Blocks) != 4 {
 		t.Errorf("plans %s, %d blocks", got, len(run.Blocks))
 	}
 	manifest, err := os.ReadFile(at("run/manifest.json"))
@@ -63,7 +63,7 @@ func TestTwoTargets(t *testing.T) {
 		t.Error("the password stands in the manifest")
 	}
 	text := program(cli.ExitOK, "compare", at("run"), "--by", "target", "--baseline", "sim")
-	if !strings.Contains(text, "lab") || !strings.Contains(text, "6 blocks") {
+	if !strings.Contains(text, "lab") || !strings.Contains(text, "2 blocks") {
 		t.Errorf("the comparison of targets says\n%s", text)
 	}
 
