@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,17 +160,7 @@ func TestBadServers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			address := listen(t, tt.refuses, tt.serve)
 			dir := t.TempDir()
-			target := filepath.Join(dir, "bad.yaml")
-			host, port, err := net.SplitHostPort(address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := fmt.Sprintf("server: other\ndomains: [%s]\nconnect: {host: %s, port: %s, ca: %s}\naccounts: {pattern: \"u{i}\", count: 3, password: {env: BAD_PASSWORD}}\n",
-				badDomain, host, port, roots)
-			if err := os.WriteFile(target, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			t.Setenv("BAD_PASSWORD", "secret")
+			target := badTarget(t, address, roots)
 			security := "none"
 			if tt.tls {
 				security = "starttls"
@@ -211,6 +202,82 @@ func TestBadServers(t *testing.T) {
 			}
 			if run.Done.Status != results.StatusFailed {
 				t.Errorf("the run is marked %q", run.Done.Status)
+			}
+		})
+	}
+}
+
+// badTarget writes the target file for a bad server.
+func badTarget(t *testing.T, address, roots string) (file string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "bad.yaml")
+	text := fmt.Sprintf("server: other\ndomains: [%s]\nconnect: {host: %s, port: %s, ca: '%s'}\naccounts: {pattern: \"u{i}\", count: 3, password: {env: BAD_PASSWORD}}\n",
+		badDomain, host, port, roots)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BAD_PASSWORD", "secret")
+	return file
+}
+
+// TestLaterFailure runs against a server that is well at first: what fails is
+// told, and the rest of the run goes on.
+func TestLaterFailure(t *testing.T) {
+	// The program connects once to see that the server is there, and then twice
+	// in each block, of which the first is the warm-up.
+	const block1, block2 = 3, 5
+	tests := []struct {
+		name   string
+		fails  func(connection int) bool
+		code   int
+		status results.Status
+		valid  int // blocks
+	}{
+		{"not at all", func(int) bool { return false }, cli.ExitOK, results.StatusOK, 3},
+		{"in the second block", func(n int) bool { return n == block2 }, cli.ExitOK, results.StatusOK, 2},
+		{"from the first block", func(n int) bool { return n >= block1 }, cli.ExitInternal, results.StatusFailed, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var connections atomic.Int64
+			address := listen(t, false, func(s *script) error {
+				broken := tt.fails(int(connections.Add(1)) - 1)
+				if err := s.login(); err != nil {
+					return err
+				}
+				return s.answer(broken)
+			})
+			out := filepath.Join(t.TempDir(), "run")
+			args := []string{
+				"run", "roster-login", "--target", badTarget(t, address, ""), "--out", out, "--variants", "monolithic", "--blocks", "3",
+				"--set", "link={rtt: 0s, rate: unlimited}", "--set", "probe.every=0", "--set", "login={tls: none, sasl: PLAIN}",
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			var stdout, stderr bytes.Buffer
+			code := cli.Main(ctx, args, strings.NewReader(""), &stdout, &stderr)
+			if code != tt.code {
+				t.Errorf("exit code %d, not %d\n%s%s", code, tt.code, &stdout, &stderr)
+			}
+			run, err := results.Open(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			valid := 0
+			for _, b := range run.Blocks {
+				if b.Valid {
+					valid++
+				}
+			}
+			if run.Done.Status != tt.status || valid != tt.valid {
+				t.Errorf("the run is %q with %d valid blocks, want %q with %d", run.Done.Status, valid, tt.status, tt.valid)
+			}
+			if told := strings.Contains(stderr.String(), "monolithic: roster: "); told != (tt.valid < 3) {
+				t.Errorf("progress says\n%s", &stderr)
 			}
 		})
 	}
@@ -396,6 +463,39 @@ func (s *script) login() error {
 		return err
 	}
 	return s.send("<iq type='result' id='" + id + "'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>u0@" + badDomain + "/x</jid></bind></iq>")
+}
+
+// answer answers requests until the client leaves, the one for the roster with
+// half of it and the end of the connection if it is broken.
+func (s *script) answer(broken bool) error {
+	var got []byte
+	for {
+		b, err := s.in.ReadByte()
+		if err != nil {
+			return err
+		}
+		got = append(got, b)
+		switch {
+		case bytes.HasSuffix(got, []byte("</stream:stream>")):
+			return s.send("</stream:stream>")
+		case !bytes.HasSuffix(got, []byte("</iq>")):
+			continue
+		}
+		_, rest, _ := strings.Cut(string(got), " id='")
+		id, _, _ := strings.Cut(rest, "'")
+		answer := "<iq type='result' id='" + id + "'/>"
+		if bytes.Contains(got, []byte("jabber:iq:roster")) {
+			answer = "<iq type='result' id='" + id + "'><query xmlns='jabber:iq:roster'><item jid='a@b.test'/>"
+			if broken {
+				return s.send(answer)
+			}
+			answer += "</query></iq>"
+		}
+		if err := s.send(answer); err != nil {
+			return err
+		}
+		got = got[:0]
+	}
 }
 
 // request reads an iq that holds text and returns its id.
