@@ -16,6 +16,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/lab"
 	"github.com/xmppbench/xmppbench/internal/population"
+	"github.com/xmppbench/xmppbench/scenarios"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 	"github.com/xmppbench/xmppbench/simulator"
 )
@@ -117,7 +118,12 @@ func (a *app) serveConfig(name string) (simulator.Config, error) {
 	}
 	raw, err := yaml.YAMLToJSON(source)
 	if err != nil {
-		return c, usage(fmt.Errorf("%s: %w", name, err))
+		e := &scenarios.FileError{File: name, Err: err}
+		if located, ok := errors.AsType[yaml.Error](err); ok && located.GetToken() != nil && located.GetToken().Position != nil {
+			pos := located.GetToken().Position
+			e = &scenarios.FileError{File: name, Line: pos.Line, Column: pos.Column, Err: errors.New(located.GetMessage())}
+		}
+		return c, e
 	}
 	dec := json.NewDecoder(strings.NewReader(string(raw)))
 	dec.DisallowUnknownFields()
