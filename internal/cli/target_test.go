@@ -67,6 +67,25 @@ func TestTwoTargets(t *testing.T) {
 		t.Errorf("the comparison of targets says\n%s", text)
 	}
 
+	// Rosters that are known are verified: one contact more than there is, and no
+	// figure can be trusted.
+	known := strings.Replace(target, "observe:", "provision: {export: export.xml}\nobserve:", 1)
+	if err := os.WriteFile(at("known.yaml"), []byte(known), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for items, code := range map[int]int{20: cli.ExitOK, 21: cli.ExitInternal} {
+		out := at(fmt.Sprint("known-", items))
+		program(code, "run", at("tiny.yaml"), "--target", at("known.yaml"), "--out", out,
+			"--set", "login.tls=starttls", "--set", "roster.item-bytes=0", "--set", fmt.Sprint("roster.items=", items), "--set", "probe.every=0")
+		run, err := results.Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reasons := strings.Join(run.Done.Reasons, " "); (code == cli.ExitOK) == strings.Contains(reasons, "roster.items of monolithic in plan all: counted 20, by its closed form it is 21") {
+			t.Errorf("%d items: %s: %s", items, run.Done.Status, reasons)
+		}
+	}
+
 	// What only the simulator can be told cannot be compared.
 	program(cli.ExitUsage, "run", at("tiny.yaml"), "--target", at("lab.yaml"), "--set", "simulator.piece=1KiB")
 	// The same target twice neither.
