@@ -397,12 +397,13 @@ func (t *textReport) comparison(d *Document) {
 	for _, w := range c.Warnings {
 		t.item("warning: " + w)
 	}
+	several := len(c.groups()) > 1
 	for _, v := range c.Flagged() {
-		t.item("FLAG: " + sentenceOf(v))
+		t.item("FLAG: " + sentenceOf(v, several))
 	}
 	for _, v := range c.Verdicts {
 		if (v.Primary || c.Primary == "") && v.Decision != Flagged {
-			t.item(sentenceOf(v))
+			t.item(sentenceOf(v, several))
 		}
 	}
 	for _, g := range c.Gates {
@@ -410,8 +411,9 @@ func (t *textReport) comparison(d *Document) {
 	}
 }
 
-func sentenceOf(v Verdict) string {
-	if v.Group == "" {
+// sentenceOf names the group only where there are several.
+func sentenceOf(v Verdict, several bool) string {
+	if v.Group == "" || !several {
 		return v.String()
 	}
 	return v.Group + ": " + v.String()

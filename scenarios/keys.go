@@ -211,6 +211,13 @@ func Keys() []Key {
 			Doc: "How long to probe after the roster is complete.",
 			set: field(func(p *Plan) *time.Duration { return &p.Probe.After })},
 
+		{Path: "cut.at", Kind: KindShare, Default: "0", Max: 0.99, Scenarios: []string{RosterLogin},
+			Doc: "Share of the roster's bytes after which the connection is lost, once; the client logs in again and goes on where the variant can. No probes are sent then.",
+			set: field(func(p *Plan) *float64 { return &p.Cut.At })},
+		{Path: "cut.continue", Kind: KindString, Default: "same", Choices: []string{"same", "other"}, Scenarios: []string{RosterLogin},
+			Doc: "Whether a chunked retrieval goes on in the same mode after a cut, or a push as pulls and the other way.",
+			set: field(func(p *Plan) *string { return &p.Cut.Continue })},
+
 		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: rated,
 			Doc: "Arrival process of the logins.",
 			set: field(func(p *Plan) *string { return &p.Load.Arrivals })},

@@ -28,6 +28,7 @@ type Plan struct {
 	Login      Login     `json:"login"`
 	Link       Link      `json:"link"`
 	Probe      Probe     `json:"probe"`
+	Cut        Cut       `json:"cut"`
 	Load       Load      `json:"load"`
 	Presence   Presence  `json:"presence"`
 	Push       Push      `json:"push"`
@@ -87,6 +88,16 @@ type Probe struct {
 	Every  time.Duration `json:"every"`  // 0: no probes
 	Before time.Duration `json:"before"` // from the end of the login to the request
 	After  time.Duration `json:"after"`  // from the end of the transfer on
+}
+
+// probing reports whether pings are sent beside a retrieval. A stream that is
+// going to be cut carries none: they would be cut with it.
+func (p Plan) probing() bool { return p.Probe.Every > 0 && p.Cut.At == 0 }
+
+// Cut says whether the connection is lost while the roster arrives.
+type Cut struct {
+	At       float64 `json:"at"`       // share of the bytes after which it is; 0: never
+	Continue string  `json:"continue"` // same or other: the mode of the chunked protocol that goes on
 }
 
 // Load is the arrival plan. A Rate of 0 means one-shot cells: one operation for

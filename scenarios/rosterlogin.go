@@ -35,7 +35,7 @@ func rosterLogin() Scenario {
 			switch {
 			case p.Load.Rate > 0:
 				return "ready.mean"
-			case p.Probe.Every == 0:
+			case !p.probing():
 				return "roster.complete.mean"
 			}
 			return "probe.mean"
@@ -82,7 +82,7 @@ func newRosterCells(ctx context.Context, s *site) (*rosterCells, error) {
 	}
 	r := &rosterCells{site: s}
 	r.expected, r.known = s.target.Expected(studied)
-	if s.plan.Probe.Every > 0 {
+	if s.plan.probing() {
 		limited, cancel := context.WithTimeout(ctx, s.plan.Login.Limit)
 		defer cancel()
 		var err error
@@ -231,7 +231,7 @@ func (r *rosterCells) priced(ctx context.Context, c *cell, have roster.Have) err
 // verify holds what was received against what must have been.
 func (r *rosterCells) verify(c *cell, result roster.Result) error {
 	if r.about.Simulated {
-		size := roster.Size{Items: result.Items, Bytes: int64(result.Items * r.plan.Roster.ItemBytes)}
+		size := roster.Size{Items: result.Items, Bytes: int64(result.Items * r.plan.Roster.ItemBytes), Largest: r.plan.Roster.ItemBytes}
 		want := c.arm.Variant.Counts(c.arm.Params, size)
 		if want.Exact {
 			c.count("stanzas.in", int64(result.StanzasIn), int64(want.StanzasIn))
@@ -254,12 +254,13 @@ func (r *rosterCells) verify(c *cell, result roster.Result) error {
 // it.
 func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) error {
 	intended := time.Now()
-	cl, err := r.login(ctx, r.account(c.arm), shaped, c.warmup)
+	loss := r.newLoss(c)
+	cl, err := r.login(ctx, r.account(c.arm), loss.path, c.warmup)
 	if err != nil {
 		c.sink.Observe(results.Sample{Metric: "login", Intended: intended, Start: intended, End: time.Now(), Err: err})
 		return err
 	}
-	defer cl.close(ctx)
+	defer func() { cl.close(ctx) }()
 	cl.observeLogin(c.sink, intended)
 
 	probes := r.startProbes(ctx, cl, c.sink)
@@ -273,7 +274,8 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	if r.plan.Presence.Send == "during" {
 		settled = r.startPresence(ctx, cl, c.sink)
 	}
-	result, _, err := cl.retrieve(ctx, c.arm, roster.Options{Have: have, Digest: c.warmup})
+	planned := requested.Sub(cl.login.ready) // the tool's wait for probes, not the user's
+	result, cl, err := r.fetch(ctx, c, cl, loss, have)
 	if err != nil {
 		c.sink.Observe(results.Sample{Metric: "roster.complete", Intended: requested, Start: requested, End: time.Now(), Err: err})
 		return err
@@ -286,8 +288,7 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	if r.plan.Presence.Send == "after" {
 		settled = r.startPresence(ctx, cl, c.sink)
 	}
-	// The wait for probes between login and request is the tool's, not the user's.
-	ready := talking.Add(-requested.Sub(cl.login.ready))
+	ready := talking.Add(-planned)
 	observe := func(metric string, from, to time.Time) {
 		c.sink.Observe(results.Sample{Metric: metric, Intended: from, Start: from, End: to})
 	}
@@ -295,7 +296,7 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 		observe("roster.first", result.Requested, result.First)
 	}
 	observe("roster.complete", result.Requested, result.Complete)
-	c.sink.Observe(results.Sample{Metric: "ready", Intended: intended, Start: cl.login.started, End: ready})
+	c.sink.Observe(results.Sample{Metric: "ready", Intended: intended, Start: intended, End: ready})
 	if settled != nil {
 		err = <-settled
 	}
@@ -315,7 +316,7 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 // probeWindow is the time to probe before or after the transfer: none without
 // probes.
 func (r *rosterCells) probeWindow(d time.Duration) time.Duration {
-	if r.plan.Probe.Every == 0 {
+	if !r.plan.probing() {
 		return 0
 	}
 	return d
@@ -360,10 +361,10 @@ type probes struct {
 
 func (r *rosterCells) startProbes(ctx context.Context, cl *client, sink results.Sink) *probes {
 	p := &probes{sink: sink, halt: make(chan struct{}), lateness: results.NewHistogram(), response: results.NewHistogram()}
-	every := r.plan.Probe.Every
-	if every == 0 {
+	if !r.plan.probing() {
 		return p
 	}
+	every := r.plan.Probe.Every
 	pacer, err := bench.Constant(float64(time.Second) / float64(every))
 	if err != nil {
 		p.err = err

@@ -103,6 +103,7 @@ type runner struct {
 	expected time.Duration
 	total    int
 	ended    int
+	position int                     // of the next cell within its block
 	attempts int                     // at blocks of the plan: each gets a number of its own
 	warnings map[string]results.Flag // the last of each kind; every block has its own
 	outcome  Outcome
@@ -116,8 +117,10 @@ type booth struct {
 	arm   Arm
 
 	skipped string
-	valid   int // blocks
-	err     error
+	valid   int   // blocks
+	failed  int   // blocks in which an operation failed
+	err     error // of the last block
+	lastErr error // of the last block that failed
 }
 
 func (r *runner) plan(ctx context.Context, p Plan) (err error) {
@@ -169,8 +172,13 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		case b.skipped != "":
 			r.outcome.Skipped[key] = b.skipped
 			r.Results.Block(results.Block{Key: results.Key{Plan: b.label, Variant: b.arm.Label}, Skipped: b.skipped})
-		case b.valid == 0 && b.err != nil:
-			r.outcome.Failed[key] = b.err
+		case b.valid == 0 && b.lastErr != nil:
+			r.outcome.Failed[key] = b.lastErr
+		case b.failed > 0:
+			r.Results.Flag(results.Flag{
+				Kind: "errors", Severity: results.Warning,
+				Text: fmt.Sprintf("%d blocks of %s failed and are left out, at last: %v", b.failed, key, b.lastErr),
+			})
 		}
 	}
 	// Where in the blocks a target was lost is no news: that it was is.
@@ -206,6 +214,7 @@ const patience = 2 * time.Second
 // after notes a block that has to be repeated and gives the next attempt a
 // number of its own, so that what an invalid block recorded stays apart.
 func (r *runner) after(ctx context.Context, b bench.BlockRun, err error, booths []*booth) error {
+	r.position = 0
 	if b.Warmup {
 		// A target where nothing works in the warm-up is not going to work later.
 		for _, booth := range booths {
@@ -251,6 +260,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	started := time.Now()
 	err := booth.actor.cell(ctx, c)
 	r.ended++
+	defer func() { r.position++ }()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -263,6 +273,10 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		r.Results.Event("error", err.Error(), map[string]string{"plan": booth.label, "variant": booth.arm.Label})
 	}
 	booth.err = err
+	if err != nil && !b.Warmup {
+		booth.failed++
+		booth.lastErr = err
+	}
 	if c.skipped != "" {
 		booth.skipped = c.skipped
 		progress.Note = booth.arm.Label + " is skipped: " + c.skipped
@@ -297,7 +311,7 @@ func (r *runner) block(key results.Key, started time.Time, c *cell, flags []resu
 		scalars[name] = v
 	}
 	r.Results.Block(results.Block{
-		Key: key, Start: started, End: time.Now(), Valid: err == nil && !results.IsInvalid(flags),
+		Key: key, Order: r.position, Start: started, End: time.Now(), Valid: err == nil && !results.IsInvalid(flags),
 		Flags: flags, Scalars: scalars, Errors: total.Errors(),
 	})
 	for _, f := range flags {

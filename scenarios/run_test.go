@@ -183,6 +183,12 @@ func TestRosterLogin(t *testing.T) {
 		{"presence afterwards", quick + "presence: {send: after, quiet: 20ms}\n", []string{"monolithic"}, 1},
 		{"stale, differences", quick + "variants: {variant: versioned, state: stale, diff: true, changes: 3}\n", nil, 1},
 		{"stale, all again", quick + "variants: {variant: versioned, state: stale, changes: 3}\n", nil, 1},
+		{"cut, push goes on", quick + "variants: {variant: chunked-push, chunk: 3}\ncut: {at: 0.5}\n", nil, 1},
+		{"cut, push goes on as pull", quick + "variants: {variant: chunked-push, chunk: 3}\ncut: {at: 0.5, continue: other}\n", nil, 1},
+		{"cut, pull goes on as push", quick + "variants: {variant: chunked-pull, chunk: 3}\ncut: {at: 0.7, continue: other}\nlogin: {tls: none}\n", nil, 1},
+		{"cut, all again", strings.Replace(quick, "25", "100", 1) + "cut: {at: 0.5}\n", []string{"monolithic"}, 1},
+		{"delta", quick + "variants: {variant: chunked-push, state: stale, changes: 3}\n", nil, 1},
+		{"nothing new", quick + "variants: {variant: chunked-pull, state: unchanged}\n", nil, 1},
 		{"no probes", "probe: {every: 0s}\nroster: {items: 25}\n", []string{"monolithic"}, 1},
 	}
 	for _, tt := range tests {

@@ -130,13 +130,22 @@ func (s *site) configure(ctx context.Context, arm Arm) error {
 	return s.target.Control(ctx, controlSettings, settings, nil)
 }
 
-// A path is the way a session takes to the target.
-type path bool
+// A path connects a session to the target.
+type path func(ctx context.Context, s *site, domain string) (net.Conn, error)
 
-const (
-	shaped path = true  // over the plan's link, where it has one
-	direct path = false // past it
-)
+// shaped is the path over the plan's link, where it has one.
+func shaped(ctx context.Context, s *site, domain string) (net.Conn, error) {
+	if s.relay == nil {
+		return direct(ctx, s, domain)
+	}
+	d := net.Dialer{KeepAlive: -1}
+	return d.DialContext(ctx, "tcp", s.relay.Address())
+}
+
+// direct is the path past the link.
+func direct(ctx context.Context, s *site, domain string) (net.Conn, error) {
+	return s.target.Dial(ctx, domain, s.mode == session.DirectTLS)
+}
 
 // login opens a session of account i and starts reading its stream. The context
 // bounds the login; the session lives until its close.
@@ -151,13 +160,7 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 		SM:          s.plan.Login.SM,
 		StepTimeout: s.plan.Login.StepLimit,
 		Stream:      wire.StreamOptions{Verify: verify, Trace: s.tracer()},
-		Connect: func(ctx context.Context) (net.Conn, error) {
-			if way == shaped && s.relay != nil {
-				d := net.Dialer{KeepAlive: -1}
-				return d.DialContext(ctx, "tcp", s.relay.Address())
-			}
-			return s.target.Dial(ctx, account.Domain, s.mode == session.DirectTLS)
-		},
+		Connect:     func(ctx context.Context) (net.Conn, error) { return way(ctx, s, account.Domain) },
 	}
 	if s.plan.Login.SASL != "auto" {
 		c.Mechanisms = []string{s.plan.Login.SASL}

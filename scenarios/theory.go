@@ -12,6 +12,7 @@ import (
 const (
 	probeBytes    = 110 // a ping and its answer on the wire, TLS included
 	tlsRecord     = 22  // what a TLS 1.3 record adds to its content
+	meanItem      = 150 // an item whose length nobody asked for
 	defaultUnsent = 1 << 20
 )
 
@@ -42,22 +43,14 @@ func (p Plan) loginRoundTrips() int {
 	return turns
 }
 
-// size is what the arm's retrieval brings.
-func (p Plan) size(arm Arm) roster.Size {
-	items := p.Roster.Items
-	switch arm.Params.State {
-	case roster.StateUnchanged:
-		items = 0
-	case roster.StateStale:
-		if arm.Params.Diff {
-			items = min(arm.Params.Changes, items)
-		}
-	}
+// size is the roster that the arm's retrieval is about; the variant knows what of
+// it is sent to a client that holds an older one.
+func (p Plan) size() roster.Size {
 	bytes := p.Roster.ItemBytes
 	if bytes == 0 {
-		bytes = 150
+		bytes = meanItem
 	}
-	return roster.Size{Items: items, Bytes: int64(items) * int64(bytes)}
+	return roster.Size{Items: p.Roster.Items, Bytes: int64(p.Roster.Items) * int64(bytes), Largest: p.Roster.ItemBytes}
 }
 
 // link is the plan's link as closed forms take it.
@@ -83,7 +76,7 @@ func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
 	if p.Scenario != RosterLogin || p.Load.Rate > 0 || !p.Link.Shaped() {
 		return nil, false
 	}
-	t := p.link().Replay(arm.Variant.Flow(arm.Params, p.size(arm)))
+	t := p.link().Replay(arm.Variant.Flow(arm.Params, p.size()))
 	scalars := map[string]float64{
 		"login.mean":           (time.Duration(p.loginRoundTrips()) * p.Link.RTT).Seconds(),
 		"roster.complete.mean": t.Complete.Seconds(),
@@ -135,7 +128,7 @@ func (p Plan) cellDuration(arm Arm) time.Duration {
 	if t, ok := p.Theory(arm); ok {
 		d += time.Duration(t["roster.complete.mean"] * float64(time.Second))
 	} else if p.Link.Rate > 0 {
-		d += time.Duration(float64(p.size(arm).Bytes*8) / p.Link.Rate * float64(time.Second))
+		d += time.Duration(float64(p.size().Bytes*8) / p.Link.Rate * float64(time.Second))
 	}
 	return d
 }
@@ -163,7 +156,7 @@ type Estimate struct {
 func (p Plan) Estimates() []Estimate {
 	var all []Estimate
 	for _, arm := range p.Arms {
-		size := p.size(arm)
+		size := p.size()
 		n := arm.Variant.Counts(arm.Params, size)
 		e := Estimate{
 			Plan: p.Label, Arm: arm.Label, StanzasIn: n.StanzasIn, StanzasOut: n.StanzasOut, RoundTrips: n.RoundTrips,

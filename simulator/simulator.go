@@ -2,6 +2,8 @@ package simulator
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -53,6 +55,15 @@ type offer struct {
 
 func newOffer(s roster.Settings) *offer { return &offer{s, s.Offered()} }
 
+// newEpoch names the numbering of roster versions of one simulator. It is another
+// one for each start: changes made to rosters are gone then, and a client's cache
+// of them must not match.
+func newEpoch() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
 // Start opens the listeners and serves until Close is called or ctx ends. It
 // returns at once. An error says which setting or address is wrong.
 func Start(ctx context.Context, c Config) (*Simulator, error) {
@@ -63,7 +74,7 @@ func Start(ctx context.Context, c Config) (*Simulator, error) {
 	s := &Simulator{
 		config:   c,
 		domains:  map[string]bool{},
-		epoch:    "e1",
+		epoch:    newEpoch(),
 		conns:    map[*connection]struct{}{},
 		resuming: map[string]*session{},
 		ended:    map[string]formerSession{},

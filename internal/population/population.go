@@ -12,9 +12,9 @@ import (
 // Config says what a population looks like. Domains and Accounts are required.
 type Config struct {
 	// Seed decides everything random.
-	Seed uint64
+	Seed uint64 `json:"seed"`
 	// Domains host the accounts: account i lives at Domains[i mod len(Domains)].
-	Domains []string
+	Domains []string `json:"domains"`
 	// Pattern is the local part of an account. It holds {i} once, the number of
 	// the account, or {i:07}, the number padded with zeros to 7 digits; {n}, if
 	// present, stands for Contacts, so that populations with rosters of
@@ -22,26 +22,26 @@ type Config struct {
 	// "u{i:07}". With {i:07} numbers and keys have the same order; with {i} each
 	// access to an item costs about a microsecond more, because u10 sorts before
 	// u9.
-	Pattern string
+	Pattern string `json:"pattern,omitempty"`
 	// First is the number of account 0.
-	First int
+	First int `json:"first,omitempty"`
 	// Accounts is the number of accounts that exist on the server.
-	Accounts int
+	Accounts int `json:"accounts"`
 	// Contacts is the number of items in every roster. Where it is not smaller
 	// than Accounts the population has members beyond the accounts: contacts
 	// that nobody ever logs in as.
-	Contacts int
+	Contacts int `json:"contacts"`
 	// ItemBytes, if above zero, is the exact length of every item as written by
 	// AppendItem. Names are cut or lengthened, and groups dropped, to make it so.
-	ItemBytes int
+	ItemBytes int `json:"item-bytes,omitempty"`
 	// Settled leaves subscription requests that wait for an answer out, for
 	// servers that cannot be told of them: items are "none" without ask.
-	Settled bool
+	Settled bool `json:"settled,omitempty"`
 	// Password, if not empty, is the password of every account.
-	Password string
+	Password string `json:"password,omitempty"`
 	// Secret is mixed into the passwords that are derived when Password is
 	// empty. Without it anybody who knows the seed knows the passwords.
-	Secret string
+	Secret string `json:"secret,omitempty"`
 }
 
 // maxItemBytes bounds Config.ItemBytes: the longer an item is, the more of it is
