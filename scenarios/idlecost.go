@@ -16,7 +16,7 @@ func idleCost() Scenario {
 		Name:    IdleCost,
 		Summary: "memory and descriptors of sessions that do nothing",
 		Steps: []string{
-			"log a fifth of hold.sessions in, wait hold.settle, read memory and descriptors",
+			"log a fifth of hold.sessions in, with a garbage collector that runs often (GOGC 20), wait hold.settle, read memory and descriptors",
 			"log the rest in, wait, read again: the difference is the price of a session",
 			"log out",
 		},
