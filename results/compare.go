@@ -422,7 +422,7 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 				found = true
 				q := c.ask(all, o.Metrics, group, name, p, k)
 				q.primary = true // A gate is declared by the one who asks.
-				c.Gates = append(c.Gates, gateOutcome(e, q.judge()))
+				c.Gates = append(c.Gates, gateOutcome(e, q.judge(), len(groups(all)) > 1))
 			}
 		}
 		if !found {
@@ -432,7 +432,8 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 	return nil
 }
 
-func gateOutcome(e Expr, v Verdict) GateOutcome {
+// gateOutcome names the group only where there are several.
+func gateOutcome(e Expr, v Verdict, several bool) GateOutcome {
 	g := GateOutcome{Expr: e.String(), Verdict: v, State: Inconclusive}
 	lo, hi := float64(v.Lo), float64(v.Hi)
 	known := v.Reason == "" && !math.IsNaN(float64(v.Ratio))
@@ -448,7 +449,7 @@ func gateOutcome(e Expr, v Verdict) GateOutcome {
 	}
 	word := map[State]string{Passed: "gate met", Failed: "gate broken", Inconclusive: "gate undecided"}[g.State]
 	g.Text = fmt.Sprintf("%s: %s: %s", word, e, v)
-	if v.Group != "" {
+	if v.Group != "" && several {
 		g.Text = fmt.Sprintf("%s: %s in %s: %s", word, e, v.Group, v)
 	}
 	return g

@@ -257,7 +257,7 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	loss := r.newLoss(c)
 	cl, err := r.login(ctx, r.account(c.arm), loss.path, c.warmup)
 	if err != nil {
-		c.sink.Observe(results.Sample{Metric: "login", Intended: intended, Start: intended, End: time.Now(), Err: err})
+		c.failed(ctx, "login", intended, err)
 		return err
 	}
 	defer func() { cl.close(ctx) }()
@@ -277,7 +277,7 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	planned := requested.Sub(cl.login.ready) // the tool's wait for probes, not the user's
 	result, cl, err := r.fetch(ctx, c, cl, loss, have)
 	if err != nil {
-		c.sink.Observe(results.Sample{Metric: "roster.complete", Intended: requested, Start: requested, End: time.Now(), Err: err})
+		c.failed(ctx, "roster.complete", requested, err)
 		return err
 	}
 	probes.transferEnds(result.Complete)

@@ -136,6 +136,10 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.close()) }()
+		s.met = func(negotiated map[string]string) {
+			negotiated["plan"] = PlanName(p, targets.Name(), len(r.Targets))
+			r.Results.Event("session", "what the first session negotiated at "+targets.Name(), negotiated)
+		}
 		a, err := scenario.prepare(ctx, s)
 		if err != nil {
 			if ctx.Err() != nil {

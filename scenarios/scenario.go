@@ -3,8 +3,10 @@ package scenarios
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/xmppbench/xmppbench/results"
 )
@@ -63,6 +65,14 @@ func (c *cell) set(name string, v float64) {
 		c.scalars = make(map[string]float64)
 	}
 	c.scalars[name] = v
+}
+
+// failed observes a step that ended in an error. A step that was interrupted did
+// not fail.
+func (c *cell) failed(ctx context.Context, metric string, since time.Time, err error) {
+	if !errors.Is(context.Cause(ctx), context.Canceled) {
+		c.sink.Observe(results.Sample{Metric: metric, Intended: since, Start: since, End: time.Now(), Err: err})
+	}
 }
 
 // count notes a counted figure with its closed form.

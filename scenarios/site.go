@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,9 @@ type site struct {
 	mode    session.TLSMode
 	trace   func(stream uint64, out bool, b []byte)
 	streams atomic.Uint64 // opened so far
+	// met, where set, is told once what the first session negotiated.
+	met  func(negotiated map[string]string)
+	once sync.Once
 }
 
 // openSite opens the target for the plan and the link before it.
@@ -171,6 +175,9 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 	if err != nil {
 		return nil, err
 	}
+	if s.met != nil {
+		s.once.Do(func() { s.met(negotiated(login)) })
+	}
 	cl := &client{
 		stream: login.Stream, account: c.JID, domain: account.Domain, sm: login.SM,
 		login: &loginTimes{started: started, ready: time.Now(), steps: login.Steps},
@@ -179,6 +186,18 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 	// The session outlives the context of the login and must not hold on to it: close ends the stream and so Serve.
 	cl.reading.Go(func() { _ = cl.stream.Serve(context.Background()) })
 	return cl, nil
+}
+
+// negotiated tells what a login came to, for the record.
+func negotiated(login *session.Session) map[string]string {
+	about := map[string]string{"mechanism": login.Mechanism, "round-trips": strconv.Itoa(login.RoundTrips)}
+	if login.TLS.Version != 0 {
+		about["tls"] = tls.VersionName(login.TLS.Version)
+		about["cipher"] = tls.CipherSuiteName(login.TLS.CipherSuite)
+		about["curve"] = login.TLS.CurveID.String()
+		about["resumed"] = strconv.FormatBool(login.TLS.DidResume)
+	}
+	return about
 }
 
 // tracer returns what sees the bytes of one more stream, nil without a trace.
