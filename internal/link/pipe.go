@@ -16,6 +16,7 @@ type pipe struct {
 	segment int
 	window  int
 	meter   *meter
+	fine    *fineSleeper // for deliveries; nil: the runtime's timers
 	way     direction
 	buffers sync.Pool // of *[]byte, segment long
 
@@ -288,7 +289,7 @@ func (f *flow) receive(ctx context.Context, timer *time.Timer) (packet, error) {
 				return packet{}, context.Cause(ctx)
 			}
 		}
-		if err := sleepUntil(ctx, timer, k.due); err != nil {
+		if err := p.fine.until(ctx, timer, k.due); err != nil {
 			return packet{}, err
 		}
 		return k, nil

@@ -42,6 +42,7 @@ type Relay struct {
 	listeners []net.Listener
 	cancel    context.CancelFunc
 	serving   sync.WaitGroup
+	fine      fineSleeper
 
 	mu     sync.Mutex
 	errs   []error
@@ -117,7 +118,9 @@ func (r *Relay) ownLink() *Link {
 	p := r.config.Params
 	p.Seed += r.number
 	r.number++
-	return newLink(p, r.meter)
+	l := newLink(p, r.meter)
+	l.forward.fine, l.backward.fine = &r.fine, &r.fine
+	return l
 }
 
 // Addrs returns the addresses of the listeners, in the order of the routes.
