@@ -316,13 +316,24 @@ func Keys() []Key {
 
 // VariantKeys returns the settings of the roster variants, as they may stand
 // under roster: or beside a variant's name in the list of variants. A name that
-// several variants share has one meaning.
+// several variants share has one meaning; what may stand there is what any of them
+// takes, and each variant checks its own.
 func VariantKeys() []roster.Param {
 	var all []roster.Param
 	for _, v := range roster.Variants() {
 		for _, param := range v.Params {
-			if !slices.ContainsFunc(all, func(p roster.Param) bool { return p.Name == param.Name }) {
+			i := slices.IndexFunc(all, func(p roster.Param) bool { return p.Name == param.Name })
+			if i < 0 {
+				param.Choices = slices.Clone(param.Choices)
 				all = append(all, param)
+				continue
+			}
+			shared := &all[i]
+			shared.Min, shared.Max = min(shared.Min, param.Min), max(shared.Max, param.Max)
+			for _, choice := range param.Choices {
+				if !slices.Contains(shared.Choices, choice) {
+					shared.Choices = append(shared.Choices, choice)
+				}
 			}
 		}
 	}

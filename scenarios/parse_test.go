@@ -238,6 +238,19 @@ roster: {window: [2, 8]}
 	}
 }
 
+// TestSharedSettings gives a setting a value that only one of the variants that
+// share it takes.
+func TestSharedSettings(t *testing.T) {
+	source := "scenario: roster-login\nroster: {window: unbounded}\n"
+	plans, err := Parse("f.yaml", []byte(source), Override{Variants: []string{"chunked-push"}})
+	if err != nil || plans[0].Arms[0].Params.Window != -1 {
+		t.Errorf("chunked-push with an unbounded window: %v", err)
+	}
+	if _, err := Parse("f.yaml", []byte(source), Override{Variants: []string{"chunked-pull"}}); err == nil {
+		t.Error("chunked-pull takes an unbounded window")
+	}
+}
+
 // TestShipped parses every scenario that comes with the program, and holds it
 // against the schema.
 func TestShipped(t *testing.T) {

@@ -4,16 +4,20 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
-// Sizes in bytes that closed forms assume; what is measured is counted.
+// Sizes in bytes that theory assumes; what is measured is counted.
 const (
-	probeBytes    = 110 // a ping and its answer on the wire, TLS included
-	tlsRecord     = 22  // what a TLS 1.3 record adds to its content
-	meanItem      = 150 // an item whose length nobody asked for
-	defaultUnsent = 1 << 20
+	probeBytes = 110 // a ping and its answer on the wire, TLS included
+	tlsRecord  = 22  // what a TLS 1.3 record adds to its content
+	meanItem   = 150 // an item whose length nobody asked for
+	// relayBuffer is what the link's own receive buffer holds of a stream; the
+	// kernel's bookkeeping takes the rest of the 8 KiB that are asked for.
+	relayBuffer = 5600
+	segment     = 1448
 )
 
 // loginRoundTrips is the number of round trips of the login ladder: TCP, then
@@ -60,13 +64,25 @@ func (p Plan) link() roster.Link {
 		piece := float64(p.Simulator.Piece)
 		rate *= piece / (piece + tlsRecord)
 	}
-	unsent := int64(defaultUnsent)
-	if p.Simulator.NotSentLowat > 0 {
-		unsent = int64(p.Simulator.NotSentLowat + p.Simulator.Piece)
-	} else if p.Simulator.SendBuffer > 0 {
-		unsent = 2 * int64(p.Simulator.SendBuffer)
+	return roster.Link{RTT: p.Link.RTT, Rate: rate, ProbeBytes: probeBytes, ProbeEvery: p.Probe.Every, Unsent: p.unsent()}
+}
+
+// unsent estimates how many bytes the simulator can have written that have not
+// left the bottleneck: in its socket, in the relay's, and in the link's queue. 0
+// means any number, as with the kernel's own buffers, which grow into megabytes.
+func (p Plan) unsent() int64 {
+	queue := int64(link.Params{Rate: int64(p.Link.Rate), Queue: int(p.Link.Queue)}.WithDefaults().Queue)
+	hidden := queue + segment + relayBuffer
+	switch s := p.Simulator; {
+	case s.NotSentLowat > 0:
+		// A writer is woken at half the mark and then writes pieces up to it.
+		half := (s.NotSentLowat + 1) / 2
+		return hidden + int64(half+(half+s.Piece-1)/s.Piece*s.Piece)
+	case s.SendBuffer > 0:
+		// The kernel doubles the size and takes about an eighth for its bookkeeping.
+		return hidden + int64(s.SendBuffer)*2*7/8
 	}
-	return roster.Link{RTT: p.Link.RTT, Rate: rate, ProbeBytes: probeBytes, ProbeEvery: p.Probe.Every, Unsent: unsent}
+	return 0
 }
 
 // Theory returns what the arm should show on the plan's link, under the names of
