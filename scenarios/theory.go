@@ -59,12 +59,13 @@ func (p Plan) size() roster.Size {
 
 // link is the plan's link as closed forms take it.
 func (p Plan) link() roster.Link {
-	rate := p.Link.Rate / 8
+	rate, record := p.Link.Rate/8, 0
 	if p.Login.TLS != session.NoTLS.String() {
 		piece := float64(p.Simulator.Piece)
 		rate *= piece / (piece + tlsRecord)
+		record = p.Simulator.Piece + tlsRecord
 	}
-	return roster.Link{RTT: p.Link.RTT, Rate: rate, ProbeBytes: probeBytes, ProbeEvery: p.Probe.Every, Unsent: p.unsent()}
+	return roster.Link{RTT: p.Link.RTT, Rate: rate, ProbeBytes: probeBytes, ProbeEvery: p.Probe.Every, Record: record, Unsent: p.unsent()}
 }
 
 // unsent estimates how many bytes the simulator can have written that have not

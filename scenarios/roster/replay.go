@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"cmp"
 	"container/heap"
 	"math"
 	"time"
@@ -16,6 +17,9 @@ type Link struct {
 	// between probes, 5 ms if zero.
 	ProbeBytes int
 	ProbeEvery time.Duration
+	// Record is the number of bytes that must have arrived before the first of them
+	// can be read: a TLS record, or a segment, 1448 if zero.
+	Record int
 	// Unsent is the number of bytes that a server writes ahead of the network: its
 	// socket buffer and the queue of the link. 0 means any number.
 	Unsent int64
@@ -50,7 +54,7 @@ type Flow struct {
 // requestBytes is about what a request, a credit or a ping takes upstream.
 const requestBytes = 130
 
-// segmentBytes is what arrives at least before a reader sees the first item.
+// segmentBytes is what arrives at a time where nothing else is said.
 const segmentBytes = 1448
 
 // Replay sends the flow, and a probe every so often, over the link, event by
@@ -171,7 +175,7 @@ func (r *replay) write(at time.Duration) {
 	n := r.sent
 	delivered := r.pass(&r.down, at, size)
 	if n == 1 {
-		r.first = free + seconds(min(size, segmentBytes)/r.link.Rate) + r.link.RTT/2
+		r.first = free + seconds(min(size, float64(cmp.Or(r.link.Record, segmentBytes)))/r.link.Rate) + r.link.RTT/2
 	}
 	r.schedule(delivered, r.receive)
 	written := at
