@@ -277,7 +277,7 @@ func (c *Comparison) pairings(present map[string]bool) (pairs [][2]string, k int
 		if !present[arm] || arm == c.Baseline {
 			continue
 		}
-		if base, ok := strings.CutSuffix(arm, aaMark); ok {
+		if base, ok := strings.CutSuffix(arm, AASuffix); ok {
 			if present[base] {
 				pairs = append(pairs, [2]string{base, arm})
 			}
@@ -416,7 +416,7 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 			}
 			pairs, k := c.pairings(present)
 			for _, p := range pairs {
-				if strings.HasSuffix(p[1], aaMark) {
+				if strings.HasSuffix(p[1], AASuffix) {
 					continue
 				}
 				found = true

@@ -84,13 +84,17 @@ func unitOf(p PlanReport, name, otherwise string) string {
 	return otherwise
 }
 
-// writeLog writes the intervals of all runs that are not invalid, in order of
-// time.
+// writeLog writes the intervals of all runs and blocks that are not invalid, in
+// order of time.
 func writeLog(w io.Writer, runs []*Run) error {
 	var all []interval
 	for _, r := range runs {
 		if bad, _ := r.Invalid(); !bad {
-			all = append(all, r.intervals...)
+			for _, iv := range r.intervals {
+				if !r.discarded[iv.key] {
+					all = append(all, iv)
+				}
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b interval) int { return cmp.Compare(a.start, b.start) })

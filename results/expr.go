@@ -316,7 +316,7 @@ func (r *Run) Thresholds(table []Metric, exprs ...Expr) []Outcome {
 		for _, plan := range planOrder(r) {
 			for _, variant := range variantOrder(r, plan.Name) {
 				f := Filter{Plan: plan.Name, Variant: variant}
-				if r.ran(f) && !strings.HasSuffix(variant, aaMark) {
+				if r.ran(f) && !strings.HasSuffix(variant, AASuffix) {
 					out = append(out, r.threshold(table, e, f))
 				}
 			}
@@ -402,7 +402,7 @@ func aggregateTimed(e Expr, h *Histogram, seconds float64) (float64, int64, erro
 func (r *Run) aggregateScalars(e Expr, f Filter) (float64, int64, error) {
 	var values []float64
 	for _, b := range r.Blocks {
-		if v, ok := b.Scalars[e.Metric]; ok && f.match(b.Key) && b.Skipped == "" {
+		if v, ok := b.Scalars[e.Metric]; ok && f.match(b.Key) && b.Valid {
 			values = append(values, v)
 		}
 	}

@@ -76,11 +76,12 @@ func checkSchema(s string) error {
 // Block is one line of blocks.jsonl: what one variant did in one block of one
 // plan. Scalars hold a metric's <name>.mean, .p50 and .max in seconds and its
 // .n, and counts and resources under their plain names (CPU in seconds, sizes
-// in bytes); [Snapshot.Scalars] makes them.
+// in bytes); [Snapshot.Scalars] makes them. A later line of the same key with an
+// [Invalid] flag takes an earlier one back.
 type Block struct {
 	Key
-	Order   int                         `json:"order"` // position of the variant within the block, from 0
-	Start   time.Time                   `json:"start,omitzero"`
+	Order   int                         `json:"order"`          // position of the variant within the block, from 0
+	Start   time.Time                   `json:"start,omitzero"` // of the cell; of a load, of its measured window
 	End     time.Time                   `json:"end,omitzero"`
 	Valid   bool                        `json:"valid"`             // false: not used as evidence
 	Skipped string                      `json:"skipped,omitempty"` // why the cell was not run
@@ -111,7 +112,7 @@ type Count struct {
 // Event is one line of events.jsonl.
 type Event struct {
 	Time   time.Time         `json:"time"`
-	Kind   string            `json:"kind"` // "phase", "flag", "error", …
+	Kind   string            `json:"kind"` // "session", "error", "repeat", "flag", …
 	Text   string            `json:"text,omitempty"`
 	Fields map[string]string `json:"fields,omitempty"`
 	Count  int64             `json:"count,omitempty"` // in the last lines: how many of this kind there were

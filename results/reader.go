@@ -41,6 +41,7 @@ type Run struct {
 	Series   []Second
 
 	intervals []interval
+	discarded map[Key]bool // cells of blocks that the self-check found invalid
 }
 
 // interval is what one metric of one key recorded between two flushes, still
@@ -93,7 +94,7 @@ func (r *Run) read(root *os.Root) error {
 		limit int64
 		line  func([]byte) error
 	}{
-		{fileBlocks, maxLines, appendLine(&r.Blocks)},
+		{fileBlocks, maxLines, r.blockLine()},
 		{fileTheory, maxLines, appendLine(&r.Theory)},
 		{fileEvents, maxLines, appendLine(&r.Events)},
 		{fileSeries, maxSeries, appendLine(&r.Series)},
@@ -202,6 +203,34 @@ func appendLine[T any](to *[]T) func([]byte) error {
 	}
 }
 
+// blockLine returns the reader of blocks.jsonl's lines. A line that says that a
+// cell is invalid takes the place of one that said it was not: the cell was part
+// of a block that another one spoiled.
+func (r *Run) blockLine() func([]byte) error {
+	place := make(map[Key]int)
+	r.discarded = make(map[Key]bool)
+	return func(line []byte) error {
+		var b Block
+		if err := json.Unmarshal(line, &b); err != nil {
+			return err
+		}
+		i, known := place[b.Key]
+		switch {
+		case b.Skipped != "":
+		case IsInvalid(b.Flags):
+			r.discarded[b.Key] = true
+			if known {
+				r.Blocks[i] = b
+				return nil
+			}
+		case !known:
+			place[b.Key] = len(r.Blocks)
+		}
+		r.Blocks = append(r.Blocks, b)
+		return nil
+	}
+}
+
 // intervalLine returns the reader of latency.hlog's lines. It joins the lines
 // of one metric and interval, of which the service line is the last.
 func (r *Run) intervalLine() func([]byte) error {
@@ -272,6 +301,10 @@ func (f Filter) match(k Key) bool {
 	return (f.Plan == "" || f.Plan == k.Plan) && (f.Variant == "" || f.Variant == k.Variant) && (f.Block == nil || *f.Block == k.Block)
 }
 
+// chosen reports whether figures of k count for f: those that an invalid block
+// recorded count for nothing.
+func (r *Run) chosen(f Filter, k Key) bool { return f.match(k) && !r.discarded[k] }
+
 // Keys returns the keys that recorded anything or have a block, in order.
 func (r *Run) Keys() []Key {
 	set := make(map[Key]bool)
@@ -293,8 +326,10 @@ func (r *Run) TimedMetrics() []string {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// Timings merges what one metric recorded under the keys that f chooses. It
-// never returns nil; an unknown metric has no samples.
+// Timings merges what one metric recorded under the keys that f chooses. Like
+// [Run.Counters], [Run.Errors], [Run.Intervals] and [Run.Elapsed] it leaves out
+// what belongs to an invalid block. It never returns nil; an unknown metric has
+// no samples.
 func (r *Run) Timings(metric string, f Filter) *Timings {
 	var d decoder
 	sum := &Timings{}
@@ -310,7 +345,7 @@ func (r *Run) Timings(metric string, f Filter) *Timings {
 	var unplannedN int64
 	for i := range r.intervals {
 		iv := &r.intervals[i]
-		if iv.metric != metric || !f.match(iv.key) {
+		if iv.metric != metric || !r.chosen(f, iv.key) {
 			continue
 		}
 		n := add(&sum.Service, iv.service)
@@ -329,7 +364,7 @@ func (r *Run) Timings(metric string, f Filter) *Timings {
 	}
 	for _, s := range r.Series {
 		for _, c := range s.Counts {
-			if f.match(c.Key) {
+			if r.chosen(f, c.Key) {
 				sum.Errors = addCounts(sum.Errors, c.Errors[metric])
 				sum.Clamped += c.Clamped[metric]
 			}
@@ -343,7 +378,7 @@ func (r *Run) Counters(f Filter) map[string]int64 {
 	var sum map[string]int64
 	for _, s := range r.Series {
 		for _, c := range s.Counts {
-			if f.match(c.Key) {
+			if r.chosen(f, c.Key) {
 				sum = addCounts(sum, c.Counts)
 			}
 		}
@@ -357,7 +392,7 @@ func (r *Run) Errors(f Filter) map[string]map[string]int64 {
 	sum := make(map[string]map[string]int64)
 	for _, s := range r.Series {
 		for _, c := range s.Counts {
-			if !f.match(c.Key) {
+			if !r.chosen(f, c.Key) {
 				continue
 			}
 			for metric, kinds := range c.Errors {
@@ -390,7 +425,7 @@ func (r *Run) Intervals(metric string, f Filter) iter.Seq[Interval] {
 			return h
 		}
 		for _, iv := range r.intervals {
-			if iv.metric != metric || !f.match(iv.key) {
+			if iv.metric != metric || !r.chosen(f, iv.key) {
 				continue
 			}
 			if !yield(Interval{
@@ -412,13 +447,13 @@ func (r *Run) Intervals(metric string, f Filter) iter.Seq[Interval] {
 func (r *Run) Elapsed(f Filter) time.Duration {
 	var spans []span
 	for _, b := range r.Blocks {
-		if f.match(b.Key) && b.Skipped == "" && b.End.After(b.Start) {
+		if r.chosen(f, b.Key) && b.Skipped == "" && b.End.After(b.Start) {
 			spans = append(spans, span{epoch(b.Start), epoch(b.End)})
 		}
 	}
 	if len(spans) == 0 {
 		for _, iv := range r.intervals {
-			if f.match(iv.key) {
+			if r.chosen(f, iv.key) {
 				spans = append(spans, span{iv.start, iv.start + iv.length})
 			}
 		}

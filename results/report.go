@@ -219,7 +219,7 @@ func summarizeVariant(r *Run, table []Metric, plan, variant string) VariantRepor
 		s := parseScalar(table, name)
 		value := Value{Name: name, Unit: s.unit(), Median: medianOf(v), Min: slices.Min(v), Max: slices.Max(v), Blocks: len(v)}
 		for _, t := range r.Theory {
-			if expected, ok := t.Scalars[name]; ok && t.Plan == plan && t.Variant == strings.TrimSuffix(variant, aaMark) {
+			if expected, ok := t.Scalars[name]; ok && t.Plan == plan && t.Variant == strings.TrimSuffix(variant, AASuffix) {
 				value.Theory = &expected
 			}
 		}

@@ -206,6 +206,77 @@ func TestLogIsStandard(t *testing.T) {
 }
 
 // A process that starts during the run stands in the manifest as well.
+// TestInvalidBlocksCountForNothing writes a block whose second cell is invalid,
+// and takes the first one back.
+func TestInvalidBlocksCountForNothing(t *testing.T) {
+	rec := NewRecorder()
+	dir := filepath.Join(t.TempDir(), "run")
+	w, err := Create(dir, Manifest{Variants: []string{"a", "b"}, Baseline: "a", Primary: "ready.mean"}, Options{Recorder: rec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	invalid := []Flag{{Kind: "lateness", Severity: Invalid, Text: "late"}}
+	for block := range 7 {
+		for i, variant := range []string{"a", "b"} {
+			key := Key{"all", variant, block}
+			took := 10 * time.Millisecond
+			if block == 3 {
+				took = time.Hour / 2
+			}
+			begin := at(float64(block))
+			rec.Sink(key).Observe(Sample{Metric: "ready", Intended: begin, Start: begin, End: begin.Add(took)})
+			rec.Sink(key).Count("stanzas", 2)
+			total := rec.Total(key)
+			b := Block{Key: key, Order: i, Start: begin, End: begin.Add(time.Second), Valid: true, Scalars: total.Scalars()}
+			if block == 3 && variant == "b" {
+				b.Valid, b.Flags = false, invalid
+			}
+			w.Block(b)
+		}
+	}
+	total := rec.Total(Key{"all", "a", 3})
+	w.Block(Block{Key: Key{"all", "a", 3}, Flags: invalid, Scalars: total.Scalars()})
+	if err := w.Close(StatusOK); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Blocks) != 14 {
+		t.Errorf("%d blocks, want one line for each cell", len(r.Blocks))
+	}
+	for _, variant := range []string{"a", "b"} {
+		f := Filter{Variant: variant}
+		if h := r.Timings("ready", f).Of(Response); h.N() != 6 || h.Max() > time.Second {
+			t.Errorf("%s: %d samples up to %v, want 6 of 10 ms", variant, h.N(), h.Max())
+		}
+		if n := r.Counters(f)["stanzas"]; n != 12 {
+			t.Errorf("%s: %d stanzas, want 12", variant, n)
+		}
+		if got := r.Elapsed(f); got != 6*time.Second {
+			t.Errorf("%s ran for %v, want 6 s", variant, got)
+		}
+	}
+	e, err := Parse("ready max<1s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range r.Thresholds(Metrics(), e) {
+		if o.State != Passed {
+			t.Error(o.Text)
+		}
+	}
+	c, err := Compare([]*Run{r}, CompareOptions{})
+	if err != nil || c.Verdicts[0].Blocks != 6 {
+		t.Errorf("compared %+v, %v, want 6 blocks", c, err)
+	}
+	var log bytes.Buffer
+	if err := Report(&log, []*Run{r}, "hlog", ReportOptions{}); err != nil || strings.Contains(log.String(), "/all/a/3,") {
+		t.Errorf("error %v, the log is\n%s", err, &log)
+	}
+}
+
 func TestProcessStartedLater(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	synctest.Test(t, func(t *testing.T) {

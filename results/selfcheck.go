@@ -62,7 +62,7 @@ const (
 
 // Flag is one thing that a run holds against itself.
 type Flag struct {
-	Kind     string   `json:"kind"` // "lateness", "dropped", "rate", "samples", "clamped", "cpu", "pause", "pressure", "link"
+	Kind     string   `json:"kind"` // "lateness", "dropped", "rate", "samples", "clamped", "cpu", "pause", "pressure", "link", or what the caller adds
 	Severity Severity `json:"severity"`
 	Text     string   `json:"text"` // one sentence with figure and limit
 }

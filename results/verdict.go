@@ -71,8 +71,9 @@ type comparison struct {
 	primary           bool
 }
 
-// aaMark ends the name of a variant that repeats another one.
-const aaMark = "#aa"
+// AASuffix ends the name of a variant that repeats another one, to see whether a
+// comparison finds a difference where there is none.
+const AASuffix = "#aa"
 
 func (c comparison) judge() Verdict {
 	v := Verdict{
@@ -101,7 +102,7 @@ func (c comparison) judge() Verdict {
 		c.estimate(&v)
 	}
 	v.Decision = v.decide()
-	if base, ok := strings.CutSuffix(c.variant, aaMark); ok && base == c.baseline {
+	if base, ok := strings.CutSuffix(c.variant, AASuffix); ok && base == c.baseline {
 		if v.Decision != CannotTell && v.Decision != Same {
 			v.Decision = Flagged
 		}
