@@ -21,8 +21,9 @@ const (
 
 // The methods that child processes answer.
 const (
-	methodDescribe = "describe"
-	methodStats    = "stats"
+	methodDescribe   = "describe"
+	methodStats      = "stats"
+	methodFreeMemory = "free-memory"
 )
 
 // child runs this process as a child of another one of the program. An interrupt
@@ -73,7 +74,7 @@ func (s simulatorChild) Handle(ctx context.Context, method string, in json.RawMe
 	switch method {
 	case methodDescribe:
 		return describeSimulator(s.Simulator), nil
-	case "free-memory":
+	case methodFreeMemory:
 		debug.FreeOSMemory()
 		return nil, nil
 	}

@@ -306,7 +306,12 @@ func (r *runJob) run(ctx context.Context) (err error) {
 	status, reasons := judge(ctx, runErr, outcome)
 	closeErr := errors.Join(traced(), writer.Close(status, reasons...))
 	if closeErr != nil {
-		return errors.Join(runErr, closeErr)
+		err := errors.Join(runErr, closeErr)
+		if ctx.Err() == nil {
+			// What could not be written goes before all that the run says of itself.
+			err = &exitError{ExitInternal, err}
+		}
+		return err
 	}
 	return r.answer(ctx, dir, status, reasons, runErr, outcome)
 }
@@ -428,7 +433,7 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 	for i, arm := range first.Arms {
 		m.Variants = append(m.Variants, arm.Label)
 		if i == 0 && r.flags.aa {
-			m.Variants = append(m.Variants, arm.Label+scenarios.AASuffix)
+			m.Variants = append(m.Variants, arm.Label+results.AASuffix)
 		}
 	}
 	for _, p := range r.plans {
@@ -451,11 +456,7 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 		}
 		m.Targets = append(m.Targets, info)
 	}
-	if first.Link.Shaped() {
-		m.Link = map[string]string{
-			"rtt": first.Link.RTT.String(), "rate": bitRate(first.Link.Rate), "jitter": first.Link.Jitter.String(),
-			"queue": linkQueue(first.Link.Queue),
-		}
+	if m.Link = linkOf(r.plans); m.Link != nil {
 		m.Notes = append(m.Notes, "The link is emulated in user space, one for each session: no loss, no slow start, and TCP ends at the link on both sides.")
 	}
 	if scenario.Name == scenarios.RosterLogin && first.Load.Rate == 0 {
@@ -464,6 +465,25 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 			"ready leaves out the planned wait for probes between login and request.")
 	}
 	return m
+}
+
+// linkOf describes the link of all plans, nil if none has one. What differs
+// between them stands in their dimensions.
+func linkOf(plans []scenarios.Plan) map[string]string {
+	var all map[string]string
+	for _, p := range plans {
+		l := map[string]string{
+			"rtt": p.Link.RTT.String(), "rate": bitRate(p.Link.Rate), "jitter": p.Link.Jitter.String(), "queue": linkQueue(p.Link.Queue),
+		}
+		if all == nil {
+			all = l
+		}
+		maps.DeleteFunc(all, func(k, v string) bool { return l[k] != v })
+	}
+	if !slices.ContainsFunc(plans, func(p scenarios.Plan) bool { return p.Link.Shaped() }) {
+		return nil
+	}
+	return all
 }
 
 // bitRate writes the rate of a link as a scenario file does.

@@ -117,7 +117,7 @@ func (t *simTarget) Control(ctx context.Context, method string, in, out any) err
 	if t.child != nil {
 		return t.child.Call(ctx, method, in, out)
 	}
-	if method == "free-memory" {
+	if method == methodFreeMemory {
 		debug.FreeOSMemory()
 		return nil
 	}
