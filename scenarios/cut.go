@@ -170,7 +170,7 @@ func (r *rosterCells) verifyResumed(c *cell, arm Arm, m *roster.Map, second rost
 		got.Add(e.Item)
 	}
 	if !got.Equal(r.expected) {
-		return fmt.Errorf("scenarios: %s: the roster put together after the cut has digest %s in place of %s", c.arm.Label, got, r.expected)
+		return r.digestError(c.arm, got.Count(), got)
 	}
 	return nil
 }

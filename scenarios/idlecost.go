@@ -20,7 +20,7 @@ func idleCost() Scenario {
 			"log the rest in, wait, read again: the difference is the price of a session",
 			"log out",
 		},
-		Metrics: []string{"rss.client", "rss.server", "session.rss.client", "session.rss.server", "fds.client", "fds.server"},
+		Metrics: []string{"sessions", "rss.client", "rss.server", "session.rss.client", "session.rss.server", "fds.client", "fds.server"},
 		primary: func(Plan) string { return "session.rss.server" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return newIdle(s) },
 	}

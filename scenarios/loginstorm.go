@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
@@ -20,7 +21,11 @@ func loginStorm() Scenario {
 			"fetch the roster as the variant does; send presence when presence.send says so",
 			"ping: the answer is `ready`; log out",
 		},
-		Metrics: []string{"login.dial", "login.tls", "login.sasl", "login.bind", "login", "roster.first", "roster.complete", "ready", "presence.settled"},
+		Metrics: []string{
+			"login.dial", "login.tls", "login.sasl", "login.bind", "login", "roster.first", "roster.complete", "ready", "presence.settled",
+			"bytes.in", "bytes.out", "stanzas", "cpu.client", "cpu.server", "logins", "logins.failed", "logins.rate", "in-flight.peak",
+			"presence.in", "presence.bounced",
+		},
 		primary: func(Plan) string { return "ready.mean" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return newStorm(s) },
 	}
@@ -62,17 +67,26 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 		return err
 	}
 	server, serverErr := s.target.CPU()
+	var wrong atomic.Pointer[DigestError]
 	stats, err := bench.Run(ctx, bench.Config{
 		Pacer:  bench.Until(pacer, load.Warmup+load.Duration+load.Cooldown),
 		Warmup: load.Warmup, Measure: load.Duration, Cooldown: load.Cooldown,
 		MaxInFlight: load.MaxInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread,
 	}, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
 		every := uint64(s.plan.Login.Verify)
-		return s.op(ctx, a, c, sink, every > 0 && a.Seq%every == 0)
+		err := s.op(ctx, a, c, sink, every > 0 && a.Seq%every == 0)
+		if digest, ok := errors.AsType[*DigestError](err); ok {
+			wrong.Store(digest)
+		}
+		return err
 	}, c.sink)
 	if err != nil {
 		return err
 	}
+	if digest := wrong.Load(); digest != nil {
+		return digest
+	}
+	c.window(stats, load.Warmup)
 	c.judge = "ready"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
 	c.figures.Dropped = int64(stats.Measured.Dropped)
@@ -140,7 +154,9 @@ func (s *storm) op(ctx context.Context, a bench.Arrival, c *cell, sink results.S
 	}
 	if want, known := s.target.Expected(account); known {
 		if result.Items != want.Count() || verify && !result.Digest.Equal(want) {
-			return &stepError{step: "roster", err: fmt.Errorf("roster of %s: %d items, digest %s, in place of %s", cl.account, result.Items, result.Digest, want)}
+			return &stepError{step: "roster", err: &DigestError{
+				Variant: c.arm.Label, Account: cl.account, Items: result.Items, Got: result.Digest.String(), Want: want.String(),
+			}}
 		}
 	}
 	talking, err := cl.firstPing(ctx)

@@ -582,6 +582,10 @@ func checkThreshold(scenario string, e results.Expr) error {
 
 // plans builds the cross product.
 func (p *planParser) plans(o Override) []Plan {
+	if len(p.arms) > 0 && p.name == IdleCost {
+		p.fail(nil, "variants", "the scenario %s retrieves no roster: leave them out", p.name)
+		return nil
+	}
 	if len(p.arms) == 0 {
 		for _, v := range roster.Variants()[:1] {
 			p.arms = []armSpec{{label: v.Name, variant: v.Name}}
@@ -654,7 +658,7 @@ func (p *planParser) plan(n int, o Override) (Plan, bool) {
 			shared[strings.TrimPrefix(d.path, "roster.")] = d.values[at]
 		}
 		if len(d.values) > 1 {
-			short := d.path[strings.LastIndexByte(d.path, '.')+1:]
+			short := p.shortName(d)
 			value := labelText(d.texts[at])
 			label = append(label, short+"="+value)
 			if plan.Dimensions == nil {
@@ -680,6 +684,18 @@ func (p *planParser) plan(n int, o Override) (Plan, bool) {
 		p.check(&plan, o)
 	}
 	return plan, len(p.errs) == 0
+}
+
+// shortName is what labels call a dimension: the last word of its path, or all
+// of it where another dimension ends in the same word.
+func (p *planParser) shortName(d dimension) string {
+	last := func(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+	for _, o := range p.dims {
+		if o.path != d.path && len(o.values) > 1 && last(o.path) == last(d.path) {
+			return d.path
+		}
+	}
+	return last(d.path)
 }
 
 // labelText keeps labels free of characters that mean something in tags.

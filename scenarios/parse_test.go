@@ -251,6 +251,27 @@ func TestSharedSettings(t *testing.T) {
 	}
 }
 
+// TestDimensionsThatEndAlike are told apart by their whole path.
+func TestDimensionsThatEndAlike(t *testing.T) {
+	source := "scenario: roster-login\nlink: {rtt: 1ms, rate: [1Mbit/s, 2Mbit/s]}\nload: {rate: [5/s, 6/s]}\n"
+	plans, err := Parse("f.yaml", []byte(source), Override{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := plans[1]; got.Label != "link.rate=1Mbit_s,load.rate=6_s" || len(got.Dimensions) != 2 {
+		t.Errorf("plan %s with dimensions %v", got.Label, got.Dimensions)
+	}
+}
+
+// TestIdleCostHasNoVariants: a key must not be taken and do nothing.
+func TestIdleCostHasNoVariants(t *testing.T) {
+	for _, o := range []Override{{Variants: []string{"rsm"}}, {Set: []string{"variants=rsm"}}} {
+		if _, err := Parse("f.yaml", []byte("scenario: idle-cost\n"), o); err == nil || !strings.Contains(err.Error(), "retrieves no roster") {
+			t.Errorf("%+v: error %v", o, err)
+		}
+	}
+}
+
 // TestShipped parses every scenario that comes with the program, and holds it
 // against the schema.
 func TestShipped(t *testing.T) {

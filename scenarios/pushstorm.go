@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -23,7 +24,7 @@ func rosterPushStorm() Scenario {
 			"take the time from when each change was due to its push at every resource",
 			"remove the item again",
 		},
-		Metrics: []string{"push", "iq"},
+		Metrics: []string{"push", "iq", "cpu.server", "changes", "pushes", "pushes.lost"},
 		primary: func(Plan) string { return "push.mean" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return &pushStorm{s}, nil },
 	}
@@ -62,25 +63,30 @@ func (p *pushes) arrived(seq uint64, at time.Time) {
 // finish tells whoever waits when all expected pushes are in. The caller holds
 // the lock.
 func (p *pushes) finish() {
-	if p.want > 0 && p.seen == p.want {
+	if p.want > 0 && p.seen >= p.want {
 		close(p.complete)
 		p.want = 0
 	}
 }
 
-// expect sets how many pushes there must be and waits for them.
-func (p *pushes) expect(ctx context.Context, n int64) {
+// expect waits for n pushes and returns how many have arrived in the end.
+func (p *pushes) expect(ctx context.Context, n int64) int64 {
 	p.mu.Lock()
 	p.want = n
 	p.finish()
 	p.mu.Unlock()
-	select {
-	case <-p.complete:
-	case <-ctx.Done():
+	if n > 0 {
+		select {
+		case <-p.complete:
+		case <-ctx.Done():
+		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen
 }
 
-func (s *pushStorm) cell(ctx context.Context, c *cell) error {
+func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.plan.Login.Limit+s.plan.Load.Duration)
 	defer cancel()
 	rate, duration := s.plan.Push.Rate, s.plan.Load.Duration
@@ -111,26 +117,34 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) error {
 		func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
 			return s.change(ctx, driver, p, jid, a, sink)
 		}, c.sink)
+	// An interrupt must not leave the item in the roster of a real server.
+	defer func() {
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.plan.Login.StepLimit)
+		defer cancel()
+		err = errors.Join(err, s.remove(limited, driver, jid))
+	}()
 	if err != nil {
 		return err
 	}
+	c.window(stats, 0)
 	if now, err := s.target.CPU(); err == nil && serverErr == nil {
 		c.set("cpu.server", (now - server).Seconds())
 	}
 	drained, cancelDrain := context.WithTimeout(ctx, s.plan.Login.StepLimit)
 	defer cancelDrain()
-	p.expect(drained, int64(stats.Measured.Done)*int64(s.plan.Push.Resources))
+	want := int64(stats.Measured.Done) * int64(s.plan.Push.Resources)
+	seen := p.expect(drained, want)
 	c.set("changes", float64(stats.Measured.Done))
-	c.set("pushes", float64(p.seen))
-	c.set("pushes.lost", float64(int64(stats.Measured.Done)*int64(s.plan.Push.Resources)-p.seen))
+	c.set("pushes", float64(seen))
+	c.set("pushes.lost", float64(want-seen))
 	c.judge = "iq"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
 	c.figures.Dropped = int64(stats.Measured.Dropped)
 	c.figures.Shared = s.about.local()
 	if s.about.Simulated {
-		c.count("pushes", p.seen, int64(stats.Measured.Done)*int64(s.plan.Push.Resources))
+		c.count("pushes", seen, want)
 	}
-	return s.remove(ctx, driver, jid)
+	return nil
 }
 
 // interested logs a session in that is sent the pushes of the account.

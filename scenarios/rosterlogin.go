@@ -28,8 +28,9 @@ func rosterLogin() Scenario {
 			"ping once when the roster is complete: its answer is `ready`",
 		},
 		Metrics: []string{
-			"login", "roster.first", "roster.complete", "ready", "probe", "probe.outside", "probe.control", "presence.settled",
-			"bytes.in", "bytes.out", "stanzas", "round-trips", "cpu.client", "cpu.server",
+			"login", "roster.first", "roster.complete", "roster.resume", "ready", "probe", "probe.outside", "probe.control",
+			"presence.settled", "bytes.in", "bytes.out", "bytes.in.tls", "bytes.out.tls", "stanzas", "round-trips",
+			"resume.bytes", "resume.items", "cut.bytes", "cpu.client", "cpu.server", "presence.in", "presence.bounced",
 		},
 		primary: func(p Plan) string {
 			switch {
@@ -244,10 +245,16 @@ func (r *rosterCells) verify(c *cell, result roster.Result) error {
 	}
 	c.count("roster.items", int64(result.Items), int64(r.expected.Count()))
 	if c.warmup && result.Items == r.expected.Count() && !result.Digest.Equal(r.expected) {
-		return fmt.Errorf("scenarios: %s: the roster has the right number of items, %d, but digest %s in place of %s",
-			c.arm.Label, result.Items, result.Digest, r.expected)
+		return r.digestError(c.arm, result.Items, result.Digest)
 	}
 	return nil
+}
+
+func (r *rosterCells) digestError(arm Arm, items int, got population.Digest) error {
+	return &DigestError{
+		Variant: arm.Label, Account: r.target.Account(r.account(arm)).JID(), Items: items,
+		Got: got.String(), Want: r.expected.String(),
+	}
 }
 
 // timed logs in over the link, fetches with probes around, and observes all of

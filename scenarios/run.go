@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
@@ -47,16 +48,13 @@ type Progress struct {
 	Note       string        // what was noticed, such as a skipped arm or a repeated block
 }
 
-// AASuffix marks the second run of the baseline.
-const AASuffix = "#aa"
-
-// Cells returns the arms that each block of the plan runs, the baseline's
-// repetition included.
+// arms returns what each block of the plan runs, the baseline's repetition
+// included.
 func (c RunConfig) arms(p Plan) []Arm {
 	arms := slices.Clone(p.Arms)
 	if c.AA {
 		again := arms[0]
-		again.Label += AASuffix
+		again.Label += results.AASuffix
 		arms = slices.Insert(arms, 1, again)
 	}
 	return arms
@@ -74,7 +72,8 @@ type Outcome struct {
 // c.Results as it is measured; the caller closes it. The error is, by errors.As,
 // an [*UnreachableError] when a target could not be used from the start, a
 // [*bench.InvalidError] when the generator could not keep its promise, a
-// [*CountError] when a count differs from its closed form, or the cause of ctx.
+// [*CountError] when a count differs from its closed form, a [*DigestError] when
+// a roster is not the expected one, or the cause of ctx.
 // An operation that fails in the middle of a run is counted and the run goes on.
 func Run(ctx context.Context, c RunConfig) (Outcome, error) {
 	r := &runner{RunConfig: c, started: time.Now(), outcome: Outcome{Skipped: make(map[string]string), Failed: make(map[string]error)}}
@@ -105,8 +104,15 @@ type runner struct {
 	ended    int
 	position int                     // of the next cell within its block
 	attempts int                     // at blocks of the plan: each gets a number of its own
+	attempt  []attempted             // what the attempt under way has recorded
 	warnings map[string]results.Flag // the last of each kind; every block has its own
 	outcome  Outcome
+}
+
+// attempted is what a booth has recorded in the attempt under way.
+type attempted struct {
+	booth *booth
+	block results.Block
 }
 
 // A booth is one arm of a plan at one site.
@@ -156,7 +162,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		for _, arm := range r.arms(p) {
 			booths = append(booths, &booth{label: label, site: s, actor: a, arm: arm})
 			names = append(names, arm.Label+" at "+targets.Name())
-			if t, ok := p.Theory(arm); ok && !IsAA(arm.Label) {
+			if t, ok := p.Theory(arm); ok && !strings.HasSuffix(arm.Label, results.AASuffix) {
 				r.Results.Theory(results.Theory{Plan: label, Variant: arm.Label, Scalars: t})
 			}
 		}
@@ -205,11 +211,6 @@ func PlanName(p Plan, target string, targets int) string {
 	return name
 }
 
-// IsAA reports whether a variant's label marks the repetition of the baseline.
-func IsAA(label string) bool {
-	return len(label) > len(AASuffix) && label[len(label)-len(AASuffix):] == AASuffix
-}
-
 // patience is how long to wait before an invalid block is repeated the first
 // time; each further wait is three times as long. What makes a generator late is
 // mostly other work on the machine, and that takes its time.
@@ -229,9 +230,15 @@ func (r *runner) after(ctx context.Context, b bench.BlockRun, err error, booths 
 		return &UnreachableError{Target: booths[0].site.about.Name, Err: booths[0].err}
 	}
 	r.attempts++
+	recorded := r.attempt
+	r.attempt = nil
 	plan := booths[0].site.plan
 	invalid, ok := errors.AsType[*bench.InvalidError](err)
-	if !ok || b.Attempt >= plan.Repeats {
+	if !ok {
+		return nil
+	}
+	r.takeBack(recorded, booths[b.Arm].arm.Label)
+	if b.Attempt >= plan.Repeats {
 		return nil
 	}
 	r.Results.Event("repeat", invalid.Reason, map[string]string{"block": fmt.Sprint(b.Block + 1)})
@@ -245,6 +252,24 @@ func (r *runner) after(ctx context.Context, b bench.BlockRun, err error, booths 
 		Note: fmt.Sprintf("block %d is repeated in %s: %s", b.Block+1, wait, invalid.Reason),
 	})
 	return sleep(ctx, wait)
+}
+
+// takeBack makes the cells of an attempt invalid that were well themselves: a
+// block counts as a whole or not at all.
+func (r *runner) takeBack(recorded []attempted, spoiler string) {
+	for _, a := range recorded {
+		if results.IsInvalid(a.block.Flags) {
+			continue
+		}
+		if a.block.Valid {
+			a.booth.valid--
+		}
+		a.block.Valid = false
+		a.block.Flags = append(slices.Clone(a.block.Flags), results.Flag{
+			Kind: "block", Severity: results.Invalid, Text: "the block runs again, since " + spoiler + " was invalid in it",
+		})
+		r.Results.Block(a.block)
+	}
 }
 
 func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *booth) error {
@@ -268,8 +293,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var wrong *CountError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*DigestError](err); ok {
 		return wrong
 	}
 	if err != nil {
@@ -293,8 +317,9 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		c.figures.Response, c.figures.Lateness = timings.Of(results.Response), timings.Of(results.Lateness)
 	}
 	flags := results.Check(p.Limits, c.figures)
-	r.block(key, started, c, flags, err)
-	if err == nil {
+	block := r.block(key, started, c, flags, err)
+	r.attempt = append(r.attempt, attempted{booth, block})
+	if block.Valid {
 		booth.valid++
 	}
 	r.report(progress)
@@ -307,22 +332,27 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	return nil
 }
 
-// block records what a cell found.
-func (r *runner) block(key results.Key, started time.Time, c *cell, flags []results.Flag, err error) {
+// block records what a cell found, and returns it as it was written.
+func (r *runner) block(key results.Key, started time.Time, c *cell, flags []results.Flag, err error) results.Block {
 	total := r.Recorder.Total(key)
 	scalars := total.Scalars()
 	for name, v := range c.scalars {
 		scalars[name] = v
 	}
-	r.Results.Block(results.Block{
+	block := results.Block{
 		Key: key, Order: r.position, Start: started, End: time.Now(), Valid: err == nil && !results.IsInvalid(flags),
 		Flags: flags, Scalars: scalars, Errors: total.Errors(),
-	})
+	}
+	if !c.from.IsZero() {
+		block.Start, block.End = c.from, c.to
+	}
+	r.Results.Block(block)
 	for _, f := range flags {
 		if f.Severity == results.Warning {
 			r.warnings[f.Kind] = f
 		}
 	}
+	return block
 }
 
 // checkCounts holds the exact counts of a cell against their closed forms.

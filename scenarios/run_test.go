@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/proc"
@@ -27,7 +28,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rosters, and what it refuses, can be bent.
 type lab struct {
 	variants []string           // on offer; nil: all
-	wrong    bool               // expect other rosters than there are
+	wrong    bool               // expect one contact more in each roster
+	strange  bool               // expect the rosters of other accounts
 	password string             // that accounts log in with, if not their own
 	connect  func() (err error) // called for every connection
 	config   func(*simulator.Config)
@@ -89,6 +91,9 @@ func (t *labTarget) Account(i int) population.Account {
 }
 
 func (t *labTarget) Expected(i int) (population.Digest, bool) {
+	if t.strange {
+		i++
+	}
 	d := t.pop.Expected(i)
 	if t.wrong {
 		d.Add(population.Item{JID: "nobody@lab.test"})
@@ -285,6 +290,17 @@ func TestRunErrors(t *testing.T) {
 			t.Errorf("error %v, want a CountError of 25 against 26", err)
 		}
 	})
+	t.Run("strange roster", func(t *testing.T) {
+		for _, source := range []string{
+			"scenario: roster-login\n" + quick,
+			"scenario: login-storm\nroster: {items: 25}\nload: {rate: 20/s, warmup: 0s, duration: 200ms, cooldown: 0s}\n",
+		} {
+			_, _, err := carryOut(t, source, one, lab{strange: true})
+			if wrong, ok := errors.AsType[*DigestError](err); !ok || wrong.Items != 25 || wrong.Got == wrong.Want {
+				t.Errorf("error %v, want a DigestError of 25 items", err)
+			}
+		}
+	})
 	t.Run("wrong password", func(t *testing.T) {
 		_, _, err := carryOut(t, "scenario: roster-login\n"+quick, one, lab{password: "guess"})
 		if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "not-authorized") {
@@ -342,6 +358,42 @@ func TestRunErrors(t *testing.T) {
 	})
 }
 
+// TestInvalidBlockIsTakenBack ends an attempt whose last cell is invalid: the
+// others do not count either.
+func TestInvalidBlockIsTakenBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	w, err := results.Create(dir, results.Manifest{}, results.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{RunConfig: RunConfig{Results: w, Recorder: results.NewRecorder()}, warnings: make(map[string]results.Flag)}
+	flags := map[string][]results.Flag{"late": {{Kind: "lateness", Severity: results.Invalid, Text: "late"}}}
+	var booths []*booth
+	for _, label := range []string{"well", "late"} {
+		b := &booth{label: "all", arm: Arm{Label: label}, site: &site{}}
+		if label == "well" {
+			b.valid = 1
+		}
+		booths = append(booths, b)
+		c := &cell{arm: b.arm}
+		block := r.block(results.Key{Plan: "all", Variant: label}, time.Now(), c, flags[label], nil)
+		r.attempt = append(r.attempt, attempted{b, block})
+	}
+	if err := r.after(t.Context(), bench.BlockRun{Arm: 1}, &bench.InvalidError{Reason: "late"}, booths); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(results.StatusOK); err != nil {
+		t.Fatal(err)
+	}
+	run, err := results.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(run.Blocks) != 2 || run.Blocks[0].Valid || run.Blocks[1].Valid || booths[0].valid != 0 {
+		t.Errorf("blocks %+v, %d of the first arm count", run.Blocks, booths[0].valid)
+	}
+}
+
 func TestLoginStorm(t *testing.T) {
 	t.Parallel()
 	source := "scenario: login-storm\naccounts: 20\nroster: {items: 10}\nload: {rate: 40/s, warmup: 200ms, duration: 1s, cooldown: 100ms}\nblocks: 1\nlogin: {verify: 5}\nlimits: {lateness-floor: 1m, rate-shortfall: 1}\n"
@@ -352,6 +404,9 @@ func TestLoginStorm(t *testing.T) {
 	b := run.Blocks[0]
 	if b.Scalars["logins"] == 0 || b.Scalars["logins.failed"] != 0 || b.Scalars["ready.n"] != b.Scalars["logins"] {
 		t.Errorf("scalars %v", b.Scalars)
+	}
+	if got := run.Elapsed(results.Filter{}); got.Round(time.Millisecond) != time.Second {
+		t.Errorf("rates are taken over %v, the measured window is 1 s", got)
 	}
 }
 
@@ -403,5 +458,37 @@ func TestTheory(t *testing.T) {
 		if theory["roster.complete.mean"] < 0.05 || theory["probe.mean"] < 0.05 || theory["probe.max"] < theory["probe.mean"] {
 			t.Errorf("%s: %v", arm.Label, theory)
 		}
+	}
+}
+
+// TestEstimates holds what a plan is going to take against what it takes: the
+// warm-up block of a load is a single login.
+func TestEstimates(t *testing.T) {
+	tests := []struct {
+		name, source string
+		connections  int
+		took         time.Duration // 0: not told
+		theory       bool
+	}{
+		{"one-shot cells", "scenario: roster-login\nlink: {rtt: 50ms}\nblocks: 2\n", 6, 0, true},
+		{"cut", "scenario: roster-login\nlink: {rtt: 50ms}\nblocks: 2\ncut: {at: 0.5}\n", 9, 0, false},
+		{"primed", "scenario: roster-login\nvariants: versioned\nblocks: 2\n", 12, 0, false},
+		{"logins at a rate", "scenario: login-storm\nload: {rate: 10/s, warmup: 1s, duration: 3s, cooldown: 1s}\nblocks: 2\n", 101, 10*time.Second + overhead, false},
+		{"idle sessions", "scenario: idle-cost\nhold: {sessions: 1k, settle: 2s}\nblocks: 2\n", 2001, 10*time.Second + overhead, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			plans, err := Parse("test.yaml", []byte(tt.source), Override{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := plans[0].Estimates()[0]
+			if e.Connections != tt.connections || e.Handshakes != tt.connections || (e.Theory != nil) != tt.theory {
+				t.Errorf("%+v, want %d connections, theory %v", e, tt.connections, tt.theory)
+			}
+			if tt.took > 0 && (e.Duration != tt.took || plans[0].Duration(false) != tt.took || plans[0].Duration(true) != 2*tt.took) {
+				t.Errorf("takes %v, want %v", e.Duration, tt.took)
+			}
+		})
 	}
 }

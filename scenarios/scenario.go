@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -58,6 +59,8 @@ type cell struct {
 	counts  []results.Count
 	figures results.Figures // for the self-check
 	judge   string          // the metric whose response and lateness are judged, if figures holds none
+
+	from, to time.Time // of what was measured, if that is not the whole cell
 }
 
 func (c *cell) set(name string, v float64) {
@@ -65,6 +68,12 @@ func (c *cell) set(name string, v float64) {
 		c.scalars = make(map[string]float64)
 	}
 	c.scalars[name] = v
+}
+
+// window notes the measured window of a load.
+func (c *cell) window(stats bench.Stats, warmup time.Duration) {
+	c.from = stats.Start.Add(warmup)
+	c.to = c.from.Add(stats.Window)
 }
 
 // failed observes a step that ended in an error. A step that was interrupted did

@@ -90,6 +90,21 @@ func (e *UnreachableError) Error() string { return e.Target + ": " + e.Err.Error
 // Unwrap returns the reason.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
+// DigestError says that a roster holds other contacts than it must: either the
+// program or the server has a fault, and no figure of the run can be trusted.
+type DigestError struct {
+	Variant   string
+	Account   string // bare JID
+	Items     int    // received
+	Got, Want string // digests
+}
+
+// Error says which roster differs.
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("%s: the roster of %s, %d items, has digest %s in place of %s: no figure of this run can be trusted",
+		e.Variant, e.Account, e.Items, e.Got, e.Want)
+}
+
 // CountError says that a counted figure differs from its closed form: either the
 // program or the server has a fault, and no figure of the run can be trusted.
 type CountError struct {

@@ -57,7 +57,7 @@ func (p Plan) size() roster.Size {
 	return roster.Size{Items: p.Roster.Items, Bytes: int64(p.Roster.Items) * int64(bytes), Largest: p.Roster.ItemBytes}
 }
 
-// link is the plan's link as closed forms take it.
+// link is the plan's link as theory takes it.
 func (p Plan) link() roster.Link {
 	rate, record := p.Link.Rate/8, 0
 	if p.Login.TLS != session.NoTLS.String() {
@@ -87,10 +87,10 @@ func (p Plan) unsent() int64 {
 }
 
 // Theory returns what the arm should show on the plan's link, under the names of
-// the scalars of a block, and false where no theory is known: without a link, or
-// under load.
+// the scalars of a block, and false where no theory is known: without a link,
+// under load, or if the connection is cut.
 func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
-	if p.Scenario != RosterLogin || p.Load.Rate > 0 || !p.Link.Shaped() {
+	if p.Scenario != RosterLogin || p.Load.Rate > 0 || p.Cut.At > 0 || !p.Link.Shaped() {
 		return nil, false
 	}
 	t := p.link().Replay(arm.Variant.Flow(arm.Params, p.size()))
@@ -112,16 +112,33 @@ func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
 // Duration estimates how long the plan takes, warm-up included. With aa the
 // baseline runs twice.
 func (p Plan) Duration(aa bool) time.Duration {
-	var block time.Duration
+	var total time.Duration
 	for i, arm := range p.Arms {
-		d := p.cellDuration(arm)
+		d := p.armDuration(arm)
 		if i == 0 && aa {
 			d *= 2
 		}
-		block += d
+		total += d
 	}
-	return block * time.Duration(p.Blocks+1)
+	return total
 }
+
+// armDuration is that of an arm's cells in all blocks, warm-up included.
+func (p Plan) armDuration(arm Arm) time.Duration {
+	cell := p.cellDuration(arm)
+	warmup := cell
+	switch {
+	case p.Scenario == RosterPushStorm:
+		warmup = min(cell, 2*time.Second)
+	case p.loaded():
+		warmup = overhead
+	}
+	return bench.DefaultWarmupBlocks*warmup + time.Duration(p.Blocks)*cell
+}
+
+// loaded reports whether a cell is a load of many logins, in place of which the
+// warm-up block makes a single one.
+func (p Plan) loaded() bool { return p.Scenario == IdleCost || p.Load.Rate > 0 }
 
 // overhead is what a cell takes on a fast machine besides waiting: two logins,
 // two fetches and the ends of the sessions.
@@ -130,14 +147,14 @@ const overhead = 50 * time.Millisecond
 func (p Plan) cellDuration(arm Arm) time.Duration {
 	switch {
 	case p.Scenario == IdleCost:
-		return p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
+		return 2*p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
 	case p.Scenario == RosterPushStorm:
 		return p.Load.Duration + time.Second
 	case p.Load.Rate > 0:
 		return p.Load.Warmup + p.Load.Duration + p.Load.Cooldown
 	}
 	d := overhead + 2*time.Duration(p.Roster.Items)*5*time.Microsecond
-	if p.Probe.Every > 0 {
+	if p.probing() {
 		d += p.Probe.Before + p.Probe.After
 	}
 	// The login, the first ping and the end of the stream.
@@ -146,6 +163,9 @@ func (p Plan) cellDuration(arm Arm) time.Duration {
 		d += time.Duration(t["roster.complete.mean"] * float64(time.Second))
 	} else if p.Link.Rate > 0 {
 		d += time.Duration(float64(p.size().Bytes*8) / p.Link.Rate * float64(time.Second))
+	}
+	if p.Cut.At > 0 {
+		d += time.Duration(p.loginRoundTrips()) * p.Link.RTT
 	}
 	return d
 }
@@ -161,7 +181,8 @@ type Estimate struct {
 	RoundTrips int   `json:"round-trips"`
 	Bytes      int64 `json:"bytes"`
 	Exact      bool  `json:"exact"`
-	// Over all blocks, warm-up included.
+	// Over all blocks, warm-up included. The idle session of probes, one for all
+	// arms, is not among them.
 	Connections int           `json:"connections"`
 	Handshakes  int           `json:"handshakes"`
 	Duration    time.Duration `json:"duration-ns"`
@@ -177,7 +198,7 @@ func (p Plan) Estimates() []Estimate {
 		n := arm.Variant.Counts(arm.Params, size)
 		e := Estimate{
 			Plan: p.Label, Arm: arm.Label, StanzasIn: n.StanzasIn, StanzasOut: n.StanzasOut, RoundTrips: n.RoundTrips,
-			Bytes: n.ItemBytes, Exact: n.Exact, Connections: p.connections(arm), Duration: time.Duration(p.Blocks+1) * p.cellDuration(arm),
+			Bytes: n.ItemBytes, Exact: n.Exact, Connections: p.connections(arm), Duration: p.armDuration(arm),
 		}
 		if p.Login.TLS != session.NoTLS.String() {
 			e.Handshakes = e.Connections
@@ -193,15 +214,18 @@ func (p Plan) connections(arm Arm) int {
 	blocks := p.Blocks + bench.DefaultWarmupBlocks
 	switch {
 	case p.Scenario == IdleCost:
-		return blocks * p.Hold.Sessions
+		return bench.DefaultWarmupBlocks + p.Blocks*p.Hold.Sessions
 	case p.Scenario == RosterPushStorm:
 		return blocks * (p.Push.Resources + 1)
 	case p.Load.Rate > 0:
-		return int(float64(blocks) * p.Load.Rate * (p.Load.Warmup + p.Load.Duration + p.Load.Cooldown).Seconds())
+		return bench.DefaultWarmupBlocks + int(float64(p.Blocks)*p.Load.Rate*(p.Load.Warmup+p.Load.Duration+p.Load.Cooldown).Seconds())
 	}
 	perCell := 2 // past the link, and over it
 	if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
 		perCell += 2
+	}
+	if p.Cut.At > 0 {
+		perCell++ // after the loss
 	}
 	return blocks * perCell
 }
