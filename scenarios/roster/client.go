@@ -127,7 +127,7 @@ func (c *Client) takePush(st *wire.Stanza) error {
 	defer c.mu.Unlock()
 	c.pushes++
 	b := answer(st)
-	for _, f := range c.active {
+	for _, f := range slices.Clone(c.active) { // the push may end some of them
 		if err := f.pushed(st, len(b)); err != nil {
 			f.finish(err)
 		}

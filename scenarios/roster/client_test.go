@@ -166,6 +166,23 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// TestTwoAtATime ends one retrieval by a push while another one is under way.
+func TestTwoAtATime(t *testing.T) {
+	s := newStand(t)
+	have := Have{Ver: "e-1", Target: "e-2"}
+	ended := s.begin("versioned", params{"state": "stale", "diff": true}, Options{Have: have})
+	other := s.begin("monolithic", nil, Options{})
+	s.say("<iq type='result' id='q1'/>")
+	s.say("<iq type='set' id='k1'><query xmlns='jabber:iq:roster' ver='e-2'><item jid='a'/></query></iq>")
+	if r, err := ended.result(errors.New("not complete")); err != nil || r.Items != 1 || r.Ver != "e-2" {
+		t.Errorf("ended with %+v, %v", r, err)
+	}
+	s.say("<iq type='result' id='q2'><query xmlns='jabber:iq:roster'><item jid='a'/></query></iq>")
+	if r, err := other.result(errors.New("not complete")); err != nil || r.Items != 1 {
+		t.Errorf("the other: %+v, %v", r, err)
+	}
+}
+
 // TestOthers passes on what does not concern rosters.
 func TestOthers(t *testing.T) {
 	var got []string
