@@ -76,22 +76,20 @@ func TestReplayAgainstClosedForms(t *testing.T) {
 	})
 }
 
-// TestFlows replays every variant: none may be faster than its bytes take.
+// TestFlows replays every variant in all its forms: none may be faster than its
+// bytes take.
 func TestFlows(t *testing.T) {
 	link := Link{RTT: 20 * time.Millisecond, Rate: 1e6, ProbeBytes: 100}
-	for _, v := range Variants() {
-		p, err := v.Parse(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, c := range ways() {
+		_, v, p := c.prepare(t, nil)
 		for _, items := range []int{0, 1, 1000} {
 			f := v.Flow(p, Size{Items: items, Bytes: int64(100 * items)})
 			got := link.Replay(f)
 			if least := link.RTT + seconds(float64(f.Bytes)/link.Rate); got.Complete < least {
-				t.Errorf("%s with %d items is complete after %v, before its bytes can be there, %v", v.Name, items, got.Complete, least)
+				t.Errorf("%v with %d items is complete after %v, before its bytes can be there, %v", c, items, got.Complete, least)
 			}
 			if got.First > got.Complete || got.ProbeMean > got.ProbeMax || got.ProbeMean < link.RTT {
-				t.Errorf("%s with %d items: %+v", v.Name, items, got)
+				t.Errorf("%v with %d items: %+v", c, items, got)
 			}
 		}
 	}
