@@ -308,6 +308,9 @@ type transfer struct {
 	release func()
 	timer   *time.Timer
 	ended   bool
+	// cancel takes back that answers to chunks are expected, for clients that never
+	// give them.
+	cancel []func()
 }
 
 // start answers a push request and sends the first chunks.
@@ -366,12 +369,14 @@ func (t *transfer) post() error {
 	b = t.appendTail(b)
 	t.sender.Post(c.Last)
 	if t.req.Delivery == chunk.DeliverIQ {
-		stream.Expect(id, wire.Handler{Done: t.answered})
+		if t.sender.Unanswered() == 1 {
+			t.cancel = t.cancel[:0]
+		}
+		t.cancel = append(t.cancel, stream.Expect(id, wire.Handler{Done: t.answered}))
 	}
 	t.s.count("chunk.sent", 1)
 	if c.Last {
-		t.end()
-		t.s.finished = append(t.s.finished[max(0, len(t.s.finished)-chunk.MaxSIDs+1):], t.sid)
+		t.finish()
 		return stream.Post(b, nil)
 	}
 	return stream.Post(b, t.written)
@@ -434,6 +439,9 @@ func (t *transfer) answered(st *wire.Stanza) error {
 		return nil
 	}
 	t.sender.Credit()
+	if t.ended && t.sender.Unanswered() == 0 {
+		t.forget()
+	}
 	t.credited()
 	return nil
 }
@@ -481,9 +489,35 @@ func (t *transfer) overdue() {
 
 // end forgets the transfer. Answers and callbacks that still come are ignored.
 func (t *transfer) end() {
-	if t.ended {
-		return
+	if !t.ended {
+		t.over()
+		t.forget()
 	}
+}
+
+// finish ends the transfer with its last chunk, whose answer and those before it
+// are still to come. They are waited for until as many others have finished as a
+// client may have at a time.
+func (t *transfer) finish() {
+	t.over()
+	s := t.s
+	if len(s.finished) == chunk.MaxSIDs {
+		s.finished[0].forget()
+		s.finished = slices.Delete(s.finished, 0, 1)
+	}
+	s.finished = append(s.finished, t)
+}
+
+// forget stops to expect answers.
+func (t *transfer) forget() {
+	for _, cancel := range t.cancel {
+		cancel()
+	}
+	t.cancel = nil
+}
+
+// over takes the transfer off the list of those under way.
+func (t *transfer) over() {
 	t.ended = true
 	t.release()
 	if t.timer != nil {
@@ -522,7 +556,7 @@ func (s *Server) control(q, e *wire.Element) error {
 		}
 		return nil
 	}
-	if c.Name == "ack" && slices.Contains(s.finished, c.SID) {
+	if c.Name == "ack" && slices.ContainsFunc(s.finished, func(t *transfer) bool { return t.sid == c.SID }) {
 		// It crossed the last chunk.
 		return s.c.Stream.Post(emptyResult(q.Attr("id"), s.c.Full), nil)
 	}

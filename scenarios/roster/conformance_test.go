@@ -372,7 +372,6 @@ func TestCreditTimeout(t *testing.T) {
 					settle(client)
 				}
 				req := chunk.Request{Mode: chunk.Push, MaxItems: 10, Window: 2, Delivery: delivery}
-				post(req.Append([]byte("<query xmlns='" + wire.NSRosterX + "'>"))[:0])
 				post(append(req.Append([]byte("<query xmlns='"+wire.NSRosterX+"'>")), "</query>"...))
 				if !strings.Contains(last, "seq='1'") {
 					t.Fatalf("two chunks are due, the last was %s", last)

@@ -103,7 +103,7 @@ type Server struct {
 	form      pushForm
 	since     uint64 // version from which on the client gets every change in this form
 	transfers []*transfer
-	finished  []string // sids of the last transfers that ended well
+	finished  []*transfer // the last that ended well
 	sids      int
 	stride    stride
 	closed    bool

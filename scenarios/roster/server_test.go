@@ -261,6 +261,25 @@ func TestRefusedChunk(t *testing.T) {
 	}
 }
 
+// TestAnswersNeverGiven lets a client never answer a chunk: what the server expects
+// of it stays bounded, however many transfers it starts.
+func TestAnswersNeverGiven(t *testing.T) {
+	b := newBench(t, fifty(t))
+	for n := range 5 * chunk.MaxSIDs {
+		b.ask("", "mode='push' max-items='10' window='unbounded'")
+		b.hear()
+		b.ask("", "mode='push' max-items='1' window='3'")
+		b.hear()
+		b.say(fmt.Sprintf("<iq type='set' id='w'><stop xmlns='%s' sid='s%d'/></iq>", wire.NSChunk, 2*n+2))
+		if out := b.hear(); len(out) != 1 || !strings.Contains(out[0], "type='result'") {
+			t.Fatalf("stop answered %q", out)
+		}
+	}
+	if n := len(b.stream.expects); n > 5*chunk.MaxSIDs {
+		t.Errorf("%d answers are still expected, of %d chunks in the last %d transfers", n, 5*chunk.MaxSIDs, chunk.MaxSIDs)
+	}
+}
+
 // TestTransfersAtATime starts one transfer more than a connection may have.
 func TestTransfersAtATime(t *testing.T) {
 	b := newBench(t, fifty(t))
