@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
 	"strconv"
@@ -403,7 +404,7 @@ func ParseStanzaError(stanza *Element) *StanzaError {
 			e.Condition = c.Name
 		}
 	}
-	e.Condition = orElse(e.Condition, undefined)
+	e.Condition = cmp.Or(e.Condition, undefined)
 	return e
 }
 
@@ -420,6 +421,6 @@ func ParseStreamError(e *Element) *StreamError {
 			break
 		}
 	}
-	err.Condition = orElse(err.Condition, undefined)
+	err.Condition = cmp.Or(err.Condition, undefined)
 	return err
 }

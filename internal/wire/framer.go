@@ -18,6 +18,11 @@ type Limits struct {
 	Depth int // open elements, the stream's root included
 	Tag   int // bytes of one tag, from < to >
 	Frame int // bytes of a stanza in Frame mode, and of a watched element handed over
+
+	// Restricted refuses comments, and processing instructions behind the header, in
+	// what is only counted and between stanzas too (RFC 6120 §11.1). Without it they
+	// are passed over there, as a client does well to do.
+	Restricted bool
 }
 
 func (l Limits) withDefaults() Limits {
@@ -323,6 +328,9 @@ func (f *Framer) less(p []byte, i int) (int, error) {
 	case c == '!':
 		f.state = inBang
 	case c == '?':
+		if f.limits.Restricted && f.depth > 0 {
+			return i, f.fault(i, RestrictedXML, "processing instruction")
+		}
 		f.state = inPI
 	case isNameStart(c):
 		if f.depth >= f.limits.Depth {
@@ -480,6 +488,8 @@ func (f *Framer) markup(p []byte, i int, c byte) (int, error) {
 	switch f.state {
 	case inBang:
 		switch {
+		case c == '-' && f.limits.Restricted:
+			return i, f.fault(i, RestrictedXML, "comment")
 		case c == '-':
 			f.state = inDash
 		case c == '[' && f.depth > 1:

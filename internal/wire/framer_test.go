@@ -277,6 +277,31 @@ func TestFramerErrors(t *testing.T) {
 	}
 }
 
+// What RFC 6120 §11.1 forbids is refused wherever it stands, on request.
+func TestFramerRestricted(t *testing.T) {
+	for doc, ok := range map[string]bool{
+		"<?xml version='1.0'?><s><a><![CDATA[<!-- text -->]]></a></s>": true,
+		"<!-- c --><s>":            false,
+		"<s><!-- c --><a/></s>":    false,
+		"<s><a><!-- c --></a>":     false,
+		"<s><?pi ?><a/></s>":       false,
+		"<s><a><b><?pi ?></b></a>": false,
+	} {
+		for n := 1; n <= len(doc); n++ {
+			free := wire.NewFramer(wire.Limits{})
+			if err := feed(&free, &recorder{watch: always(wire.Watch{})}, doc, n); err != nil {
+				t.Fatalf("%s in pieces of %d: %v without restriction", doc, n, err)
+			}
+			f := wire.NewFramer(wire.Limits{Restricted: true})
+			err := feed(&f, &recorder{watch: always(wire.Watch{})}, doc, n)
+			var se *wire.SyntaxError
+			if refused := errors.As(err, &se) && se.Condition == wire.RestrictedXML; refused == ok || ok && err != nil {
+				t.Fatalf("%s in pieces of %d: %v", doc, n, err)
+			}
+		}
+	}
+}
+
 func TestFramerRefusesWatchOfTheStanzaItself(t *testing.T) {
 	f := wire.NewFramer(wire.Limits{})
 	if err := feed(&f, &recorder{watch: always(wire.Watch{Mode: wire.Count, Level: 2})}, "<s><a/>"); err == nil {

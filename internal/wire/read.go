@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -428,7 +429,7 @@ func (r *incoming) Open(tag []byte) (pause bool, err error) {
 	r.tags = append(r.tags[:0], tag...)
 	r.cur = Stanza{Tag: r.tags, Start: r.now, End: r.now, Size: int64(len(tag))}
 	if r.learn {
-		ns, prefixes := orElse(AttrString(tag, "xmlns"), NSClient), headerPrefixes(tag)
+		ns, prefixes := cmp.Or(AttrString(tag, "xmlns"), NSClient), headerPrefixes(tag)
 		r.mu.Lock() // for whoever aborts the stream meanwhile
 		r.names.ns, r.names.prefixes = ns, prefixes
 		r.mu.Unlock()

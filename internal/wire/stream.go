@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ const abortTimeout = time.Second
 // StreamOptions configure a [Stream]. The zero value is useful.
 type StreamOptions struct {
 	Limits
-	Server       bool              // this end received the stream; only NextID depends on it
+	Server       bool              // this end received the stream: its ids differ from the peer's, and it sends a header before an error that comes first
 	NS           string            // content namespace for parsing; empty: NSClient, but see Prefixes
 	Prefixes     map[string]string // prefixes bound by the peer's header; nil: "stream" alone. Without NS and Prefixes both are taken from each header that Next reads
 	Opened       bool              // both headers passed already: the first bytes are stanzas
@@ -190,7 +191,7 @@ func NewStream(c net.Conn, left []byte, o StreamOptions) *Stream {
 	s := &Stream{opt: o.settings(), conn: c}
 	s.in = NewFramer(o.Limits)
 	s.pending = left
-	s.names = names{ns: orElse(o.NS, NSClient), prefixes: o.Prefixes}
+	s.names = names{ns: cmp.Or(o.NS, NSClient), prefixes: o.Prefixes}
 	s.learn = o.NS == "" && o.Prefixes == nil
 	s.bytesIn.Add(int64(len(left)))
 	if o.Opened {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"unicode/utf8"
 )
 
@@ -148,7 +149,7 @@ func AppendStanzaError(dst, tag []byte, e *StanzaError) []byte {
 // "cancel", an empty Condition as "undefined-condition".
 func AppendError(dst []byte, e *StanzaError) []byte {
 	dst = append(dst, "<error"...)
-	dst = AppendAttr(dst, "type", orElse(e.Type, "cancel"))
+	dst = AppendAttr(dst, "type", cmp.Or(e.Type, "cancel"))
 	dst = append(dst, '>')
 	dst = appendCondition(dst, e.Condition, NSStanzas)
 	dst = appendErrorText(dst, e.Text, NSStanzas)
@@ -167,7 +168,7 @@ func AppendStreamError(dst []byte, e *StreamError) []byte {
 
 func appendCondition(dst []byte, condition, ns string) []byte {
 	dst = append(dst, '<')
-	dst = append(dst, orElse(condition, undefined)...)
+	dst = append(dst, cmp.Or(condition, undefined)...)
 	dst = AppendAttr(dst, "xmlns", ns)
 	return append(dst, "/>"...)
 }
@@ -181,13 +182,6 @@ func appendErrorText(dst []byte, text, ns string) []byte {
 	dst = append(dst, '>')
 	dst = AppendText(dst, text)
 	return append(dst, "</text>"...)
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // A Header is the start of a stream in either direction (RFC 6120 §4.7).
@@ -204,7 +198,7 @@ type Header struct {
 // fields are left out, but for NS and Version.
 func AppendHeader(dst []byte, h Header) []byte {
 	dst = append(dst, "<?xml version='1.0'?><stream:stream"...)
-	dst = AppendAttr(dst, "xmlns", orElse(h.NS, NSClient))
+	dst = AppendAttr(dst, "xmlns", cmp.Or(h.NS, NSClient))
 	dst = AppendAttr(dst, "xmlns:stream", NSStreams)
 	if h.Dialback {
 		dst = AppendAttr(dst, "xmlns:db", NSDialback)
@@ -213,7 +207,7 @@ func AppendHeader(dst []byte, h Header) []byte {
 	dst = appendOptional(dst, "to", h.To)
 	dst = appendOptional(dst, "id", h.ID)
 	dst = appendOptional(dst, "xml:lang", h.Lang)
-	dst = AppendAttr(dst, "version", orElse(h.Version, "1.0"))
+	dst = AppendAttr(dst, "version", cmp.Or(h.Version, "1.0"))
 	return append(dst, '>')
 }
 
