@@ -22,7 +22,6 @@ type account struct {
 	untouched uint64            // version of the store as the population has it
 	sessions  []*session        // bound, waiting for resumption included
 	requests  map[string][]byte // pending in: requester -> stanza (RFC 6121 §3.1.3)
-	approved  map[string]bool   // pre-approved (RFC 6121 §3.4)
 	offline   [][]byte          // messages, each with its delay stamp
 }
 
@@ -88,7 +87,7 @@ func (s *Simulator) peek(bare string, f func(*account)) bool {
 // forget drops an account that has become what the population says again. The
 // account is locked.
 func (s *Simulator) forget(a *account) {
-	if len(a.sessions)+len(a.requests)+len(a.approved)+len(a.offline) > 0 || a.store.Version() != a.untouched || a.store.Horizon() > 0 {
+	if len(a.sessions)+len(a.requests)+len(a.offline) > 0 || a.store.Version() != a.untouched || a.store.Horizon() > 0 {
 		return
 	}
 	d := &s.directory

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -256,22 +257,16 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.Roster.Check(); err != nil {
 		errs = append(errs, err)
 	}
-	orInt(&c.Iterations, 4096)
-	orInt(&c.Attempts, 5)
-	orInt(&c.Resources, 64)
-	orInt(&c.OfflineMessages, 100)
-	orInt(&c.StanzaBytes, 256<<10)
-	orInt(&c.Resumption.QueueStanzas, 10000)
-	orInt(&c.Resumption.QueueBytes, 4<<20)
-	if c.Presence.Resources == 0 {
-		c.Presence.Resources = 1
-	}
-	if c.LoginTimeout == 0 {
-		c.LoginTimeout = time.Minute
-	}
-	if c.Resumption.Timeout == 0 {
-		c.Resumption.Timeout = 5 * time.Minute
-	}
+	c.Iterations = cmp.Or(c.Iterations, 4096)
+	c.Attempts = cmp.Or(c.Attempts, 5)
+	c.Resources = cmp.Or(c.Resources, 64)
+	c.OfflineMessages = cmp.Or(c.OfflineMessages, 100)
+	c.StanzaBytes = cmp.Or(c.StanzaBytes, 256<<10)
+	c.Resumption.QueueStanzas = cmp.Or(c.Resumption.QueueStanzas, 10000)
+	c.Resumption.QueueBytes = cmp.Or(c.Resumption.QueueBytes, 4<<20)
+	c.Presence.Resources = cmp.Or(c.Presence.Resources, 1)
+	c.LoginTimeout = cmp.Or(c.LoginTimeout, time.Minute)
+	c.Resumption.Timeout = cmp.Or(c.Resumption.Timeout, 5*time.Minute)
 	if err := errors.Join(errs...); err != nil {
 		return c, fmt.Errorf("simulator: %w", err)
 	}
@@ -286,11 +281,5 @@ func choose[T ~string](v *T, bad func(string, ...any), what string, choices ...T
 	}
 	if !slices.Contains(choices, *v) {
 		bad("%s %q is not one of %q", what, *v, choices)
-	}
-}
-
-func orInt(v *int, otherwise int) {
-	if *v == 0 {
-		*v = otherwise
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -58,7 +60,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 		under = t
 	}
 	cn.stream = wire.NewStream(under, nil, wire.StreamOptions{
-		Limits:     wire.Limits{Frame: s.config.StanzaBytes},
+		Limits:     wire.Limits{Frame: s.config.StanzaBytes, Restricted: true},
 		Server:     true,
 		Piece:      s.config.Piece,
 		QueueBytes: s.config.QueueBytes,
@@ -230,11 +232,10 @@ func (c *connection) open(ctx context.Context) error {
 	}
 	b := c.header(nil, h)
 	var bye error
-	major, _, _ := cutVersion(h.Version)
 	switch {
 	case h.NS != wire.NSClient:
 		bye = leave(wire.InvalidNamespace, "this port serves clients: the content namespace is "+wire.NSClient)
-	case major < 1:
+	case majorVersion(h.Version) < 1:
 		bye = leave("unsupported-version", "XMPP 1.0 is spoken here")
 	case h.To == "":
 		bye = leave("improper-addressing", "the stream header has no 'to'")
@@ -250,22 +251,17 @@ func (c *connection) open(ctx context.Context) error {
 	return bye
 }
 
-// cutVersion reads a stream's version; an absent one is 0.9 (RFC 6120 §4.7.5).
-func cutVersion(v string) (major, minor int, ok bool) {
-	dot := false
-	for i := range len(v) {
-		switch ch := v[i]; {
-		case ch == '.' && !dot && i > 0:
-			dot = true
-		case ch < '0' || ch > '9' || i > 8:
-			return 0, 0, false
-		case dot:
-			minor = minor*10 + int(ch-'0')
-		default:
-			major = major*10 + int(ch-'0')
-		}
+// majorVersion reads a stream's version; an absent one is 0.9 (RFC 6120 §4.7.5).
+func majorVersion(v string) int {
+	major, minor, dot := strings.Cut(v, ".")
+	n, err := strconv.ParseUint(major, 10, 16)
+	if dot && err == nil {
+		_, err = strconv.ParseUint(minor, 10, 16)
 	}
-	return major, minor, dot
+	if err != nil {
+		return 0
+	}
+	return int(n)
 }
 
 // features appends what the stream offers in its present state (RFC 6120 §4.3.2).

@@ -29,7 +29,10 @@ import (
 //	messages.absorbed                      taken by contacts that have no account
 //	offline.stored, offline.refused, offline.delivered
 //	stream-errors.NAME                     sent, by condition
-//	roster.served.NAME, chunk.*            from the roster variants
+//	roster.NAME                            requests served, by variant
+//	roster.pushes                          changes told to sessions
+//	chunk.sent, chunk.aborted              of transfers
+//	chunk.refused
 type Figures map[string]int64
 
 // figures counts concurrently.

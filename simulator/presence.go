@@ -3,6 +3,7 @@ package simulator
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -76,7 +77,7 @@ func (x *session) broadcast(el *wire.Element, available bool) {
 			}
 		}
 		if initial {
-			for _, requester := range sortedKeys(a.requests) {
+			for _, requester := range slices.Sorted(maps.Keys(a.requests)) {
 				x.send(a.requests[requester])
 			}
 		}
@@ -169,7 +170,7 @@ func (x *session) indicate(inactive bool) {
 		}
 		held := x.held
 		x.held = nil
-		for _, from := range sortedKeys(held) {
+		for _, from := range slices.Sorted(maps.Keys(held)) {
 			x.present(from, held[from])
 		}
 	})
@@ -224,7 +225,7 @@ func (x *session) announce() {
 		if x.sim.ctx.Err() != nil || x.sim.isClosing() {
 			continue // nobody is left to hear it
 		}
-		for _, to := range sortedKeys(t.directed) {
+		for _, to := range slices.Sorted(maps.Keys(t.directed)) {
 			if a, ok := parseAddress(to); ok {
 				x.sim.deliverPresence(addTo(t.b, to), x.full(), a)
 			}
@@ -552,14 +553,4 @@ func (x *session) over() <-chan struct{} {
 		}
 	}
 	return x.gone
-}
-
-// sortedKeys makes the order of what is sent repeatable.
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 		"sm-bound":      func(c *simulator.Config) { c.Resumption.QueueStanzas = 3 },
 		"sm-off":        func(c *simulator.Config) { c.Resumption.Off = true },
 		"login-timeout": func(c *simulator.Config) { c.LoginTimeout = 50 * time.Millisecond },
-		"idle-timeout":  func(c *simulator.Config) { c.IdleTimeout = 300 * time.Millisecond },
+		"idle-timeout":  func(c *simulator.Config) { c.IdleTimeout = 2 * time.Second },
 	}
 	files, err := filepath.Glob("testdata/scripts/*.txt")
 	if err != nil || len(files) == 0 {

@@ -26,6 +26,7 @@ func TestStreamErrors(t *testing.T) {
 	}{
 		{"garbage", early, "GET / HTTP/1.1\r\n\r\n", "not-well-formed"},
 		{"doctype", early, "<!DOCTYPE x [<!ENTITY a 'b'>]>", "restricted-xml"},
+		{"comment before the header", early, "<!-- hello -->", "restricted-xml"},
 		{"other root", early, "<stream:hello xmlns:stream='http://etherx.jabber.org/streams'>", "bad-format"},
 		{"unbound prefix", early, "<stream:stream xmlns='jabber:client' to='a.example' version='1.0'>", "bad-namespace-prefix"},
 		{"stream namespace", early, header("xmlns='jabber:client' xmlns:stream='urn:other' to='a.example' version='1.0'"), "invalid-namespace"},
@@ -49,6 +50,8 @@ func TestStreamErrors(t *testing.T) {
 		{"starttls injected", secured, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><auth/>", "policy-violation"},
 		{"comment", bound, "<message><!-- hello --></message>", "restricted-xml"},
 		{"instruction", bound, "<message><?php ?></message>", "restricted-xml"},
+		{"comment between stanzas", bound, "<!-- hello -->", "restricted-xml"},
+		{"instruction between stanzas", bound, "<?php ?>", "restricted-xml"},
 		{"late doctype", bound, "<!DOCTYPE x>", "restricted-xml"},
 		{"prefix", bound, "<message><x:y/></message>", "bad-namespace-prefix"},
 		{"attribute prefix", bound, "<message a:b='c'/>", "bad-namespace-prefix"},

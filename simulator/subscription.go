@@ -1,6 +1,9 @@
 package simulator
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
@@ -183,7 +186,7 @@ func (s *Simulator) subscribe(x *session, typ string, el *wire.Element, contact 
 		x.send(back)
 	}
 	if e.share {
-		for _, from := range sortedKeys(online) {
+		for _, from := range slices.Sorted(maps.Keys(online)) {
 			s.presentTo(contact, user, from, online[from], false)
 		}
 	}
@@ -253,7 +256,7 @@ func (s *Simulator) receive(typ string, el *wire.Element, sender, user string) {
 		s.notify(sender, e.reply, user)
 	}
 	if e.share {
-		for _, from := range sortedKeys(online) {
+		for _, from := range slices.Sorted(maps.Keys(online)) {
 			s.presentTo(sender, user, from, online[from], false)
 		}
 	}
@@ -265,7 +268,7 @@ const maxRequests = 10000
 // unshare tells a contact that the user's resources are unavailable, as far as the
 // contact can know from now on.
 func (s *Simulator) unshare(online map[string][]byte, user, contact string) {
-	for _, from := range sortedKeys(online) {
+	for _, from := range slices.Sorted(maps.Keys(online)) {
 		b := append(wire.AppendAttr([]byte("<presence"), "from", from), " type='unavailable'/>"...)
 		s.presentTo(contact, user, from, b, true)
 	}
