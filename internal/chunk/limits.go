@@ -1,6 +1,9 @@
 package chunk
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Bounds and defaults of the attributes of a request.
 const (
@@ -35,9 +38,9 @@ func DefaultLimits() Limits { return Limits{MaxItems: 500, MaxBytes: 65536, MaxW
 // WithDefaults returns l with its zero fields filled in.
 func (l Limits) WithDefaults() Limits {
 	d := DefaultLimits()
-	l.MaxItems = or(l.MaxItems, d.MaxItems)
-	l.MaxBytes = or(l.MaxBytes, d.MaxBytes)
-	l.MaxWindow = or(l.MaxWindow, d.MaxWindow)
+	l.MaxItems = cmp.Or(l.MaxItems, d.MaxItems)
+	l.MaxBytes = cmp.Or(l.MaxBytes, d.MaxBytes)
+	l.MaxWindow = cmp.Or(l.MaxWindow, d.MaxWindow)
 	return l
 }
 

@@ -99,21 +99,13 @@ func ParseRequest(e *wire.Element) (Request, error) {
 
 // Lower returns r with what exceeds l lowered to it.
 func (r Request) Lower(l Limits) Request {
-	d := DefaultLimits()
-	r.MaxItems = min(r.MaxItems, or(l.MaxItems, d.MaxItems))
-	r.MaxBytes = max(MinBytes, min(r.MaxBytes, or(l.MaxBytes, d.MaxBytes)))
-	window := or(l.MaxWindow, d.MaxWindow)
-	if r.Window > window || r.Window == Unbounded && l.Credited {
-		r.Window = window
+	l = l.WithDefaults()
+	r.MaxItems = min(r.MaxItems, l.MaxItems)
+	r.MaxBytes = max(MinBytes, min(r.MaxBytes, l.MaxBytes))
+	if r.Window > l.MaxWindow || r.Window == Unbounded && l.Credited {
+		r.Window = l.MaxWindow
 	}
 	return r
-}
-
-func or(n, fallback int) int {
-	if n == 0 {
-		return fallback
-	}
-	return n
 }
 
 func intAttr(e *wire.Element, name string, least, fallback int) (int, error) {
