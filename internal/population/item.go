@@ -22,7 +22,8 @@ type Item struct {
 
 // AppendItem appends the canonical text of it to dst: attributes in apostrophes
 // in the order jid, name, subscription, ask, approved; the characters & < > '
-// escaped by name; no name, ask or approved attribute where there is none.
+// escaped by name, tab and line ends, which a reader would make spaces, by number;
+// no name, ask or approved attribute where there is none.
 func AppendItem(dst []byte, it Item) []byte {
 	dst = append(dst, "<item jid='"...)
 	dst = appendEscaped(dst, it.JID)
@@ -71,6 +72,12 @@ func escape(c byte) string {
 		return "&gt;"
 	case '\'':
 		return "&apos;"
+	case '\t':
+		return "&#x9;"
+	case '\n':
+		return "&#xA;"
+	case '\r':
+		return "&#xD;"
 	}
 	return ""
 }

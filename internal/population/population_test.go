@@ -1,6 +1,7 @@
 package population_test
 
 import (
+	"encoding/xml"
 	"flag"
 	"fmt"
 	"os"
@@ -189,6 +190,28 @@ func TestItemBytes(t *testing.T) {
 	base.ItemBytes = least - 1
 	if _, err := population.New(base); err == nil || !strings.Contains(err.Error(), fmt.Sprint(least)) {
 		t.Errorf("items of %d bytes: error %v does not name the least size %d", base.ItemBytes, err, least)
+	}
+}
+
+// A reader gets back what was written, whatever a client may put into an item.
+func TestAppendItemIsReadBack(t *testing.T) {
+	want := population.Item{JID: "o'hara@a.test", Name: "a<b> & 'c' \"d\"\te\r\nf", Subscription: "none", Groups: []string{"g\r\n\t<&>"}}
+	var got struct {
+		JID          string   `xml:"jid,attr"`
+		Name         string   `xml:"name,attr"`
+		Subscription string   `xml:"subscription,attr"`
+		Groups       []string `xml:"group"`
+	}
+	text := population.AppendItem(nil, want)
+	if err := xml.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	item := population.Item{JID: got.JID, Name: got.Name, Subscription: got.Subscription, Groups: got.Groups}
+	if diff := cmp.Diff(want, item); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", text, diff)
+	}
+	if strings.ContainsAny(string(text), "\t\r\n") {
+		t.Errorf("%q: a parser of attributes makes spaces of these", text)
 	}
 }
 
