@@ -139,7 +139,11 @@ func (p prosody) write(r *os.Root, name string, content func(printer)) error {
 	}
 	w := newPrinter(f)
 	content(w)
-	return errors.Join(w.flush(), p.owner.take(f), f.Close())
+	if err := errors.Join(w.flush(), p.owner.take(f), f.Close()); err != nil {
+		// Half an account would count as one that exists already, and be nobody's.
+		return errors.Join(err, r.Remove(name))
+	}
+	return nil
 }
 
 // remove deletes the files of all stores that an account has, as Prosody does

@@ -631,8 +631,13 @@ func TestExport(t *testing.T) {
 // compares it with what a client is to expect.
 func TestExportHoldsTheRoster(t *testing.T) {
 	p := people(t, population.Config{Seed: 4, Accounts: 2, Contacts: 500, ItemBytes: 130})
-	var b strings.Builder
-	if err := provision.WriteXEP0227(t.Context(), &b, p); err != nil {
+	dir := t.TempDir()
+	spec := provision.Spec{Server: "other", Export: filepath.Join(dir, "accounts.xml"), Ledger: filepath.Join(dir, "ledger.jsonl")}
+	if err := apply(t, spec, p); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(spec.Export)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var doc struct {
@@ -646,8 +651,11 @@ func TestExportHoldsTheRoster(t *testing.T) {
 			} `xml:"jabber:iq:roster query>item"`
 		} `xml:"host>user"`
 	}
-	if err := xml.Unmarshal([]byte(b.String()), &doc); err != nil {
+	if err := xml.Unmarshal(text, &doc); err != nil {
 		t.Fatal(err)
+	}
+	if len(doc.Users) != p.Accounts() {
+		t.Fatalf("the document holds %d accounts of %d", len(doc.Users), p.Accounts())
 	}
 	for i, u := range doc.Users {
 		var d population.Digest

@@ -59,17 +59,8 @@ func (e export) remove(_ context.Context, _ string, jids []string) (done []strin
 	return jids, nil
 }
 
-// WriteXEP0227 writes the accounts of a population with their rosters as one
-// XEP-0227 document, with passwords in clear, streaming: memory use does not
-// grow with the rosters.
-func WriteXEP0227(ctx context.Context, w io.Writer, p *population.Population) error {
-	accounts := make([]member, p.Accounts())
-	for i := range accounts {
-		accounts[i] = member{p, i}
-	}
-	return writeXEP0227(ctx, w, accounts)
-}
-
+// writeXEP0227 writes accounts with their rosters as one XEP-0227 document, with
+// passwords in clear, streaming: memory use does not grow with the rosters.
 func writeXEP0227(ctx context.Context, w io.Writer, accounts []member) error {
 	b := newPrinter(w)
 	b.put("<?xml version='1.0' encoding='UTF-8'?>\n<server-data xmlns='urn:xmpp:pie:0'>\n")
