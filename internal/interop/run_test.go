@@ -20,11 +20,7 @@ import (
 
 // program builds xmppbench once and returns its path.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "xmppbench-interop-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "xmppbench")
+	path := filepath.Join(programDir, "xmppbench")
 	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/xmppbench").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
