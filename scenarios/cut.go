@@ -79,7 +79,7 @@ func (c *cutConn) Read(p []byte) (int, error) {
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, errCut
 	}
 	n, err := c.Conn.Read(p[:min(int64(len(p)), left)])
