@@ -70,6 +70,14 @@ func (m *management) ack(h uint32) bool {
 	return true
 }
 
+// tooHigh is the end of a stream whose client acknowledged what was never sent
+// (XEP-0198 §4).
+func (m *management) tooHigh(h uint32) wire.StreamError {
+	app := wire.AppendAttr([]byte("<handled-count-too-high xmlns='"+wire.NSSM+"'"), "h", strconv.FormatUint(uint64(h), 10))
+	app = wire.AppendAttr(app, "send-count", strconv.FormatUint(uint64(m.sent), 10))
+	return wire.StreamError{Condition: "undefined-condition", Text: "more stanzas were acknowledged than sent", App: string(append(app, "/>"...))}
+}
+
 // handled counts a stanza of the client.
 func (x *session) handled() {
 	x.mu.Lock()
@@ -185,7 +193,9 @@ func (x *session) manage(c *connection, el *wire.Element) error {
 		return c.leave(wire.BadFormat, "<a/> needs a number in 'h'")
 	}
 	if !m.ack(uint32(h)) {
-		return c.leave("undefined-condition", "you acknowledged more stanzas than were sent (XEP-0198 handled-count-too-high)")
+		e := m.tooHigh(uint32(h))
+		c.sim.figures.add("stream-errors."+e.Condition, 1)
+		return &e
 	}
 	m.asked = m.acked != m.sent
 	if m.asked {
@@ -335,7 +345,7 @@ func (x *session) adopt(c *connection, h uint32) error {
 	}
 	if !m.ack(h) {
 		x.conn = c
-		return leave("undefined-condition", "you acknowledged more stanzas than were sent (XEP-0198 handled-count-too-high)")
+		return &goodbye{m.tooHigh(h)}
 	}
 	m.taken = false
 	x.conn = c

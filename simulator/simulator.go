@@ -35,6 +35,7 @@ type Simulator struct {
 
 	ctx       context.Context // ends when Close has said goodbye to everybody
 	cancel    context.CancelFunc
+	detach    func() bool // from the context of Start
 	listeners []net.Listener
 	wg        sync.WaitGroup
 
@@ -135,7 +136,7 @@ func Start(ctx context.Context, c Config) (*Simulator, error) {
 		s.wg.Go(s.sweep)
 	}
 	context.AfterFunc(s.ctx, s.cut)
-	context.AfterFunc(ctx, s.cancel)
+	s.detach = context.AfterFunc(ctx, s.cancel)
 	return s, nil
 }
 
@@ -195,6 +196,7 @@ func (s *Simulator) Close(ctx context.Context) error {
 		}
 	}
 	s.cancel()
+	s.detach()
 	<-left
 	return errors.Join(errs...)
 }

@@ -414,11 +414,15 @@ func ParseStreamError(e *Element) *StreamError {
 	if e == nil || e.Space != NSStreams || e.Name != "error" {
 		return nil
 	}
-	err := &StreamError{Text: e.Child(NSStreamErrors, "text").Text()}
-	for c := range e.Each(NSStreamErrors, "") {
-		if c.Name != "text" {
+	err := &StreamError{}
+	for c := range e.Each("", "") {
+		switch {
+		case c.Space != NSStreamErrors:
+			err.App = string(c.Append(nil, NSStreams))
+		case c.Name == "text":
+			err.Text = c.Text()
+		case err.Condition == "":
 			err.Condition = c.Name
-			break
 		}
 	}
 	err.Condition = cmp.Or(err.Condition, undefined)

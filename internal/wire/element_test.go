@@ -179,7 +179,7 @@ func TestErrorsRoundTrip(t *testing.T) {
 	if got := wire.ParseStanzaError(nil).Condition; got != "undefined-condition" {
 		t.Error(got)
 	}
-	stream := &wire.StreamError{Condition: "conflict", Text: "ü"}
+	stream := &wire.StreamError{Condition: "conflict", Text: "ü", App: "<app xmlns='urn:example:x'><a b='c'/></app>"}
 	el, err = wire.ParseElement(wire.AppendStreamError(nil, stream), wire.NSClient, nil)
 	if d := cmp.Diff(stream, wire.ParseStreamError(el)); d != "" || err != nil {
 		t.Error(err, d)

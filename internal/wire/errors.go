@@ -68,6 +68,7 @@ func (e *CutError) Kind() string { return "stream.cut" }
 type StreamError struct {
 	Condition string // defined condition, as "policy-violation"
 	Text      string // optional text for people
+	App       string // application-specific element as XML, may be empty
 }
 
 // Error implements error.

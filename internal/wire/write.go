@@ -163,6 +163,7 @@ func AppendStreamError(dst []byte, e *StreamError) []byte {
 	dst = append(dst, "<stream:error>"...)
 	dst = appendCondition(dst, e.Condition, NSStreamErrors)
 	dst = appendErrorText(dst, e.Text, NSStreamErrors)
+	dst = append(dst, e.App...)
 	return append(dst, "</stream:error>"...)
 }
 
