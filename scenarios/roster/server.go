@@ -158,7 +158,7 @@ func (s *Server) ServeIQ(q *wire.Element) (handled bool, err error) {
 			}
 		}
 	case "set":
-		if e := q.Child(wire.NSChunk, ""); e != nil && len(s.c.Offered) > 0 && s.chunked() {
+		if e := q.Child(wire.NSChunk, ""); e != nil && s.chunked() {
 			return true, s.answerError(q, s.control(q, e))
 		}
 	}
