@@ -60,9 +60,3 @@ func (r *Receiver) AckDue() (seq int, due bool) {
 	r.acked = r.next
 	return r.next - 1, true
 }
-
-// Received returns the number of chunks taken.
-func (r *Receiver) Received() int { return r.next }
-
-// Last reports whether the last chunk came.
-func (r *Receiver) Last() bool { return r.last }

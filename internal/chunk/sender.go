@@ -73,11 +73,3 @@ func (s *Sender) Unanswered() int { return s.next - s.answered }
 
 // Sent returns the number of chunks handed over.
 func (s *Sender) Sent() int { return s.next }
-
-// Finished reports whether the last chunk was handed over: the transfer is dead.
-func (s *Sender) Finished() bool { return s.last }
-
-// Waiting reports whether only a credit can make the next chunk ready.
-func (s *Sender) Waiting() bool {
-	return !s.last && s.window != Unbounded && s.next-s.answered >= s.window
-}
