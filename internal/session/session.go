@@ -74,8 +74,7 @@ type Traffic struct {
 	RawIn, RawOut int64 // on the socket, below TLS; equal to the former without
 }
 
-// A Session is a finished login. Its methods may be called concurrently. It may be dropped as soon as what is wanted
-// of it has been read: the stream lives on.
+// A Session is a finished login. It may be dropped as soon as what is wanted of it has been read: the stream lives on.
 type Session struct {
 	Stream     *wire.Stream // at the first byte after the login; call Serve on it
 	JID        string       // full JID as bound by the server
@@ -88,17 +87,6 @@ type Session struct {
 	TLS        TLSInfo
 	RoundTrips int     // times the client waited for the server from the TCP connection on, look-ups apart
 	Login      Traffic // of the login itself, stanzas that came with its last answer included in the raw count only
-}
-
-// Took returns the time spent in all steps of a name.
-func (s *Session) Took(step string) time.Duration {
-	var sum time.Duration
-	for _, st := range s.Steps {
-		if st.Name == step {
-			sum += st.End.Sub(st.Start)
-		}
-	}
-	return sum
 }
 
 // Dial logs in. It blocks until the session is bound or resumed; each step is bounded by Config.StepTimeout and all of

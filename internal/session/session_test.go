@@ -62,9 +62,7 @@ func steps(t *testing.T, s *session.Session) string {
 	var names []string
 	var sum time.Duration
 	for i, st := range s.Steps {
-		if !slices.Contains(names, st.Name) {
-			sum += s.Took(st.Name)
-		}
+		sum += st.End.Sub(st.Start)
 		names = append(names, st.Name)
 		if st.End.Before(st.Start) || i > 0 && !st.Start.Equal(s.Steps[i-1].End) {
 			t.Errorf("step %d (%s) runs from %v to %v, the one before ended at another time", i, st.Name, st.Start, st.End)
