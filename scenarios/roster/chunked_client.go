@@ -3,6 +3,7 @@ package roster
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/chunk"
@@ -22,7 +23,7 @@ func (f *fetch) chunkedQuery(req chunk.Request) []byte {
 		b = wire.AppendAttr(b, "epoch", f.o.Resume.Epoch)
 	case f.o.Have.Known:
 		b = wire.AppendAttr(b, "epoch", f.o.Have.Epoch)
-		b = wire.AppendAttr(b, "ver", utoa(f.o.Have.Version))
+		b = wire.AppendAttr(b, "ver", strconv.FormatUint(f.o.Have.Version, 10))
 	}
 	b = req.Append(append(b, '>'))
 	return append(b, "</query>"...)

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/xmppbench/xmppbench/internal/chunk"
 	"github.com/xmppbench/xmppbench/internal/wire"
@@ -93,9 +94,9 @@ func maxBytesParam() Param {
 func chunkedFeature(dst []byte, s Settings) []byte {
 	l := s.Limits.WithDefaults()
 	dst = append(dst, "<roster xmlns='"+wire.NSRosterX+"'><limits"...)
-	dst = wire.AppendAttr(dst, "max-items", itoa(l.MaxItems))
-	dst = wire.AppendAttr(dst, "max-bytes", itoa(l.MaxBytes))
-	dst = wire.AppendAttr(dst, "max-window", itoa(l.MaxWindow))
+	dst = wire.AppendAttr(dst, "max-items", strconv.Itoa(l.MaxItems))
+	dst = wire.AppendAttr(dst, "max-bytes", strconv.Itoa(l.MaxBytes))
+	dst = wire.AppendAttr(dst, "max-window", strconv.Itoa(l.MaxWindow))
 	dst = append(dst, "/>"...)
 	if s.offers(nameChunkedPush) {
 		dst = append(dst, "<push/>"...)

@@ -97,7 +97,3 @@ func (p Params) aheadBytes() int {
 func (p Params) wireBytes(s Size, n int) int64 {
 	return p.sent(s).Bytes + p.versions(s) + int64(max(1, n))*chunkEnvelope
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }
-
-func utoa(n uint64) string { return strconv.FormatUint(n, 10) }
