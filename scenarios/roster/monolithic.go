@@ -40,9 +40,6 @@ func monolithic() Variant {
 func (s *Server) serveWhole(q *wire.Element) error {
 	s.interest(pushClassic)
 	w := whole{s: s, id: q.Attr("id"), version: s.c.Store.Version()}
-	if s.c.Shuffled {
-		w.shuffle()
-	}
 	return s.c.Stream.PostPieces(w.next, nil)
 }
 
@@ -74,6 +71,9 @@ func (w *whole) next(dst []byte) (b []byte, more bool) {
 		dst = wire.AppendIQStart(dst, "result", w.id, "", w.s.c.Full)
 		dst = w.s.appendQuery(dst, w.version)
 		w.begun = true
+		if w.s.c.Shuffled {
+			w.shuffle() // only now: rosters that wait to be written hold no keys
+		}
 	}
 	room := func(size int) bool { return len(dst)-from <= pieceBytes || size == from }
 	if w.shuffled {
