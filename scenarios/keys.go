@@ -146,6 +146,7 @@ func Keys() []Key {
 	var (
 		retrieval = []string{RosterLogin, LoginStorm}
 		rated     = []string{RosterLogin, LoginStorm}
+		judged    = []string{RosterLogin, LoginStorm, RosterPushStorm}
 	)
 	const day = 24 * 3600
 	return []Key{
@@ -292,16 +293,16 @@ func Keys() []Key {
 			Doc: "PBKDF2 iterations of the simulator's SCRAM keys.",
 			set: field(func(p *Plan) *int { return &p.Simulator.Iterations })},
 
-		{Path: "limits.lateness-floor", Kind: KindDuration, Default: "3ms", Max: 60,
+		{Path: "limits.lateness-floor", Kind: KindDuration, Default: "3ms", Max: 60, Scenarios: judged,
 			Doc: "Lateness of the generator, at p99, that never invalidates a run.",
 			set: field(func(p *Plan) *time.Duration { return &p.Limits.LatenessFloor })},
-		{Path: "limits.lateness-share", Kind: KindShare, Default: "0.1", Max: 10,
+		{Path: "limits.lateness-share", Kind: KindShare, Default: "0.1", Max: 10, Scenarios: judged,
 			Doc: "Lateness above the floor, as a share of the response time's p99, that invalidates a run.",
 			set: field(func(p *Plan) *float64 { return &p.Limits.LatenessShare })},
-		{Path: "limits.rate-shortfall", Kind: KindShare, Default: "0.02", Max: 1,
+		{Path: "limits.rate-shortfall", Kind: KindShare, Default: "0.02", Max: 1, Scenarios: judged,
 			Doc: "Share of the planned arrivals that may be missing.",
 			set: field(func(p *Plan) *float64 { return &p.Limits.RateShortfall })},
-		{Path: "limits.repeats", Kind: KindCount, Default: strconv.Itoa(bench.DefaultRepeat), Max: 10,
+		{Path: "limits.repeats", Kind: KindCount, Default: strconv.Itoa(bench.DefaultRepeat), Max: 10, Scenarios: judged,
 			Doc: "How often an invalid block is repeated, after a wait that grows, before the run is invalid.",
 			set: field(func(p *Plan) *int { return &p.Repeats })},
 

@@ -759,6 +759,9 @@ func (p *planParser) check(plan *Plan, o Override) {
 	if plan.Scenario == LoginStorm && plan.Load.Rate == 0 {
 		fail("load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)
 	}
+	if plan.Load.Rate > 0 {
+		p.checkLoad(plan)
+	}
 	if comparisons := len(plan.Arms) - 1; comparisons > 0 {
 		if least := results.MinBlocks(comparisons, Alpha); plan.Blocks < least {
 			tooFew := func() {
@@ -777,6 +780,18 @@ func (p *planParser) check(plan *Plan, o Override) {
 			if err := plan.supports(expr); err != nil {
 				fail("thresholds", "%w", err)
 			}
+		}
+	}
+}
+
+// checkLoad refuses what only one-shot cells can do.
+func (p *planParser) checkLoad(plan *Plan) {
+	if plan.Cut.At > 0 {
+		p.fail(nil, "cut.at", "is for one-shot cells: leave load.rate out")
+	}
+	for _, arm := range plan.Arms {
+		if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
+			p.fail(nil, "variants", "%s: a load of many accounts has no primed caches: use state: cold, or one-shot cells", arm.Label)
 		}
 	}
 }

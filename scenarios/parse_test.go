@@ -272,6 +272,20 @@ func TestIdleCostHasNoVariants(t *testing.T) {
 	}
 }
 
+// TestLoadRefuses what only one-shot cells can do.
+func TestLoadRefuses(t *testing.T) {
+	for source, want := range map[string]string{
+		"variants: versioned\n":                             "has no primed caches",
+		"variants: {variant: chunked-pull, state: stale}\n": "has no primed caches",
+		"cut: {at: 0.5}\n":                                  "cut.at: is for one-shot cells",
+	} {
+		_, err := Parse("f.yaml", []byte("scenario: roster-login\nload: {rate: 5/s}\n"+source), Override{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", source, err, want)
+		}
+	}
+}
+
 // TestShipped parses every scenario that comes with the program, and holds it
 // against the schema.
 func TestShipped(t *testing.T) {

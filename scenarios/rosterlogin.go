@@ -43,7 +43,7 @@ func rosterLogin() Scenario {
 		},
 		prepare: func(ctx context.Context, s *site) (actor, error) {
 			if s.plan.Load.Rate > 0 {
-				return newStorm(s)
+				return &storm{s}, nil
 			}
 			return newRosterCells(ctx, s)
 		},
