@@ -413,6 +413,34 @@ func (s *Server) checkDescriptors(t *testing.T) {
 	}
 }
 
+// awaitQuiet waits until the server has noticed that its clients are gone. Prosody
+// runs its shutdown wherever the signal meets it; in the middle of retiring a
+// session it trips over that session, and goes on running without ports.
+func (s *Server) awaitQuiet() {
+	const (
+		interval  = 20 * time.Millisecond
+		afterward = 200 * time.Millisecond // for what follows the closing of the socket
+	)
+	ip := net.ParseIP(s.Host).To4()
+	local := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], s.C2S)
+	busy := func() bool {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			return false
+		}
+		for line := range strings.Lines(string(table)) {
+			const established, closeWait = "01", "08"
+			if f := strings.Fields(line); len(f) > 3 && f[1] == local && (f[3] == established || f[3] == closeWait) {
+				return true
+			}
+		}
+		return false
+	}
+	for end := time.Now().Add(stopLimit); busy() && time.Now().Before(end); time.Sleep(interval) {
+	}
+	time.Sleep(afterward)
+}
+
 // Stop stops the server, if it runs, and waits until it has ended.
 func (s *Server) Stop(t *testing.T) {
 	t.Helper()
@@ -423,6 +451,7 @@ func (s *Server) Stop(t *testing.T) {
 	if pid == 0 {
 		pid = s.command.Process.Pid
 	}
+	s.awaitQuiet()
 	s.signal(t, pid, syscall.SIGTERM)
 	select {
 	case <-s.exited:
