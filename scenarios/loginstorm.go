@@ -82,14 +82,6 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
 	c.figures.Dropped = int64(stats.Measured.Dropped)
 	c.figures.Poisson = load.Arrivals == "poisson"
-	c.figures.Shared = s.about.local()
-	if share, ok := stats.Generator.CPUShare(); ok {
-		c.figures.GeneratorCPU = share
-	}
-	if p := stats.Generator.Pressure; p != nil {
-		c.figures.Pressure = *p
-	}
-	c.figures.LongestPause = max(stats.Generator.GCPauseMax, stats.Generator.SchedulingMax)
 	c.set("logins", float64(stats.Measured.Done))
 	c.set("logins.failed", float64(stats.Measured.Failed+stats.Measured.Cut))
 	c.set("logins.rate", stats.DoneRate())

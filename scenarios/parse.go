@@ -725,7 +725,7 @@ func (p *planParser) makeArms(plan *Plan, shared map[string]any) {
 			p.fail(spec.node, "variants", "%w", err)
 			continue
 		}
-		plan.Arms = append(plan.Arms, Arm{Label: spec.label, Variant: v, Name: v.Name, Params: params})
+		plan.Arms = append(plan.Arms, Arm{Label: spec.label, Variant: v, Name: v.Name, Params: params, Given: slices.Sorted(maps.Keys(spec.params))})
 	}
 }
 
@@ -755,6 +755,9 @@ func (p *planParser) check(plan *Plan, o Override) {
 	}
 	if _, err := plan.Population([]string{"example.test"}, "", ""); err != nil {
 		fail("roster", "%w", err)
+	}
+	if window := plan.Probe.Before + plan.Probe.After; plan.probing() && window >= plan.Login.Limit {
+		fail("login.limit", "%s is over before the probes of a cell are, which take %s and the roster's time", plan.Login.Limit, window)
 	}
 	if plan.Scenario == LoginStorm && plan.Load.Rate == 0 {
 		fail("load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)

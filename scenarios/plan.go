@@ -51,6 +51,7 @@ type Arm struct {
 	Variant roster.Variant `json:"-"`
 	Name    string         `json:"variant"`
 	Params  roster.Params  `json:"params"`
+	Given   []string       `json:"given,omitempty"` // settings written beside the variant's name
 }
 
 // Roster says what every account's roster holds.
@@ -207,7 +208,7 @@ func CheckTargets(p Plan, targets []Targets) error {
 		}
 		for _, arm := range p.Arms {
 			for _, param := range arm.Variant.Params {
-				if param.Server && slices.Contains(p.Given, "roster."+param.Name) && hasParam(arm.Variant, param.Name) {
+				if param.Server && (slices.Contains(p.Given, "roster."+param.Name) || slices.Contains(arm.Given, param.Name)) {
 					return &FileError{File: server.File.Name, Key: "roster." + param.Name, Err: errors.New("is a setting of the simulator: a real server has its own configuration")}
 				}
 			}

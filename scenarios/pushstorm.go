@@ -140,7 +140,6 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 	c.judge = "iq"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
 	c.figures.Dropped = int64(stats.Measured.Dropped)
-	c.figures.Shared = s.about.local()
 	if s.about.Simulated {
 		c.count("pushes", seen, want)
 	}

@@ -173,11 +173,15 @@ func (r *rosterCells) change(ctx context.Context, cl *client, n int) error {
 		if err := rosterSet(ctx, cl, it, false); err != nil {
 			return err
 		}
-		if err := rosterSet(ctx, cl, it, true); err != nil {
+		// An interrupt must not leave the item behind.
+		removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.plan.Login.StepLimit)
+		err := rosterSet(removing, cl, it, true)
+		cancel()
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // version asks for the version of the roster with an empty cache.
@@ -312,11 +316,6 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	}
 	probes.end()
 	c.figures.Lateness, c.figures.Response, c.figures.Dropped = probes.lateness, probes.response, probes.dropped
-	if r.relay != nil {
-		if h, err := r.relay.Lateness(ctx); err == nil {
-			c.figures.LinkLateness, c.figures.LinkRTT = h, r.plan.Link.RTT
-		}
-	}
 	return errors.Join(err, probes.err)
 }
 

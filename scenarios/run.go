@@ -287,6 +287,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		c.sink = r.Recorder.Sink(key)
 	}
 	started := time.Now()
+	monitor := bench.StartMonitor()
 	err := booth.actor.cell(ctx, c)
 	r.ended++
 	defer func() { r.position++ }()
@@ -316,6 +317,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	if timings := r.Recorder.Total(key).Metrics[c.judge]; timings != nil {
 		c.figures.Response, c.figures.Lateness = timings.Of(results.Response), timings.Of(results.Lateness)
 	}
+	booth.site.observe(ctx, &c.figures, monitor.Stop())
 	flags := results.Check(p.Limits, c.figures)
 	block := r.block(key, started, c, flags, err)
 	r.attempt = append(r.attempt, attempted{booth, block})

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/results"
@@ -305,4 +306,24 @@ func (c *client) observeLogin(sink results.Sink, intended time.Time) {
 		sink.Observe(results.Sample{Metric: "login." + step.Name, Intended: step.Start, Start: step.Start, End: step.End})
 	}
 	sink.Observe(results.Sample{Metric: "login", Intended: intended, Start: c.login.started, End: c.login.ready})
+}
+
+// observe fills in what the self-check wants to know of the generator and the
+// link during a cell.
+func (s *site) observe(ctx context.Context, f *results.Figures, generator bench.Figures) {
+	f.Shared = s.about.local()
+	if share, ok := generator.CPUShare(); ok {
+		f.GeneratorCPU = share
+	}
+	if generator.Pressure != nil {
+		f.Pressure = *generator.Pressure
+	}
+	f.LongestPause = max(generator.GCPauseMax, generator.SchedulingMax)
+	if s.relay == nil {
+		return
+	}
+	// A link that cannot be asked any more shows in the next cell.
+	if h, err := s.relay.Lateness(ctx); err == nil {
+		f.LinkLateness, f.LinkRTT = h, s.plan.Link.RTT
+	}
 }

@@ -199,7 +199,7 @@ func (a *app) scenarioInput(args []string, from string, o scenarios.Override) (i
 }
 
 // openTargets reads the target files; nothing is connected yet.
-func (a *app) openTargets(f runFlags, started func(string, int)) ([]scenarios.Targets, error) {
+func (a *app) openTargets(f runFlags, started func(string, *proc.Child)) ([]scenarios.Targets, error) {
 	names := f.targets
 	if len(names) == 0 {
 		names = []string{simName}
@@ -240,21 +240,21 @@ type runJob struct {
 	plans   []scenarios.Plan
 	targets []scenarios.Targets
 
-	mu        sync.Mutex
-	processes map[int]string
-	results   *results.Writer
+	mu       sync.Mutex
+	children map[*proc.Child]string // roles
+	results  *results.Writer
 }
 
 // started is told of every child process.
-func (r *runJob) started(role string, pid int) {
+func (r *runJob) started(role string, c *proc.Child) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.processes == nil {
-		r.processes = make(map[int]string)
+	if r.children == nil {
+		r.children = make(map[*proc.Child]string)
 	}
-	r.processes[pid] = role
+	r.children[c] = role
 	if r.results != nil {
-		r.results.Process(results.Process{Role: role, PID: pid})
+		r.results.Process(results.Process{Role: role, PID: c.PID()})
 	}
 }
 
@@ -267,7 +267,7 @@ func (r *runJob) run(ctx context.Context) (err error) {
 	recorder := results.NewRecorder()
 	meter := proc.NewRuntimeMeter()
 	writer, err := results.Create(dir, r.manifest(scenario), results.Options{
-		Recorder: recorder, Figures: func() map[string]float64 { return r.figures(meter) },
+		Recorder: recorder, Figures: func() map[string]float64 { return r.figures(ctx, meter) },
 	})
 	if err != nil {
 		return usage(fmt.Errorf("run directory: %w", err))
@@ -459,6 +459,9 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 	if m.Link = linkOf(r.plans); m.Link != nil {
 		m.Notes = append(m.Notes, "The link is emulated in user space, one for each session: no loss, no slow start, and TCP ends at the link on both sides.")
 	}
+	if slices.ContainsFunc(r.targets, func(t scenarios.Targets) bool { _, real := t.(scenarios.ServerTargets); return real }) {
+		m.Notes = append(m.Notes, "Theory knows the link, not the time a server takes to answer nor what it writes ahead.")
+	}
 	if scenario.Name == scenarios.RosterLogin && first.Load.Rate == 0 {
 		m.Notes = append(m.Notes,
 			"Bytes, stanzas, round trips and CPU are those of the same retrieval past the link and without probes; times are those over the link.",
@@ -503,32 +506,44 @@ func linkQueue(n int64) string {
 }
 
 // figures are what is sampled once a second for series.jsonl.
-func (r *runJob) figures(meter *proc.RuntimeMeter) map[string]float64 {
+func (r *runJob) figures(ctx context.Context, meter *proc.RuntimeMeter) map[string]float64 {
 	figures := make(map[string]float64)
-	add := func(role string, pid int) {
-		u, err := proc.Usage(pid)
+	add := func(role string, u proc.Figures, err error, runtime proc.RuntimeFigures) {
 		if err != nil {
 			return
 		}
 		figures["cpu."+role] += u.CPU.Seconds()
 		figures["rss."+role] += float64(u.RSS)
 		figures["fds."+role] += float64(u.Descriptors)
+		figures["gc.pause.max."+role] = max(figures["gc.pause.max."+role], runtime.GCPauseMax.Seconds())
+		figures["sched.p99."+role] = max(figures["sched.p99."+role], runtime.SchedP99.Seconds())
 	}
-	add("generator", os.Getpid())
+	own, err := proc.Self()
+	add("generator", own, err, meter.Read())
 	r.mu.Lock()
-	processes := maps.Clone(r.processes)
+	children := maps.Clone(r.children)
 	r.mu.Unlock()
-	for pid, role := range processes {
-		add(role, pid)
+	for c, role := range children {
+		select {
+		case <-c.Done():
+			continue
+		default:
+		}
+		// A child that is busy is asked again a second later.
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), childPatience)
+		runtime, _ := c.Runtime(asking)
+		cancel()
+		u, err := proc.Usage(c.PID())
+		add(role, u, err, runtime)
 	}
-	runtime := meter.Read()
-	figures["gc.pause.max"] = runtime.GCPauseMax.Seconds()
-	figures["sched.p99"] = runtime.SchedP99.Seconds()
 	if pressure, err := proc.CPUPressure(); err == nil {
 		figures["pressure.cpu"] = pressure.Seconds()
 	}
 	return figures
 }
+
+// childPatience is how long a child may take to tell its figures.
+const childPatience = 200 * time.Millisecond
 
 // openTrace opens the trace file and returns what closes it.
 func (r *runJob) openTrace(c *scenarios.RunConfig) (func() error, error) {

@@ -29,7 +29,7 @@ const simName = "sim"
 // otherwise.
 type simTargets struct {
 	inProcess bool
-	started   func(role string, pid int) // told of every child
+	started   func(role string, c *proc.Child) // told of every child
 }
 
 func (simTargets) Name() string { return simName }
@@ -79,7 +79,7 @@ func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Targe
 			return nil, fmt.Errorf("cli: simulator: %w", err)
 		}
 		pid = target.child.PID()
-		t.started(roleSimulator, pid)
+		t.started(roleSimulator, target.child)
 		if err := target.child.Call(ctx, methodDescribe, nil, &info); err != nil {
 			return nil, errors.Join(err, target.child.Close())
 		}
@@ -142,7 +142,7 @@ func (t *simTarget) Close() error {
 // that their work is not booked on the client.
 type linkShaper struct {
 	inProcess bool
-	started   func(role string, pid int)
+	started   func(role string, c *proc.Child)
 }
 
 func (s linkShaper) Shape(ctx context.Context, l scenarios.Link, endpoint string) (scenarios.Relay, error) {
@@ -161,7 +161,7 @@ func (s linkShaper) Shape(ctx context.Context, l scenarios.Link, endpoint string
 	if err != nil {
 		return nil, err
 	}
-	s.started(roleLink, c.PID())
+	s.started(roleLink, c)
 	var addresses []string
 	if err := c.Call(ctx, methodDescribe, nil, &addresses); err != nil {
 		return nil, errors.Join(err, c.Close())
