@@ -248,7 +248,7 @@ func (c *Config) complete(op Op, sink results.Sink) error {
 		c.Grace = DefaultGrace
 	}
 	if c.Outside == nil {
-		c.Outside = discard{}
+		c.Outside = results.Discard{}
 	}
 	if c.Start.IsZero() {
 		c.Start = time.Now()
@@ -274,11 +274,6 @@ func (c *Config) window(offset time.Duration) Window {
 		return Cooldown
 	}
 }
-
-type discard struct{}
-
-func (discard) Observe(results.Sample) {}
-func (discard) Count(string, int64)    {}
 
 // runner is the state of one run. Each operation takes mu twice for a few
 // dozen nanoseconds; with one pacing goroutine there is nobody to contend with

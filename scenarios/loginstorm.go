@@ -51,7 +51,7 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 	load := s.plan.Load
 	if c.warmup {
 		// One login tells whether the target can be used and speaks the variant.
-		return s.op(ctx, bench.Arrival{At: time.Now()}, c, discard{}, true)
+		return s.op(ctx, bench.Arrival{At: time.Now()}, c, results.Discard{}, true)
 	}
 	pacer, err := load.pacer(s.plan.Seed + uint64(c.block))
 	if err != nil {

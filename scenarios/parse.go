@@ -480,7 +480,7 @@ func (p *planParser) variant(n ast.Node, name string, params map[string]any, lab
 	}
 	v, ok := roster.Find(name)
 	if !ok {
-		p.fail(n, "variants", "%q is not one of %s", name, strings.Join(variantNames(), ", "))
+		p.fail(n, "variants", "%q is not one of %s", name, strings.Join(roster.Names(), ", "))
 		return
 	}
 	if label == "" {
@@ -500,14 +500,6 @@ func (p *planParser) variant(n ast.Node, name string, params map[string]any, lab
 // validLabel keeps labels fit for file names, tags of histogram logs and tables.
 func validLabel(s string) bool {
 	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
-}
-
-func variantNames() []string {
-	var names []string
-	for _, v := range roster.Variants() {
-		names = append(names, v.Name)
-	}
-	return names
 }
 
 // overrides applies what the command line says over what the file says.

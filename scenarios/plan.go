@@ -164,11 +164,13 @@ func (p Plan) Population(domains []string, pattern, password string) (*populatio
 	})
 }
 
-// Workers returns the most sessions that the plan holds at one time.
-func (p Plan) Workers() int {
+// Sessions returns the most sessions that the plan holds at one time.
+func (p Plan) Sessions() int {
 	switch {
 	case p.Hold.Sessions > 0:
 		return p.Hold.Sessions
+	case p.Push.Resources > 0:
+		return p.Push.Resources + 1
 	case p.Load.Rate > 0:
 		return p.Load.MaxInFlight
 	}

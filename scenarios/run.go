@@ -282,7 +282,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		return nil
 	}
 	key := results.Key{Plan: booth.label, Variant: booth.arm.Label, Block: r.attempts}
-	c := &cell{arm: booth.arm, block: r.attempts, warmup: b.Warmup, sink: discard{}}
+	c := &cell{arm: booth.arm, block: r.attempts, warmup: b.Warmup, sink: results.Discard{}}
 	if !b.Warmup {
 		c.sink = r.Recorder.Sink(key)
 	}
@@ -392,9 +392,3 @@ func (r *runner) report(p Progress) {
 	}
 	r.Progress(p)
 }
-
-// discard is the sink of warm-up cells.
-type discard struct{}
-
-func (discard) Observe(results.Sample) {}
-func (discard) Count(string, int64)    {}

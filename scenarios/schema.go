@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
 // schemaNode is the part of JSON Schema (draft 2020-12) that the schemas use.
@@ -122,7 +124,7 @@ func ScenarioSchema() ([]byte, error) {
 		put(k.Path, dimensionSchema(k.value(), doc, k.Default))
 	}
 	entry := &schemaNode{Type: "object", Additional: false, Required: []string{"variant"}, Properties: map[string]*schemaNode{
-		"variant": {Type: "string", Enum: variantNames()},
+		"variant": {Type: "string", Enum: roster.Names()},
 		"as":      {Type: "string", Description: "Label in results, the variant's name if left out."},
 	}}
 	for _, p := range VariantKeys() {
@@ -132,7 +134,7 @@ func ScenarioSchema() ([]byte, error) {
 		one.Description = p.Doc
 		entry.Properties[p.Name] = &one
 	}
-	names := &schemaNode{Type: "string", Enum: append(variantNames(), "all")}
+	names := &schemaNode{Type: "string", Enum: append(roster.Names(), "all")}
 	root.Properties["variants"] = &schemaNode{
 		Description: "What is compared; the first is the baseline.",
 		AnyOf:       []*schemaNode{names, entry, {Type: "array", MinItems: 1, Items: &schemaNode{AnyOf: []*schemaNode{names, entry}}}},

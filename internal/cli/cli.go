@@ -203,16 +203,7 @@ func explainable(_ *cobra.Command, args []string, _ string) ([]string, cobra.She
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return slices.Concat(scenarios.Names(), variantNames()), cobra.ShellCompDirectiveNoFileComp
-}
-
-// variantNames are those of the roster variants.
-func variantNames() []string {
-	var names []string
-	for _, v := range roster.Variants() {
-		names = append(names, v.Name)
-	}
-	return names
+	return slices.Concat(scenarios.Names(), roster.Names()), cobra.ShellCompDirectiveNoFileComp
 }
 
 // writeJSON prints the answer of a command as indented JSON.

@@ -63,8 +63,8 @@ func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa boo
 		return err
 	}
 	for _, p := range plans {
-		if limit, err := proc.DescriptorLimit(); err == nil && p.Workers() > limit {
-			fmt.Fprintf(a.stdout, "\nPlan %s holds up to %d sessions; this process may open %d descriptors.\n", p.Label, p.Workers(), limit)
+		if limit, err := proc.DescriptorLimit(); err == nil && p.Sessions() > limit {
+			fmt.Fprintf(a.stdout, "\nPlan %s holds up to %d sessions; this process may open %d descriptors.\n", p.Label, p.Sessions(), limit)
 		}
 	}
 	return nil

@@ -113,7 +113,7 @@ func explanationOf(name string) (explanation, error) {
 		return e, nil
 	}
 	return explanation{}, usage(fmt.Errorf("%q is neither a scenario nor a variant: name one of %s",
-		name, strings.Join(slices.Concat(scenarios.Names(), variantNames()), ", ")))
+		name, strings.Join(slices.Concat(scenarios.Names(), roster.Names()), ", ")))
 }
 
 func explainScenario(s scenarios.Scenario) (explanation, error) {

@@ -161,6 +161,15 @@ func Variants() []Variant {
 	return []Variant{monolithic(), versioned(), rsm(), rsmIndex(), chunkedPush(), chunkedPull()}
 }
 
+// Names returns the names of the variants, in the same order.
+func Names() []string {
+	var names []string
+	for _, v := range Variants() {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
 // Find returns the variant of this name.
 func Find(name string) (Variant, bool) {
 	for _, v := range Variants() {
