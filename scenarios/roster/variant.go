@@ -6,6 +6,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/wire"
+	"github.com/xmppbench/xmppbench/scenarios/setting"
 )
 
 // Variant is one way of retrieving a roster, both ends of it. Every function is
@@ -43,25 +44,8 @@ func (v Variant) Fetch(ctx context.Context, c *Client, p Params, o Options) (Res
 	return c.fetch(ctx, o, func(f *fetch) error { return v.fetch(f, p) })
 }
 
-// Param describes one setting of a variant: enough for a parser, a help text and
-// an option list.
-type Param struct {
-	// Name is the key in scenario files; Unit is "items", "bytes", "chunks" or
-	// empty.
-	Name, Unit string
-	// Default is a string, int or bool; its type is the type of the setting.
-	Default any
-	// Min and Max bound an int.
-	Min, Max int
-	// Choices lists the strings allowed. On an int they are words that may stand
-	// in place of a number.
-	Choices []string
-	// Doc is one sentence.
-	Doc string
-	// Server says that the setting is one of the server (see Settings): against a
-	// server that cannot be told it has no effect and must not be given.
-	Server bool
-}
+// Param describes one setting of a variant. Server marks those that Settings holds.
+type Param = setting.Param
 
 // Have is what a client already holds when it asks.
 type Have struct {
