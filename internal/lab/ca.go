@@ -12,12 +12,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // KeyType names a kind of key pair. Its text stands in scenario files.
@@ -65,14 +68,23 @@ type CAOptions struct {
 	NotBefore, NotAfter time.Time
 }
 
-// A CA is a private certificate authority with a self-signed root. It may be used concurrently.
+// A CA is a private certificate authority: one with a self-signed root, or an intermediate one. It may be used concurrently.
 type CA struct {
-	root *x509.Certificate
-	key  crypto.Signer
+	chain []*x509.Certificate // its own certificate first, the root last
+	key   crypto.Signer
 }
 
-// NewCA makes an authority with a new key; name becomes its common name.
-func NewCA(name string, opts CAOptions) (*CA, error) {
+// NewCA makes an authority with a new key; name becomes its common name and must not be empty (RFC 6120 §13.7.1.1).
+func NewCA(name string, opts CAOptions) (*CA, error) { return newCA(name, opts, nil) }
+
+// Intermediate makes an authority whose certificate this one signs. What it issues comes with the chain that leads to the root.
+func (ca *CA) Intermediate(name string, opts CAOptions) (*CA, error) { return newCA(name, opts, ca) }
+
+// newCA makes an authority below the given one, or a root.
+func newCA(name string, opts CAOptions, above *CA) (*CA, error) {
+	if name == "" {
+		return nil, errors.New("lab: an authority needs a name")
+	}
 	if opts.Key == "" {
 		opts.Key = P256
 	}
@@ -92,11 +104,15 @@ func NewCA(name string, opts CAOptions) (*CA, error) {
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	}
-	root, err := sign(template, template, key.Public(), key)
+	parent, signer, chain := template, key, []*x509.Certificate(nil)
+	if above != nil {
+		parent, signer, chain = above.chain[0], above.key, above.chain
+	}
+	certificate, err := sign(template, parent, key.Public(), signer)
 	if err != nil {
 		return nil, fmt.Errorf("lab: authority %q: %w", name, err)
 	}
-	return &CA{root: root, key: key}, nil
+	return &CA{chain: append([]*x509.Certificate{certificate}, chain...), key: key}, nil
 }
 
 // ParseCA reads an authority back from what [CA.CertificatePEM] and [CA.KeyPEM] wrote.
@@ -112,11 +128,22 @@ func ParseCA(certificatePEM, keyPEM []byte) (*CA, error) {
 	if !pair.Leaf.IsCA {
 		return nil, fmt.Errorf("lab: parse the authority: the certificate of %q is not that of an authority", pair.Leaf.Subject.CommonName)
 	}
-	return &CA{root: pair.Leaf, key: key}, nil
+	ca := &CA{key: key}
+	for _, der := range pair.Certificate {
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("lab: parse the authority: %w", err)
+		}
+		ca.chain = append(ca.chain, certificate)
+	}
+	return ca, nil
 }
 
-// Certificate returns the root certificate. It must not be changed.
-func (ca *CA) Certificate() *x509.Certificate { return ca.root }
+// Certificate returns the authority's own certificate. It must not be changed.
+func (ca *CA) Certificate() *x509.Certificate { return ca.chain[0] }
+
+// Root returns the self-signed certificate at the end of the authority's chain. It must not be changed.
+func (ca *CA) Root() *x509.Certificate { return ca.chain[len(ca.chain)-1] }
 
 // Signer returns the authority's private key, for signing what is not a certificate.
 func (ca *CA) Signer() crypto.Signer { return ca.key }
@@ -124,61 +151,105 @@ func (ca *CA) Signer() crypto.Signer { return ca.key }
 // Pool returns a new pool with the root certificate alone, for [tls.Config].
 func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(ca.root)
+	pool.AddCert(ca.Root())
 	return pool
 }
 
-// CertificatePEM returns the root certificate, as servers and clients want it in a file.
-func (ca *CA) CertificatePEM() []byte { return certificatePEM(ca.root.Raw) }
+// CertificatePEM returns the authority's certificate and, for an intermediate one, all above it, as servers and clients want them in
+// a file.
+func (ca *CA) CertificatePEM() []byte {
+	var out []byte
+	for _, certificate := range ca.chain {
+		out = append(out, certificatePEM(certificate.Raw)...)
+	}
+	return out
+}
 
 // KeyPEM returns the unencrypted private key in PKCS #8.
 func (ca *CA) KeyPEM() ([]byte, error) { return keyPEM(ca.key) }
 
-// LeafOptions describe a certificate of a server or client. The zero value of everything but Names is useful.
+// Usage says for which end of a TLS connection a certificate is made (RFC 5280 §4.2.1.12). Its text stands in scenario files.
+type Usage string
+
+// The extended key usages of a leaf.
+const (
+	BothUsages   Usage = ""       // serverAuth and clientAuth, as federation with public authorities had them for long
+	ServerUsage  Usage = "server" // serverAuth alone, as public authorities issue them from 2026 on
+	ClientUsage  Usage = "client" // clientAuth alone
+	WithoutUsage Usage = "none"   // no such extension: any use
+)
+
+// LeafOptions describe a certificate of a server or client. The zero value of everything but the names is useful.
 type LeafOptions struct {
 	// Names become subjectAltName entries of type dNSName, in this order, in any number, an initial "*." allowed. Names beyond
 	// ASCII have to be given in their A-label form. IP addresses become entries of type iPAddress.
 	Names []string
+	// SRVNames become entries of type SRVName (RFC 4985), written as "_xmpp-server.a.test".
+	SRVNames []string
+	// XMPPAddrs become entries of type xmppAddr (RFC 6120 §13.7.1.4), which is what old certificates have.
+	XMPPAddrs []string
+	// Subject is the distinguished name. Left empty, it has the first name as common name, or where that has more than the 64
+	// characters allowed there its SHA-256 as serial number: a subject must not be empty (RFC 6120 §13.7.1.1).
+	Subject pkix.Name
 	// Key is the type of a new key. Empty means P-256.
 	Key KeyType
 	// Signer is used instead of a new key, so that many certificates can share one.
 	Signer crypto.Signer
+	// Usage is the extended key usage.
+	Usage Usage
+	// CRLSign adds the key usage cRLSign, for owners who sign lists of what they revoke.
+	CRLSign bool
+	// OCSP and Issuers are URLs for the extension authorityInfoAccess (RFC 5280 §4.2.2.1): of responders, and of the issuer's
+	// certificate.
+	OCSP, Issuers []string
 	// NotBefore and NotAfter bound the validity, 90 days from an hour ago where left out. They may lie in the past: an expired
 	// certificate is a case to test.
 	NotBefore, NotAfter time.Time
 }
 
-// Issue makes a leaf certificate that serves for both ends of a TLS connection (extended key usage serverAuth and clientAuth), with
-// a subject key identifier by method 1 of RFC 7093. The result holds the leaf alone and goes into a [tls.Config] as it is; its Leaf
-// field is set.
+// Issue makes a leaf certificate that serves for both ends of a TLS connection unless the options say otherwise, with a subject key
+// identifier by method 1 of RFC 7093. The result holds the leaf and, from an intermediate authority, the chain without the root; it
+// goes into a [tls.Config] as it is. Its Leaf field is set.
 func (ca *CA) Issue(opts LeafOptions) (tls.Certificate, error) {
-	if len(opts.Names) == 0 {
+	all := slices.Concat(opts.Names, opts.SRVNames, opts.XMPPAddrs)
+	if len(all) == 0 {
 		return tls.Certificate{}, errors.New("lab: issue a certificate: no name is given")
 	}
+	leaf, key, err := ca.issue(opts, all[0])
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("lab: issue a certificate for %q: %w", all[0], err)
+	}
+	chain := [][]byte{leaf.Raw}
+	for _, certificate := range ca.chain[:len(ca.chain)-1] {
+		chain = append(chain, certificate.Raw)
+	}
+	return tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
+}
+
+func (ca *CA) issue(opts LeafOptions, name string) (*x509.Certificate, crypto.Signer, error) {
 	template := &x509.Certificate{
+		Subject:               opts.Subject,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
+		OCSPServer:            opts.OCSP,
+		IssuingCertificateURL: opts.Issuers,
 	}
-	for _, name := range opts.Names {
-		if ip := net.ParseIP(name); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-			continue
-		}
-		if err := checkName(name); err != nil {
-			return tls.Certificate{}, fmt.Errorf("lab: issue a certificate for %q: %w", name, err)
-		}
-		template.DNSNames = append(template.DNSNames, name)
-	}
-	// X.520 bounds a common name; the alternative names are what counts.
-	const maxCommonName = 64
-	if name := opts.Names[0]; len(name) <= maxCommonName {
-		template.Subject.CommonName = name
+	if opts.CRLSign {
+		template.KeyUsage |= x509.KeyUsageCRLSign
 	}
 	var err error
+	if template.ExtKeyUsage, err = opts.Usage.extended(); err != nil {
+		return nil, nil, err
+	}
+	if err := opts.names(template); err != nil {
+		return nil, nil, err
+	}
+	if len(template.Subject.ToRDNSequence()) == 0 {
+		template.Subject = subject(name)
+	}
 	template.NotBefore, template.NotAfter, err = validity(opts.NotBefore, opts.NotAfter, leafLifetime)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("lab: issue a certificate for %q: %w", opts.Names[0], err)
+		return nil, nil, err
 	}
 	key := opts.Signer
 	if key == nil {
@@ -186,17 +257,109 @@ func (ca *CA) Issue(opts LeafOptions) (tls.Certificate, error) {
 			opts.Key = P256
 		}
 		if key, err = GenerateKey(opts.Key); err != nil {
-			return tls.Certificate{}, err
+			return nil, nil, err
 		}
 	}
 	if template.SubjectKeyId, err = keyIdentifier(key.Public()); err != nil {
-		return tls.Certificate{}, fmt.Errorf("lab: issue a certificate for %q: %w", opts.Names[0], err)
+		return nil, nil, err
 	}
-	leaf, err := sign(template, ca.root, key.Public(), ca.key)
+	leaf, err := sign(template, ca.chain[0], key.Public(), ca.key)
+	return leaf, key, err
+}
+
+func (u Usage) extended() ([]x509.ExtKeyUsage, error) {
+	switch u {
+	case BothUsages:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, nil
+	case ServerUsage:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, nil
+	case ClientUsage:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil
+	case WithoutUsage:
+		return nil, nil
+	}
+	return nil, fmt.Errorf("unknown usage %q, want %s, %s, %s or nothing for both", u, ServerUsage, ClientUsage, WithoutUsage)
+}
+
+// subject returns a distinguished name that is never empty. It means nothing: the alternative names are what counts.
+func subject(name string) pkix.Name {
+	const maxCommonName = 64 // X.520
+	if utf8.RuneCountInString(name) <= maxCommonName {
+		return pkix.Name{CommonName: name}
+	}
+	sum := sha256.Sum256([]byte(name))
+	return pkix.Name{SerialNumber: hex.EncodeToString(sum[:])}
+}
+
+// names fills in the alternative names. Those of kinds that crypto/x509 does not know make it necessary to write the extension here.
+func (opts *LeafOptions) names(template *x509.Certificate) error {
+	var general []asn1.RawValue
+	for _, name := range opts.Names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+			if v4 := ip.To4(); v4 != nil {
+				ip = v4
+			}
+			general = append(general, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 7, Bytes: ip})
+			continue
+		}
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("name %q: %w", name, err)
+		}
+		template.DNSNames = append(template.DNSNames, name)
+		general = append(general, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte(name)})
+	}
+	if len(opts.SRVNames)+len(opts.XMPPAddrs) == 0 {
+		return nil
+	}
+	for _, name := range opts.SRVNames {
+		service, domain, _ := strings.Cut(name, ".")
+		if len(service) < 2 || service[0] != '_' {
+			return fmt.Errorf("SRV name %q: it begins with a service, as _xmpp-server", name)
+		}
+		if err := checkName(domain); err != nil {
+			return fmt.Errorf("SRV name %q: %w", name, err)
+		}
+		value, err := asn1.MarshalWithParams(name, "ia5")
+		if err != nil {
+			return fmt.Errorf("SRV name %q: %w", name, err)
+		}
+		other, err := otherName(7, value)
+		if err != nil {
+			return err
+		}
+		general = append(general, other)
+	}
+	for _, addr := range opts.XMPPAddrs {
+		value, err := asn1.MarshalWithParams(addr, "utf8")
+		if err != nil {
+			return fmt.Errorf("XMPP address %q: %w", addr, err)
+		}
+		other, err := otherName(5, value)
+		if err != nil {
+			return err
+		}
+		general = append(general, other)
+	}
+	der, err := asn1.Marshal(general)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("lab: issue a certificate for %q: %w", opts.Names[0], err)
+		return err
 	}
-	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}, nil
+	template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: der})
+	return nil
+}
+
+// otherName wraps a value as a GeneralName of type otherName (RFC 5280 §4.2.1.6), of a kind below id-on (1.3.6.1.5.5.7.8).
+func otherName(kind int, value []byte) (asn1.RawValue, error) {
+	id, err := asn1.Marshal(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, kind})
+	if err != nil {
+		return asn1.RawValue{}, err
+	}
+	explicit, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: value})
+	if err != nil {
+		return asn1.RawValue{}, err
+	}
+	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: append(id, explicit...)}, nil
 }
 
 // EncodePEM returns a certificate with its chain, and its unencrypted private key in PKCS #8, as servers want them in files.

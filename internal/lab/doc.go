@@ -1,4 +1,4 @@
-// Package lab is the infrastructure of a closed network: a private certificate authority and a DNS server.
+// Package lab is the infrastructure of a closed network: a private certificate authority, a DNS server and a web server.
 //
 // Tests, the simulator and the servers it is compared with take their names and certificates from here, so that every connection is
 // verified as on the open Internet and none leaves the machine.
