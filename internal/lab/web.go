@@ -17,6 +17,9 @@ import (
 // handshakeTimeout bounds how long a client may take over the TLS handshake.
 const handshakeTimeout = 10 * time.Second
 
+// acceptPause is how long nothing is accepted after a failure.
+const acceptPause = 10 * time.Millisecond
+
 // WebOptions say where a [Web] server listens. The zero value is free ports of 127.0.0.1.
 type WebOptions struct {
 	// HTTPS and HTTP are the addresses, "host:port", of the two listeners.
@@ -326,12 +329,13 @@ func (l *tlsListener) accept() {
 	accepting := &countingListener{l.Listener, l.web}
 	for {
 		conn, err := accepting.Accept()
-		if err != nil {
-			var failure net.Error
-			if errors.As(err, &failure) && failure.Timeout() {
-				continue
-			}
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			// As net/http does: a lack of descriptors passes.
+			l.web.pause(l.web.life, acceptPause)
+			continue
 		}
 		l.web.serving.Go(func() { l.handshake(conn) })
 	}
