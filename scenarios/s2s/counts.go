@@ -1,0 +1,89 @@
+package s2s
+
+// Mesh is what a closed form is about: two providers, the domains of each that have
+// traffic, and the pairs of them that have it, in both directions.
+type Mesh struct {
+	// A and B are the domains hosted at each end, ActiveA and ActiveB those that
+	// have traffic.
+	A, B             int
+	ActiveA, ActiveB int
+	// Pairs counts unordered pairs of domains with traffic; A·B for a full mesh.
+	Pairs int
+	// Slots counts the streams of a pool that the pairs fall on; 1 without a pool.
+	Slots int
+}
+
+// Full is the full mesh of n and m domains.
+func Full(n, m int) Mesh {
+	return Mesh{A: n, B: m, ActiveA: n, ActiveB: m, Pairs: n * m, Slots: 1}
+}
+
+// Counts is what a mesh comes to, both providers together: what the counters of a
+// run must equal. Zero is a number like any other.
+type Counts struct {
+	// Persistent connections stay, Opened are all that were made; each is counted
+	// once. Handshakes of TLS are the full ones where nothing is resumed.
+	Persistent, Opened, Handshakes int
+	// SASL, Results, Verifies, Asserts, Proofs and Verdicts are exchanges and
+	// messages of authority, by the figures of those names.
+	SASL, Results, Verifies, Asserts, Proofs, Verdicts int
+	// Fetches of documents from third parties.
+	Fetches int
+	// Keys are the customers' private keys that both providers hold.
+	Keys int
+}
+
+// Figures returns the counts under the names that a host counts them by.
+func (c Counts) Figures() map[string]int {
+	return map[string]int{
+		FigureAlive: c.Persistent, FigureOpened: c.Opened, FigureFull: c.Handshakes,
+		FigureSASL: c.SASL, FigureResults: c.Results, FigureVerifies: c.Verifies,
+		FigureAsserts: c.Asserts, FigureProofs: c.Proofs, FigureVerdicts: c.Verdicts,
+		FigureFetches: c.Fetches, FigureKeys: c.Keys,
+	}
+}
+
+// Rounds are round trips of the network until pairs can talk, by closed form.
+type Rounds struct {
+	// First is the time until the first pair of two providers is ready, FirstEcho
+	// until its first message has been echoed.
+	First, FirstEcho int
+	// Further and FurtherEcho are those of another pair afterwards.
+	Further, FurtherEcho int
+}
+
+// transport is the number of round trips until features after TLS: TCP, headers,
+// STARTTLS and the handshake.
+func (p Params) transport() int {
+	n := 5
+	switch p.TLS {
+	case TLSDirect:
+		n = 3
+	case TLSNone:
+		return 2
+	}
+	if p.TLSMax == "1.2" {
+		n++
+	}
+	return n
+}
+
+// keys counts the customers' private keys that both providers hold.
+func (m Mesh) keys(n Needs) int {
+	switch n {
+	case EachDomain:
+		return m.A + m.B
+	case OneForAll:
+		return 2
+	case OwnOnly, Attributes, Nothing:
+	}
+	return 0
+}
+
+// secured is the number of handshakes of n connections.
+func (p Params) secured(n int) int {
+	if p.TLS == TLSNone {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,364 @@
+package s2s
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/xmppbench/xmppbench/internal/wire"
+)
+
+// A Stream is one stream between two providers, of either end. It lives until one
+// end closes it or the connection is lost.
+type Stream struct {
+	host      *Host
+	initiator bool
+	verifying bool   // it serves dialback verification alone
+	key       string // of the link it belongs to; empty for inbound streams
+	raw       *wire.Conn
+	wire      *wire.Stream
+	tls       *tls.ConnectionState // nil in the clear
+	secured   *x509.Certificate    // this end's, as presented
+	chainErr  error                // why the peer's certificate chain is not trusted; nil if it is
+	dialled   *target              // nil for inbound streams
+
+	// Of the stream headers, by this end's point of view. id is the receiving end's.
+	local, remote, id string
+	peer              peerFeatures
+	opened            Times // when the steps of setting it up were done
+
+	used atomic.Int64 // nanoseconds of the host's epoch of the last stanza
+	gone chan struct{}
+
+	// Guarded by the host's lock: where it is the stream in Host.pairs and Host.domains.
+	carries []Pair
+	leads   []string
+
+	mu        sync.Mutex
+	out, in   Authority
+	both      bool // stanzas may pass in both directions
+	settled   bool // SASL has succeeded at the receiving end
+	muxed     bool // the initiating end wants all names of the certificates to count
+	failures  int  // of SASL
+	bounced   int  // stanzas without authority
+	ended     bool
+	unflushed []posted
+	head      int // first of unflushed
+	dialback  dialback
+	proofs    map[string]*proving // by domain of the peer
+	dac       any                 // state of attribute certificates
+	waiting   map[*route]struct{} // routes that use the stream
+}
+
+// peerFeatures is what the peer announced after TLS.
+type peerFeatures struct {
+	external, bidi, dialback, errors bool
+	element                          *wire.Element
+}
+
+// posted is a stanza on its way to the wire.
+type posted struct {
+	stanza Stanza
+	times  Times
+}
+
+// certificate returns the peer's certificate, nil in the clear.
+func (s *Stream) certificate() *x509.Certificate {
+	if s.tls == nil || len(s.tls.PeerCertificates) == 0 {
+		return nil
+	}
+	return s.tls.PeerCertificates[0]
+}
+
+// trusted reports whether the peer's certificate is verified and names the domain.
+func (s *Stream) trusted(domain string) bool {
+	c := s.certificate()
+	return c != nil && s.chainErr == nil && Covers(c, domain)
+}
+
+// send posts an element that is no stanza.
+func (s *Stream) send(b []byte, written func()) error {
+	err := s.wire.Post(b, written)
+	if errors.Is(err, wire.ErrQueueFull) {
+		s.wire.Abort(wire.StreamError{Condition: wire.PolicyViolation, Text: "too much waits to be read"})
+	}
+	return err
+}
+
+// allowed reports whether this end may send stanzas of the pair.
+func (s *Stream) allowed(p Pair) bool {
+	now := s.host.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended && s.out.Allows(p, now)
+}
+
+// post hands a stanza to the wire. The host's lock is held.
+func (s *Stream) post(st Stanza, t Times) error {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return wire.ErrClosed
+	}
+	s.unflushed = append(s.unflushed, posted{st, t})
+	s.mu.Unlock()
+	s.used.Store(int64(s.host.since()))
+	err := s.wire.Post(st.XML, s.flushed)
+	if err != nil {
+		s.mu.Lock()
+		if n := len(s.unflushed); !s.ended && n > s.head {
+			s.unflushed = s.unflushed[:n-1]
+		}
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// flushed is called for each stanza, in order, when its last byte was written.
+func (s *Stream) flushed() {
+	now := time.Now()
+	s.mu.Lock()
+	if s.head >= len(s.unflushed) {
+		s.mu.Unlock()
+		return
+	}
+	p := s.unflushed[s.head]
+	s.unflushed[s.head] = posted{}
+	if s.head++; s.head == len(s.unflushed) {
+		s.head = 0
+		s.unflushed = s.unflushed[:0]
+		if cap(s.unflushed) > 64 {
+			s.unflushed = nil
+		}
+	}
+	s.mu.Unlock()
+	s.host.tally.stanzasOut.Add(1)
+	p.times.Flushed = now
+	if p.stanza.Done != nil {
+		p.stanza.Done(p.times, nil)
+	}
+}
+
+// serve reads the stream to its end. It is the last thing that its goroutine does.
+func (s *Stream) serve() {
+	s.wire.Handle(func(head *wire.Stanza) wire.Handler {
+		h := wire.Handler{Watch: wire.Watch{Mode: wire.Frame}, Done: s.control}
+		switch string(head.Name()) {
+		case "message", "iq", "presence":
+			h.Done = s.stanza
+		}
+		return h
+	})
+	err := s.wire.Serve(s.host.ctx)
+	s.host.lost(s, err)
+}
+
+// stanza judges one stanza and hands it on.
+func (s *Stream) stanza(st *wire.Stanza) error {
+	fromJID, _ := wire.Attr(st.Tag, "from")
+	toJID, _ := wire.Attr(st.Tag, "to")
+	p := Pair{domainOf(fromJID), domainOf(toJID)}
+	if p.From == "" || p.To == "" {
+		return streamError("improper-addressing", "a stanza between servers has 'from' and 'to'")
+	}
+	s.used.Store(int64(s.host.since()))
+	if condition := s.judge(p); condition != "" {
+		return s.refuse(st, p, condition)
+	}
+	s.host.tally.stanzasIn.Add(1)
+	if deliver := s.host.c.Deliver; deliver != nil {
+		deliver(Inbound{Pair: p, Stanza: st, Stream: s})
+	}
+	return nil
+}
+
+// judge returns the stream error that RFC 6120 has for a stanza of the pair, or
+// nothing if it is admitted.
+func (s *Stream) judge(p Pair) (condition string) {
+	h := s.host
+	now := h.now()
+	s.mu.Lock()
+	admitted := s.in.Allows(p, now)
+	speaks := admitted || s.in.speaks(p.From, now)
+	both := s.both || !s.initiator
+	s.mu.Unlock()
+	hosted := h.hosts(p.To)
+	switch {
+	case admitted && hosted && both:
+		return ""
+	case !hosted:
+		return "host-unknown"
+	case h.c.LenientTarget && speaks && both:
+		return ""
+	case h.c.LenientAnswer && h.talks(p.Reverse()):
+		return ""
+	}
+	return "invalid-from"
+}
+
+// maxBounced is how many stanzas without authority a stream bears.
+const maxBounced = 100
+
+// refuse treats a stanza without authority as the setting unauth says.
+func (s *Stream) refuse(st *wire.Stanza, p Pair, condition string) error {
+	h := s.host
+	h.tally.add(FigureUnauthorised, 1)
+	if h.c.Params.Unauth != UnauthBounce {
+		return streamError(condition, "no authority for "+p.String()+" on this stream")
+	}
+	s.mu.Lock()
+	s.bounced++
+	n := s.bounced
+	s.mu.Unlock()
+	if n > maxBounced {
+		return streamError(wire.PolicyViolation, "more than "+strconv.Itoa(maxBounced)+" stanzas without authority")
+	}
+	switch st.Type() {
+	case "error", "result":
+		return nil // never answered (RFC 6120 §8.3.1)
+	}
+	b := wire.AppendStanzaError(nil, st.Tag, &wire.StanzaError{Type: "auth", Condition: "not-authorized"})
+	if s.mayAnswer() {
+		return s.send(b, nil)
+	}
+	if h.hosts(p.To) {
+		// Where nothing can be sent, there is nobody to tell.
+		_ = h.Send(Stanza{Pair: p.Reverse(), XML: b})
+	}
+	return nil
+}
+
+// mayAnswer reports whether a refused stanza can be answered where it came from.
+func (s *Stream) mayAnswer() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.both
+}
+
+// control acts on an element of authority. It does so on a goroutine of its own,
+// which is gone afterwards: acting takes a deep stack, and a stack that has grown
+// stays with a goroutine that waits for its peer.
+func (s *Stream) control(st *wire.Stanza) error {
+	el, err := st.Element()
+	if err != nil {
+		return err
+	}
+	acted := make(chan error, 1)
+	go func() { acted <- s.act(el) }()
+	return <-acted
+}
+
+func (s *Stream) act(el *wire.Element) error {
+	v := s.host.c.Variant
+	if el.Space == wire.NSDialback {
+		return s.dialbackElement(el)
+	}
+	if v.control != nil {
+		if handled, err := v.control(s, el); handled || err != nil {
+			return err
+		}
+	}
+	return streamError("unsupported-stanza-type", "<"+el.Name+"/> is not known here")
+}
+
+// accept admits stanzas of a pair from the peer, and where the stream is used in
+// both directions, those of its reverse to the peer (XEP-0288 §2).
+func (s *Stream) accept(p Pair) {
+	h := s.host
+	s.mu.Lock()
+	if h.c.Params.Granularity == GrainDomain {
+		s.in.from.add(p.From, time.Time{})
+		s.in.to.covers = h.hosts
+	} else {
+		s.in.addPair(p)
+	}
+	both := s.both
+	switch {
+	case both && h.c.Params.Granularity == GrainDomain:
+		// A domain that may be a source may be a target (XEP-0288 §2.3).
+		s.out.from.covers = h.hosts
+		s.out.to.add(p.From, time.Time{})
+	case both:
+		s.out.addPair(p.Reverse())
+	}
+	s.mu.Unlock()
+	if both {
+		h.reachable(s, p.Reverse())
+	}
+}
+
+// granted notes that the peer accepts a pair of this end.
+func (s *Stream) granted(p Pair) {
+	h := s.host
+	s.mu.Lock()
+	if h.c.Params.Granularity == GrainDomain {
+		s.out.from.add(p.From, time.Time{})
+		s.out.to.add(p.To, time.Time{})
+	}
+	s.out.addPair(p)
+	if s.both {
+		s.in.addPair(p.Reverse())
+	}
+	s.mu.Unlock()
+}
+
+// newID returns a stream id that nobody can guess (RFC 6120 §4.7.3).
+func newID() string { return rand.Text() }
+
+// majorVersion reads a stream's version; an absent one is 0.9 (RFC 6120 §4.7.5).
+func majorVersion(v string) int {
+	major, _, _ := strings.Cut(v, ".")
+	n, err := strconv.ParseUint(major, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// parseFeatures reads what a peer announced.
+func parseFeatures(el *wire.Element) peerFeatures {
+	f := peerFeatures{element: el}
+	for m := range el.Child(wire.NSSASL, "mechanisms").Each(wire.NSSASL, "mechanism") {
+		f.external = f.external || m.Text() == "EXTERNAL"
+	}
+	f.bidi = el.Child(nsBidiFeature, "bidi") != nil
+	db := el.Child(nsDialbackFeature, "dialback")
+	f.dialback = db != nil
+	f.errors = db.Child(nsDialbackFeature, "errors") != nil
+	return f
+}
+
+// close ends the stream in order: what was posted goes out before the end tag.
+func (s *Stream) close(ctx context.Context) error {
+	if err := s.wire.Close(ctx); err != nil {
+		return fmt.Errorf("s2s: close the stream %s to %s: %w", s.local, s.remote, err)
+	}
+	return nil
+}
+
+// Local and Remote are the domains of the stream headers, this end's and the
+// peer's.
+func (s *Stream) Local() string { return s.local }
+
+// Remote returns the peer's domain of the stream headers.
+func (s *Stream) Remote() string { return s.remote }
+
+// Initiator reports whether this end has opened the stream.
+func (s *Stream) Initiator() bool { return s.initiator }
+
+// provider identifies the peer for glare, where both open a stream at once.
+func (s *Stream) provider() string {
+	if s.initiator {
+		return cmp.Or(s.local, s.remote)
+	}
+	return cmp.Or(s.remote, s.local)
+}
