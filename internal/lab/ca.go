@@ -331,6 +331,9 @@ func (opts *LeafOptions) names(template *x509.Certificate) error {
 		general = append(general, other)
 	}
 	for _, addr := range opts.XMPPAddrs {
+		if !utf8.ValidString(addr) || addr == "" {
+			return fmt.Errorf("XMPP address %q: it is no text", addr)
+		}
 		value, err := asn1.MarshalWithParams(addr, "utf8")
 		if err != nil {
 			return fmt.Errorf("XMPP address %q: %w", addr, err)

@@ -8,6 +8,8 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net"
@@ -192,6 +194,11 @@ func TestIssueRefuses(t *testing.T) {
 		{"long label", lab.LeafOptions{Names: []string{strings.Repeat("a", 64) + ".test"}}, "1 to 63"},
 		{"U-label", lab.LeafOptions{Names: []string{"bücher.test"}}, "A-labels"},
 		{"blank", lab.LeafOptions{Names: []string{"a b.test"}}, "not allowed"},
+		{"SRV name without service", lab.LeafOptions{SRVNames: []string{"a.test"}}, "begins with a service"},
+		{"SRV name without domain", lab.LeafOptions{SRVNames: []string{"_xmpp-server."}}, "1 to 253"},
+		{"SRV name with U-label", lab.LeafOptions{SRVNames: []string{"_xmpp-server.bücher.test"}}, "A-labels"},
+		{"XMPP address that is no text", lab.LeafOptions{XMPPAddrs: []string{"\xff"}}, "XMPP address"},
+		{"unknown usage", lab.LeafOptions{Names: []string{"a.test"}, Usage: "mail"}, "unknown usage"},
 		{"unknown key", lab.LeafOptions{Names: []string{"a.test"}, Key: "dsa"}, "unknown key type"},
 		{"ends first", lab.LeafOptions{Names: []string{"a.test"}, NotBefore: now, NotAfter: now.Add(-time.Hour)}, "before it begins"},
 	}
@@ -203,4 +210,115 @@ func TestIssueRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestIntermediate(t *testing.T) {
+	root := newCA(t)
+	middle, err := root.Intermediate("middle", lab.CAOptions{Key: lab.Ed25519})
+	if err != nil {
+		t.Fatal(err)
+	}
+	low, err := middle.Intermediate("low", lab.CAOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if low.Root() != root.Certificate() || low.Certificate().Issuer.CommonName != "middle" || middle.Certificate() == root.Certificate() {
+		t.Errorf("low is signed by %v, its root is %v", low.Certificate().Issuer, low.Root().Subject)
+	}
+	leaf := issue(t, low, lab.LeafOptions{Names: []string{"a.test"}})
+	if len(leaf.Certificate) != 3 {
+		t.Fatalf("the chain has %d certificates, want leaf, low and middle", len(leaf.Certificate))
+	}
+	if err := handshake(t, root, leaf, leaf, "a.test"); err != nil {
+		t.Errorf("with the whole chain: %v", err)
+	}
+	if err := handshake(t, low, leaf, leaf, "a.test"); err != nil {
+		t.Errorf("with the pool of the intermediate authority: %v", err)
+	}
+	cut := leaf
+	cut.Certificate = leaf.Certificate[:1]
+	var unknown x509.UnknownAuthorityError
+	if err := handshake(t, root, cut, leaf, "a.test"); !errors.As(err, &unknown) {
+		t.Errorf("without the chain: got %v", err)
+	}
+	key, err := low.KeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := lab.ParseCA(low.CertificatePEM(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf = issue(t, again, lab.LeafOptions{Names: []string{"b.test"}})
+	if err := handshake(t, root, leaf, leaf, "b.test"); err != nil {
+		t.Errorf("issued by what was read back: %v", err)
+	}
+	if _, err := root.Intermediate("", lab.CAOptions{}); err == nil {
+		t.Error("an authority without a name was made")
+	}
+}
+
+func TestLeafOptions(t *testing.T) {
+	ca := newCA(t)
+	long := strings.Repeat("a", 60) + ".test"
+	tests := []struct {
+		name  string
+		opts  lab.LeafOptions
+		check func(*x509.Certificate) bool
+	}{
+		{"subject", lab.LeafOptions{Names: []string{"a.test"}}, func(c *x509.Certificate) bool { return c.Subject.String() == "CN=a.test" }},
+		{"subject of a long name", lab.LeafOptions{Names: []string{long}}, func(c *x509.Certificate) bool {
+			return c.Subject.CommonName == "" && len(c.Subject.SerialNumber) == 64
+		}},
+		{"own subject", lab.LeafOptions{Names: []string{"a.test"}, Subject: pkix.Name{Organization: []string{"Owners"}}},
+			func(c *x509.Certificate) bool { return c.Subject.String() == "O=Owners" }},
+		{"subject of an SRV name", lab.LeafOptions{SRVNames: []string{"_xmpp-server.a.test"}},
+			func(c *x509.Certificate) bool { return c.Subject.CommonName == "_xmpp-server.a.test" }},
+		{"both usages", lab.LeafOptions{Names: []string{"a.test"}}, func(c *x509.Certificate) bool {
+			return slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth})
+		}},
+		{"server", lab.LeafOptions{Names: []string{"a.test"}, Usage: lab.ServerUsage}, func(c *x509.Certificate) bool {
+			return slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth})
+		}},
+		{"client", lab.LeafOptions{Names: []string{"a.test"}, Usage: lab.ClientUsage}, func(c *x509.Certificate) bool {
+			return slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth})
+		}},
+		{"no usage", lab.LeafOptions{Names: []string{"a.test"}, Usage: lab.WithoutUsage}, func(c *x509.Certificate) bool {
+			return c.ExtKeyUsage == nil && c.UnknownExtKeyUsage == nil
+		}},
+		{"key usage", lab.LeafOptions{Names: []string{"a.test"}},
+			func(c *x509.Certificate) bool { return c.KeyUsage == x509.KeyUsageDigitalSignature && !c.IsCA }},
+		{"cRLSign", lab.LeafOptions{Names: []string{"a.test"}, CRLSign: true},
+			func(c *x509.Certificate) bool {
+				return c.KeyUsage == x509.KeyUsageDigitalSignature|x509.KeyUsageCRLSign && !c.IsCA
+			}},
+		{"access", lab.LeafOptions{Names: []string{"a.test"}, OCSP: []string{"http://o.test"}, Issuers: []string{"http://i.test/ca"}},
+			func(c *x509.Certificate) bool {
+				return slices.Equal(c.OCSPServer, []string{"http://o.test"}) && slices.Equal(c.IssuingCertificateURL, []string{"http://i.test/ca"})
+			}},
+		{"all kinds of names", lab.LeafOptions{
+			Names: []string{"a.test", "127.0.0.1", "::1"}, SRVNames: []string{"_xmpp-server.b.test"}, XMPPAddrs: []string{"bücher.test"},
+		}, func(c *x509.Certificate) bool {
+			san, ok := extension(c, 17)
+			return ok && slices.Equal(c.DNSNames, []string{"a.test"}) && len(c.IPAddresses) == 2 && len(c.UnhandledCriticalExtensions) == 0 &&
+				bytes.Contains(san, []byte("\x16\x13_xmpp-server.b.test")) && bytes.Contains(san, []byte("\x0c\x0cbücher.test"))
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if leaf := issue(t, ca, tt.opts).Leaf; !tt.check(leaf) {
+				t.Errorf("got subject %v, usages %v and %v, names %q and %v", leaf.Subject, leaf.KeyUsage, leaf.ExtKeyUsage, leaf.DNSNames, leaf.IPAddresses)
+			}
+		})
+	}
+}
+
+// extension returns the value of an extension below 2.5.29.
+func extension(c *x509.Certificate, arc int) ([]byte, bool) {
+	for _, e := range c.Extensions {
+		if e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, arc}) {
+			return e.Value, true
+		}
+	}
+	return nil, false
 }

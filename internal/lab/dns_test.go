@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -173,5 +174,141 @@ func TestBadRecords(t *testing.T) {
 	}
 	if _, err := lab.NewDNS(t.Context(), d.Addr()); err == nil {
 		t.Error("two servers share a port")
+	}
+}
+
+func TestValidation(t *testing.T) {
+	d := newDNS(t,
+		"a.good.test. A 127.0.0.1",
+		"alias.good.test. CNAME a.test.",
+		"a.test. A 127.0.0.1",
+		"alias.test. CNAME a.bad.test.",
+		"a.bad.test. A 127.0.0.1",
+		"far.good.test. CNAME a.good.test.",
+		"loop.test. CNAME loop.test.",
+	)
+	d.SetValidation("good.test", lab.Secure)
+	d.SetValidation("bad.test", lab.Bogus)
+	d.SetValidation("fine.bad.test", lab.Secure)
+	ad := func(m *dns.Msg) { m.AuthenticatedData = true }
+	tests := []struct {
+		name    string
+		query   string
+		ask     func(*dns.Msg)
+		rcode   int
+		answers int
+		ad      bool
+	}{
+		{"secure, asked with AD", "a.good.test.", ad, dns.RcodeSuccess, 1, true},
+		{"secure, asked with DO", "a.good.test.", func(m *dns.Msg) { m.SetEdns0(1232, true) }, dns.RcodeSuccess, 1, true},
+		{"secure, asked with EDNS without DO", "a.good.test.", func(m *dns.Msg) { m.SetEdns0(1232, false) }, dns.RcodeSuccess, 1, false},
+		{"secure, not asked", "a.good.test.", func(*dns.Msg) {}, dns.RcodeSuccess, 1, false},
+		{"secure denial", "none.good.test.", ad, dns.RcodeNameError, 0, true},
+		{"insecure", "a.test.", ad, dns.RcodeSuccess, 1, false},
+		{"bogus", "a.bad.test.", ad, dns.RcodeServerFailure, 0, false},
+		{"bogus denial", "none.bad.test.", ad, dns.RcodeServerFailure, 0, false},
+		{"bogus, unchecked", "a.bad.test.", func(m *dns.Msg) { m.CheckingDisabled = true }, dns.RcodeSuccess, 1, false},
+		{"the longest name counts", "fine.bad.test.", ad, dns.RcodeNameError, 0, true},
+		{"secure alias of secure", "far.good.test.", ad, dns.RcodeSuccess, 2, true},
+		{"secure alias of insecure", "alias.good.test.", ad, dns.RcodeSuccess, 2, false},
+		{"alias of bogus", "alias.test.", ad, dns.RcodeServerFailure, 0, false},
+		{"endless alias", "loop.test.", ad, dns.RcodeSuccess, 8, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			query := new(dns.Msg).SetQuestion(tt.query, dns.TypeA)
+			tt.ask(query)
+			client := dns.Client{Net: "tcp"}
+			reply, _, err := client.ExchangeContext(t.Context(), query, d.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if reply.Rcode != tt.rcode || len(reply.Answer) != tt.answers || reply.AuthenticatedData != tt.ad {
+				t.Errorf("got %v", reply)
+			}
+		})
+	}
+	if reply := ask(t, d, "udp", "alias.good.test.", dns.TypeCNAME); len(reply.Answer) != 1 {
+		t.Errorf("asked for the alias itself: %v", reply)
+	}
+	d.SetValidation(".", lab.Secure)
+	query := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
+	query.AuthenticatedData = true
+	if reply, err := dns.ExchangeContext(t.Context(), query, d.Addr()); err != nil || !reply.AuthenticatedData {
+		t.Errorf("the root is secure, a.test is not: %v, %v", reply, err)
+	}
+}
+
+func TestCounts(t *testing.T) {
+	d := newDNS(t)
+	if err := d.AddTLSA(5269, "a.test", "3 1 1 "+strings.Repeat("ab", 32)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.AddTLSA(5269, "a.test", "nonsense"); err == nil {
+		t.Error("a nonsensical record was accepted")
+	}
+	for _, kind := range []uint16{
+		dns.TypeSRV, dns.TypeA, dns.TypeA, dns.TypeAAAA, dns.TypeTLSA, dns.TypeTLSA, dns.TypeTLSA, dns.TypeMX, dns.TypeTXT,
+	} {
+		reply := ask(t, d, "udp", "_5269._tcp.A.test.", kind)
+		if kind == dns.TypeTLSA && (len(reply.Answer) != 1 || reply.Answer[0].(*dns.TLSA).Usage != 3) {
+			t.Errorf("TLSA: got %v", reply)
+		}
+	}
+	if got, want := d.Counts(), (lab.QueryCounts{SRV: 1, A: 2, AAAA: 1, TLSA: 3, Other: 2}); got != want || d.Queries() != want.Total() {
+		t.Errorf("got %+v, %d in all, want %+v", got, d.Queries(), want)
+	}
+}
+
+// A name above others exists as long as one of them has records.
+func TestNamesAbove(t *testing.T) {
+	d := newDNS(t, "x.y.a.test. A 127.0.0.1", "x.y.a.test. A 127.0.0.2", "z.y.a.test. A 127.0.0.1")
+	exists := func(want bool) {
+		t.Helper()
+		for _, name := range []string{"y.a.test.", "a.test.", "test.", "."} {
+			if got := ask(t, d, "udp", name, dns.TypeA).Rcode == dns.RcodeSuccess; got != want {
+				t.Errorf("%s exists: %v, want %v", name, got, want)
+			}
+		}
+	}
+	exists(true)
+	d.Remove("x.y.a.test")
+	exists(true)
+	d.Remove("x.y.a.test")
+	d.Remove("z.y.a.test")
+	exists(false)
+}
+
+// All questions are put before the first answer is due; the server lets them wait side by side, and no longer than it lives.
+func TestDelay(t *testing.T) {
+	d := newDNS(t, "a.test. A 127.0.0.1")
+	d.SetDelay(time.Hour)
+	const clients = 20
+	answered := make(chan error, clients)
+	for range clients {
+		go func() {
+			client := dns.Client{Timeout: time.Minute}
+			_, _, err := client.ExchangeContext(t.Context(), new(dns.Msg).SetQuestion("a.test.", dns.TypeA), d.Addr())
+			answered <- err
+		}()
+	}
+	for d.Queries() < clients {
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case err := <-answered:
+		t.Fatalf("answered before its time: %v", err)
+	default:
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range clients {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Errorf("closed twice: %v", err)
 	}
 }
