@@ -591,7 +591,9 @@ func (r *Resolver) put(ctx context.Context, server string, q dns.Question) (*dns
 		r.mu.Lock()
 		r.counts.TCP++
 		r.mu.Unlock()
-		reply, err = r.over(ctx, "tcp", server, q)
+		if reply, err = r.over(ctx, "tcp", server, q); err == nil && reply.Truncated {
+			err = errors.New("its answer is truncated over TCP too")
+		}
 	}
 	if err != nil {
 		return nil, err
