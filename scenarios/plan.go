@@ -8,6 +8,7 @@ import (
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
+	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
 // Plan is one run of a scenario: every value of its file decided. It marshals to
@@ -23,22 +24,23 @@ type Plan struct {
 	// Arms are what each block runs once, the baseline first.
 	Arms []Arm `json:"arms"`
 
-	Accounts   int       `json:"accounts"`
-	Roster     Roster    `json:"roster"`
-	Login      Login     `json:"login"`
-	Link       Link      `json:"link"`
-	Probe      Probe     `json:"probe"`
-	Cut        Cut       `json:"cut"`
-	Load       Load      `json:"load"`
-	Presence   Presence  `json:"presence"`
-	Push       Push      `json:"push"`
-	Hold       Hold      `json:"hold"`
-	Simulator  Simulator `json:"simulator"`
-	Limits     Limits    `json:"limits"`
-	Repeats    int       `json:"repeats"` // of an invalid block
-	Blocks     int       `json:"blocks"`
-	Seed       uint64    `json:"seed"`
-	Thresholds []string  `json:"thresholds,omitempty"` // in the grammar of package results
+	Accounts   int        `json:"accounts"`
+	Roster     Roster     `json:"roster"`
+	Login      Login      `json:"login"`
+	Link       Link       `json:"link"`
+	Probe      Probe      `json:"probe"`
+	Cut        Cut        `json:"cut"`
+	Load       Load       `json:"load"`
+	Presence   Presence   `json:"presence"`
+	Push       Push       `json:"push"`
+	Hold       Hold       `json:"hold"`
+	Federation Federation `json:"federation,omitzero"`
+	Simulator  Simulator  `json:"simulator"`
+	Limits     Limits     `json:"limits"`
+	Repeats    int        `json:"repeats"` // of an invalid block
+	Blocks     int        `json:"blocks"`
+	Seed       uint64     `json:"seed"`
+	Thresholds []string   `json:"thresholds,omitempty"` // in the grammar of package results
 
 	// Given lists the paths of the keys that were written down, as opposed to
 	// left to their defaults.
@@ -50,8 +52,11 @@ type Arm struct {
 	Label   string         `json:"label"`
 	Variant roster.Variant `json:"-"`
 	Name    string         `json:"variant"`
-	Params  roster.Params  `json:"params"`
-	Given   []string       `json:"given,omitempty"` // settings written beside the variant's name
+	Params  roster.Params  `json:"params,omitzero"`
+	// Federation and S2S stand in their place where providers federate.
+	Federation s2s.Variant `json:"-"`
+	S2S        s2s.Params  `json:"s2s,omitzero"`
+	Given      []string    `json:"given,omitempty"` // settings written beside the variant's name
 }
 
 // Roster says what every account's roster holds.
