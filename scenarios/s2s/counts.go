@@ -27,8 +27,9 @@ type Counts struct {
 	// SASL, Results, Verifies, Asserts, Proofs and Verdicts are exchanges and
 	// messages of authority, by the figures of those names.
 	SASL, Results, Verifies, Asserts, Proofs, Verdicts int
-	// Fetches of documents from third parties.
-	Fetches int
+	// Fetches of documents from third parties; look-ups of SRV records of domains,
+	// and of TLSA records.
+	Fetches, Lookups, TLSA int
 	// Keys are the customers' private keys that both providers hold.
 	Keys int
 }
@@ -39,7 +40,7 @@ func (c Counts) Figures() map[string]int {
 		FigureAlive: c.Persistent, FigureOpened: c.Opened, FigureFull: c.Handshakes,
 		FigureSASL: c.SASL, FigureResults: c.Results, FigureVerifies: c.Verifies,
 		FigureAsserts: c.Asserts, FigureProofs: c.Proofs, FigureVerdicts: c.Verdicts,
-		FigureFetches: c.Fetches, FigureKeys: c.Keys,
+		FigureFetches: c.Fetches, FigureLookups: c.Lookups, FigureLookupsTLSA: c.TLSA, FigureKeys: c.Keys,
 	}
 }
 

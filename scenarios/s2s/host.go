@@ -41,6 +41,8 @@ type Config struct {
 	Secret string
 	// Resolver finds the targets of domains.
 	Resolver Locator
+	// POSH fetches what domains publish of their certificates; shared-posh needs it.
+	POSH *POSHFetcher
 	// Partners are the providers known by configuration, for zero handshake.
 	Partners []Partner
 	// Dial opens a TCP connection to host:port; nil dials it from the IP address in Address.
@@ -160,9 +162,10 @@ type Host struct {
 	number  uint64 // of streams, for Trace
 	routes  map[Pair]*route
 	links   map[string]*link
-	pairs   map[Pair]*Stream     // streams with authority to send for a pair
-	domains map[string]*Stream   // streams to the provider of a remote domain
-	targets map[string]*lookup   // by domain
+	pairs   map[Pair]*Stream   // streams with authority to send for a pair
+	domains map[string]*Stream // streams to the provider of a remote domain
+	targets map[string]*lookup // by domain
+	tlsa    map[SRVTarget]*association
 	streams map[*Stream]struct{} // alive
 	alive   map[*Stream]struct{} // being set up or alive, as initiator
 }
@@ -204,7 +207,7 @@ func New(ctx context.Context, c Config) (*Host, error) {
 		c: c, id: id, epoch: time.Now(), dials: make(chan struct{}, c.Dials),
 		hosted: make(map[string]bool), routes: make(map[Pair]*route), links: make(map[string]*link),
 		pairs: make(map[Pair]*Stream), domains: make(map[string]*Stream), targets: make(map[string]*lookup),
-		streams: make(map[*Stream]struct{}), alive: make(map[*Stream]struct{}),
+		tlsa: make(map[SRVTarget]*association), streams: make(map[*Stream]struct{}), alive: make(map[*Stream]struct{}),
 	}
 	for _, d := range c.Domains {
 		h.hosted[d] = true
@@ -557,14 +560,16 @@ func (h *Host) lead(s *Stream, domain string) {
 	s.leads = append(s.leads, domain)
 }
 
-// spawn runs f on a goroutine that Close waits for. It does nothing once the host
-// is closing.
-func (h *Host) spawn(f func()) {
+// spawn runs f on a goroutine that Close waits for. Once the host is closing it does
+// nothing and returns false.
+func (h *Host) spawn(f func()) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.closing {
-		h.wg.Go(f)
+	if h.closing {
+		return false
 	}
+	h.wg.Go(f)
+	return true
 }
 
 // enter puts a stream on the books.
@@ -681,6 +686,12 @@ func (h *Host) Figures() Figures {
 	}
 	f[FigureSigned] += h.id.signed.Load()
 	f[FigureKeys] = int64(h.id.customerKeys())
+	if h.c.POSH != nil {
+		n := h.c.POSH.Counts()
+		f[FigureFetches] += int64(n.Fetches)
+		f[FigureFetchConnections] += int64(n.Connections)
+		f[FigureFetchHandshakes] += int64(n.Handshakes)
+	}
 	return f
 }
 
@@ -747,6 +758,7 @@ func (h *Host) Forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.targets = make(map[string]*lookup)
+	h.tlsa = make(map[SRVTarget]*association)
 }
 
 // Close ends all streams in order, several at a time, and waits for them as long

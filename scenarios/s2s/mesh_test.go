@@ -2,8 +2,11 @@ package s2s_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -97,6 +100,7 @@ func (w *world) start(hosting map[string][]string) map[string]*provider {
 	w.t.Helper()
 	made := map[string]*provider{}
 	var partners []s2s.Partner
+	publish := w.publisher()
 	for name, hosted := range hosting {
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.%d:0", len(made)+1))
 		if err != nil {
@@ -117,6 +121,7 @@ func (w *world) start(hosting map[string][]string) map[string]*provider {
 			Credentials: w.credentials(name, p.domains), Secret: "secret of " + name, Resolver: w.locator, Partners: partners,
 			Setup: 10 * time.Second, Deliver: p.deliver,
 		}
+		publish(p, &c)
 		if w.change != nil {
 			w.change(name, &c)
 		}
@@ -146,6 +151,65 @@ func (w *world) start(hosting map[string][]string) map[string]*provider {
 		}
 	})
 	return made
+}
+
+// publisher returns what makes the third parties of a variant say what they must of
+// a provider and its domains, before its host is made.
+func (w *world) publisher() func(p *provider, c *s2s.Config) {
+	t := w.t
+	own := func(c *s2s.Config) *x509.Certificate {
+		pair, err := tls.X509KeyPair(c.Credentials.Own.Certificates, c.Credentials.Own.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Leaf
+	}
+	switch w.variant.Name {
+	case "shared-posh":
+		web, err := lab.NewWeb(t.Context(), lab.WebOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { web.Close() })
+		return func(p *provider, c *s2s.Config) {
+			for _, d := range p.domains {
+				leaf, err := w.ca.Issue(lab.LeafOptions{Names: []string{d}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				web.SetCertificate(d, leaf)
+				web.SetPage(d, s2s.POSHPath, lab.Page{Body: s2s.NewPOSHDocument(time.Hour, own(c))})
+			}
+			c.POSH = &s2s.POSHFetcher{Roots: w.ca.Pool(), Dial: web.DialContext, Now: c.Now}
+		}
+	case "shared-dane":
+		dns, err := lab.NewDNS(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { dns.Close() })
+		dns.SetValidation("test", lab.Secure)
+		return func(p *provider, c *s2s.Config) {
+			at := netip.MustParseAddrPort(c.Address)
+			if err := dns.AddHost(p.name, at.Addr()); err != nil {
+				t.Fatal(err)
+			}
+			record, err := s2s.TLSARecord(own(c), s2s.DANEEE, s2s.SelectKey, s2s.MatchSHA256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := dns.AddTLSA(at.Port(), p.name, record.String()); err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range p.domains {
+				if err := dns.AddSRV(s2s.ServiceStart, d, p.name, at.Port()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Resolver = &s2s.Resolver{Servers: []string{dns.Addr()}}
+		}
+	}
+	return func(*provider, *s2s.Config) {}
 }
 
 func (p *provider) deliver(in s2s.Inbound) {
@@ -228,6 +292,9 @@ func ways() map[string]map[string]any {
 		"shared-cert streams=two":        {"streams": "two"},
 		"shared-cert granularity=domain": {"granularity": "domain"},
 		"shared-mux":                     nil,
+		"shared-posh":                    nil,
+		"shared-posh overlap":            {"overlap": true},
+		"shared-dane":                    nil,
 		"zero-handshake":                 nil,
 		"zero-handshake tls=none":        {"tls": "none"},
 	}

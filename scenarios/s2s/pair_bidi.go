@@ -16,7 +16,7 @@ func pairBidi() Variant {
 	v.Layout = func(Params) Layout { return EachPairBoth }
 	v.Counts = func(p Params, m Mesh) Counts {
 		n := m.Pairs
-		return Counts{Persistent: n, Opened: n, Handshakes: n, SASL: n, Keys: m.keys(EachDomain)}
+		return Counts{Persistent: n, Opened: n, Handshakes: n, SASL: n, Lookups: m.ActiveB, Keys: m.keys(EachDomain)}
 	}
 	v.Rounds = func(p Params) Rounds {
 		ready := p.transport() + 2

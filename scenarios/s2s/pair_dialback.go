@@ -20,7 +20,7 @@ func pairDialback() Variant {
 		Needs:   func(Params) Needs { return OwnOnly },
 		Counts: func(p Params, m Mesh) Counts {
 			n := 2 * m.Pairs
-			c := Counts{Persistent: n, Opened: n, Handshakes: p.secured(n), Results: n, Verifies: n}
+			c := Counts{Persistent: n, Opened: n, Handshakes: p.secured(n), Results: n, Verifies: n, Lookups: m.ActiveA + m.ActiveB}
 			if p.Verify == VerifySeparate {
 				c.Opened += n
 				if p.VerifyTLS {

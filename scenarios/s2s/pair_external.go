@@ -18,7 +18,7 @@ func pairExternal() Variant {
 		Needs:   func(Params) Needs { return EachDomain },
 		Counts: func(p Params, m Mesh) Counts {
 			n := 2 * m.Pairs
-			return Counts{Persistent: n, Opened: n, Handshakes: n, SASL: n, Keys: m.keys(EachDomain)}
+			return Counts{Persistent: n, Opened: n, Handshakes: n, SASL: n, Lookups: m.ActiveA + m.ActiveB, Keys: m.keys(EachDomain)}
 		},
 		Rounds: func(p Params) Rounds {
 			ready := p.transport() + 2

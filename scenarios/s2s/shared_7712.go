@@ -22,7 +22,7 @@ func shared7712() Variant {
 			asserted := m.ActiveA + m.ActiveB
 			return Counts{
 				Persistent: 2 * m.Slots, Opened: 2*m.Slots + asserted, Handshakes: 2*m.Slots + asserted,
-				Results: 2 * m.Pairs, Verifies: asserted, Keys: m.keys(EachDomain),
+				Results: 2 * m.Pairs, Verifies: asserted, Lookups: asserted, Keys: m.keys(EachDomain),
 			}
 		},
 		Rounds: func(p Params) Rounds {

@@ -56,9 +56,10 @@ func untrusted(s *Stream, domain string) error {
 // sharedCounts is the closed form of shared streams with a dialback request for
 // each pair that needs no verification.
 func sharedCounts(p Params, m Mesh, n Needs) Counts {
-	c := Counts{Persistent: m.Slots, Opened: m.Slots, Handshakes: m.Slots, Results: m.Pairs, Keys: m.keys(n)}
+	c := Counts{Persistent: m.Slots, Opened: m.Slots, Handshakes: m.Slots, Results: m.Pairs, Lookups: m.ActiveB, Keys: m.keys(n)}
 	if p.Streams == StreamsTwo {
 		c.Persistent, c.Opened, c.Handshakes, c.Results = 2*m.Slots, 2*m.Slots, 2*m.Slots, 2*m.Pairs
+		c.Lookups += m.ActiveA
 	}
 	return c.grain(p, m)
 }

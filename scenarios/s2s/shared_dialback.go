@@ -20,10 +20,10 @@ func sharedDialback() Variant {
 		Counts: func(p Params, m Mesh) Counts {
 			if p.Streams == StreamsOne {
 				n := m.Slots
-				return Counts{Persistent: n + 1, Opened: n + 1, Handshakes: p.secured(n + 1), Results: m.Pairs, Verifies: m.Pairs}.grain(p, m)
+				return Counts{Persistent: n + 1, Opened: n + 1, Handshakes: p.secured(n + 1), Results: m.Pairs, Verifies: m.Pairs, Lookups: m.ActiveA + m.ActiveB}.grain(p, m)
 			}
 			n := 2 * m.Slots
-			return Counts{Persistent: n, Opened: n, Handshakes: p.secured(n), Results: 2 * m.Pairs, Verifies: 2 * m.Pairs}.grain(p, m)
+			return Counts{Persistent: n, Opened: n, Handshakes: p.secured(n), Results: 2 * m.Pairs, Verifies: 2 * m.Pairs, Lookups: m.ActiveA + m.ActiveB}.grain(p, m)
 		},
 		Rounds: func(p Params) Rounds {
 			ready := p.transport() + 1 + p.transport() + 1

@@ -19,7 +19,7 @@ func sharedMux() Variant {
 		Layout:  func(Params) Layout { return EachProviderBoth },
 		Needs:   func(Params) Needs { return OneForAll },
 		Counts: func(p Params, m Mesh) Counts {
-			return Counts{Persistent: m.Slots, Opened: m.Slots, Handshakes: m.Slots, SASL: m.Slots, Keys: m.keys(OneForAll)}
+			return Counts{Persistent: m.Slots, Opened: m.Slots, Handshakes: m.Slots, SASL: m.Slots, Lookups: m.ActiveB, Keys: m.keys(OneForAll)}
 		},
 		Rounds: func(p Params) Rounds {
 			ready := p.transport() + 2

@@ -101,6 +101,8 @@ func Variants() []Variant {
 		shared7712(),
 		sharedCert(),
 		sharedMux(),
+		sharedPOSH(),
+		sharedDANE(),
 		zeroHandshake(),
 	}
 }

@@ -36,7 +36,7 @@ func zeroHandshake() Variant {
 		open:     true,
 		unauth:   UnauthBounce,
 		Counts: func(p Params, m Mesh) Counts {
-			return Counts{Persistent: 1, Opened: 1, Handshakes: p.secured(1)}
+			return Counts{Persistent: 1, Opened: 1, Handshakes: p.secured(1), Lookups: m.ActiveB}
 		},
 		Rounds: func(p Params) Rounds {
 			ready := 1
