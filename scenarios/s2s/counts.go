@@ -1,5 +1,7 @@
 package s2s
 
+import "strconv"
+
 // Mesh is what a closed form is about: two providers, the domains of each that have
 // traffic, and the pairs of them that have it, in both directions.
 type Mesh struct {
@@ -11,11 +13,14 @@ type Mesh struct {
 	Pairs int
 	// Slots counts the streams of a pool that the pairs fall on; 1 without a pool.
 	Slots int
+	// ProvedA and ProvedB are the domains of each end with traffic on a stream, added
+	// up over the streams of a pool; without one ActiveA and ActiveB.
+	ProvedA, ProvedB int
 }
 
 // Full is the full mesh of n and m domains.
 func Full(n, m int) Mesh {
-	return Mesh{A: n, B: m, ActiveA: n, ActiveB: m, Pairs: n * m, Slots: 1}
+	return Mesh{A: n, B: m, ActiveA: n, ActiveB: m, Pairs: n * m, Slots: 1, ProvedA: n, ProvedB: m}
 }
 
 // Counts is what a mesh comes to, both providers together: what the counters of a
@@ -87,4 +92,28 @@ func (p Params) secured(n int) int {
 		return 0
 	}
 	return n
+}
+
+// MeshOf is the mesh of a and b domains of which only the given pairs have traffic,
+// for streams of a pool.
+func MeshOf(a, b int, pairs []Pair, pool int) Mesh {
+	m := Mesh{A: a, B: b, Pairs: len(pairs)}
+	from, to, slots := make(map[string]bool), make(map[string]bool), make(map[int]bool)
+	proofs := make(map[string]bool)
+	for _, p := range pairs {
+		n := slot(p, max(pool, 1))
+		from[p.From], to[p.To], slots[n] = true, true, true
+		for _, d := range []string{p.From, p.To} {
+			if key := strconv.Itoa(n) + " " + d; !proofs[key] {
+				proofs[key] = true
+				if d == p.From {
+					m.ProvedA++
+				} else {
+					m.ProvedB++
+				}
+			}
+		}
+	}
+	m.ActiveA, m.ActiveB, m.Slots = len(from), len(to), len(slots)
+	return m
 }

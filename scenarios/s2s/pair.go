@@ -60,15 +60,14 @@ func (l Layout) Key(from, to Endpoint, pool int) string {
 	}
 	key := a + ">" + b
 	if l.Shared() && pool > 1 {
-		key += "#" + strconv.Itoa(slot(Pair{from.Domain, to.Domain}, l.Both(), pool))
+		key += "#" + strconv.Itoa(slot(Pair{from.Domain, to.Domain}, pool))
 	}
 	return key
 }
 
-// slot hashes a pair to one of k streams; in a layout for both directions, a pair
-// and its reverse to the same one.
-func slot(p Pair, both bool, k int) int {
-	if both && p.To < p.From {
+// slot hashes a pair to one of k streams, and its reverse to the same one.
+func slot(p Pair, k int) int {
+	if p.To < p.From {
 		p = p.Reverse()
 	}
 	h := fnv.New32a()
