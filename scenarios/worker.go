@@ -1,0 +1,467 @@
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sort"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/wire"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/s2s"
+)
+
+// A ProviderWorker is one process of a federating provider: the provider itself, and
+// the traffic that starts at its domains. Times are taken where traffic starts and
+// where its echo arrives, which is the same process and the same clock.
+type ProviderWorker struct {
+	provider *s2s.Provider
+	recorder *results.Recorder
+
+	mu      sync.Mutex
+	seq     uint64
+	waiting map[uint64]func(at time.Time, failed error) // for the echo of a message
+}
+
+// WorkerConfig says where a worker listens.
+type WorkerConfig struct {
+	Listen string `json:"listen"` // host:port; port 0 takes a free one
+}
+
+// Methods of [ProviderWorker.Handle], with what goes in and comes out.
+const (
+	workerAddress  = "address"     // nothing -> string
+	workerFederate = "federate"    // s2s.ProviderConfig -> nothing
+	workerFigures  = "figures"     // nothing -> s2s.Figures
+	workerBringUp  = "bring-up"    // bringUp -> brought
+	workerTraffic  = "traffic"     // traffic -> trafficStats
+	workerTake     = "take"        // nothing -> results.Delta
+	workerCrash    = "crash"       // nothing -> nothing
+	workerRevive   = "revive"      // s2s.ProviderConfig -> nothing
+	workerAdd      = "add-domain"  // addDomain -> nothing
+	workerFree     = "free-memory" // nothing -> nothing
+)
+
+// OpenWorker opens the listener of a worker.
+func OpenWorker(ctx context.Context, c WorkerConfig) (*ProviderWorker, error) {
+	w := &ProviderWorker{recorder: results.NewRecorder(), waiting: make(map[uint64]func(time.Time, error))}
+	var err error
+	w.provider, err = s2s.Listen(ctx, c.Listen, w.deliver)
+	return w, err
+}
+
+// closeWorker bounds the end of all streams of a worker.
+const closeWorker = 8 * time.Second
+
+// Close ends the provider.
+func (w *ProviderWorker) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWorker)
+	defer cancel()
+	return w.provider.Close(ctx)
+}
+
+// Handle answers one call of the process that runs the plan.
+func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawMessage) (any, error) {
+	switch method {
+	case workerAddress:
+		return w.provider.Address(), nil
+	case workerFederate, workerRevive:
+		var c s2s.ProviderConfig
+		if err := json.Unmarshal(in, &c); err != nil {
+			return nil, err
+		}
+		if method == workerRevive {
+			if err := w.provider.Revive(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return nil, w.provider.Federate(c)
+	case workerFigures:
+		return w.provider.Host().Figures(), nil
+	case workerBringUp:
+		var b bringUp
+		if err := json.Unmarshal(in, &b); err != nil {
+			return nil, err
+		}
+		return w.bringUp(ctx, b)
+	case workerTraffic:
+		var t traffic
+		if err := json.Unmarshal(in, &t); err != nil {
+			return nil, err
+		}
+		return w.traffic(ctx, t)
+	case workerTake:
+		return w.recorder.Take(time.Now()), nil
+	case workerCrash:
+		return nil, w.provider.Crash()
+	case workerAdd:
+		var a addDomain
+		if err := json.Unmarshal(in, &a); err != nil {
+			return nil, err
+		}
+		w.provider.Host().AddDomain(a.Domain, a.Proof)
+		return nil, nil
+	case workerFree:
+		debug.FreeOSMemory()
+		return nil, nil
+	}
+	return nil, fmt.Errorf("scenarios: a worker has no method %q", method)
+}
+
+// addDomain is a domain to be hosted from now on.
+type addDomain struct {
+	Domain string    `json:"domain"`
+	Proof  s2s.Proof `json:"proof"`
+}
+
+// A matrix is the pairs from some domains of this worker to domains elsewhere.
+type matrix struct {
+	From []string `json:"from"`
+	To   []string `json:"to"`
+}
+
+func (m matrix) len() int { return len(m.From) * len(m.To) }
+
+// pair returns the i-th pair. Neighbours differ in both domains, so that a few pairs
+// in a row stand for all.
+func (m matrix) pair(i int) s2s.Pair {
+	n := len(m.From)
+	return s2s.Pair{From: m.From[i%n], To: m.To[(i/n+i%n)%len(m.To)]}
+}
+
+// bringUp asks for a message and its echo for each pair, all at once.
+type bringUp struct {
+	matrix
+	Size  int           `json:"size"`
+	Limit time.Duration `json:"limit"`
+	// Only, where not empty, are single pairs in place of all.
+	Only []s2s.Pair `json:"only,omitempty"`
+}
+
+// A trip is what one message of a bring-up took, in nanoseconds from when it was
+// handed over; -1 where it did not happen.
+type trip struct {
+	Ready int64 `json:"r"` // stanzas may pass (s6)
+	Echo  int64 `json:"e"` // the echo has arrived (s8)
+}
+
+// brought is what became of a bring-up.
+type brought struct {
+	Elapsed time.Duration    `json:"elapsed"` // from the first message to the last echo
+	Trips   []trip           `json:"trips"`
+	Errors  map[string]int64 `json:"errors,omitempty"` // by kind
+	First   string           `json:"first,omitempty"`  // text of the first error
+}
+
+// bringUp sends the messages and waits for their echoes.
+func (w *ProviderWorker) bringUp(ctx context.Context, b bringUp) (brought, error) {
+	pairs := b.Only
+	if len(pairs) == 0 {
+		pairs = make([]s2s.Pair, b.len())
+		for i := range pairs {
+			pairs[i] = b.pair(i)
+		}
+	}
+	out := brought{Trips: make([]trip, len(pairs)), Errors: make(map[string]int64)}
+	for i := range out.Trips {
+		out.Trips[i] = trip{-1, -1}
+	}
+	var (
+		mu   sync.Mutex
+		left = len(pairs)
+		last time.Time
+		done = make(chan struct{})
+	)
+	// ended notes the end of one trip, whatever it was.
+	ended := func(at time.Time, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			out.Errors[results.ErrorKind(err)]++
+			if out.First == "" {
+				out.First = err.Error()
+			}
+		}
+		if at.After(last) {
+			last = at
+		}
+		if left--; left == 0 {
+			close(done)
+		}
+	}
+	start := time.Now()
+	ids := make([]uint64, 0, len(pairs))
+	for i, p := range pairs {
+		var once sync.Once
+		var handed time.Time
+		arrived := func(at time.Time, err error) {
+			once.Do(func() {
+				if err == nil {
+					mu.Lock()
+					out.Trips[i].Echo = int64(at.Sub(handed))
+					mu.Unlock()
+				}
+				ended(at, err)
+			})
+		}
+		id := w.expect(arrived)
+		ids = append(ids, id)
+		handed = time.Now()
+		err := w.provider.Host().Send(s2s.Stanza{Pair: p, XML: message(p, id, b.Size), Done: func(t s2s.Times, err error) {
+			if err != nil {
+				w.forget(id)
+				arrived(time.Now(), err)
+				return
+			}
+			mu.Lock()
+			out.Trips[i].Ready = int64(t.Usable.Sub(t.Handed))
+			mu.Unlock()
+		}})
+		if err != nil {
+			w.forget(id)
+			arrived(time.Now(), err)
+		}
+	}
+	if len(pairs) == 0 {
+		return out, nil
+	}
+	limit := time.NewTimer(b.Limit)
+	defer limit.Stop()
+	var cause error
+	select {
+	case <-done:
+	case <-limit.C:
+		cause = &unfinishedError{limit: b.Limit}
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	}
+	if cause != nil {
+		for _, id := range ids {
+			w.forget(id)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if unfinished, ok := errors.AsType[*unfinishedError](cause); ok {
+		unfinished.done, unfinished.all = len(pairs)-left, len(pairs)
+		out.Errors[results.ErrorKind(unfinished)] += int64(left)
+		if out.First == "" {
+			out.First = unfinished.Error()
+		}
+		last, cause = time.Now(), nil
+	}
+	out.Elapsed = last.Sub(start)
+	// What comes later must not change what is encoded now.
+	late := out
+	late.Trips, late.Errors = slices.Clone(out.Trips), maps.Clone(out.Errors)
+	return late, cause
+}
+
+// unfinishedError says that not all pairs talked in time.
+type unfinishedError struct {
+	limit     time.Duration
+	done, all int
+}
+
+func (e *unfinishedError) Error() string {
+	return fmt.Sprintf("%d of %d pairs talked within %s (mesh.limit)", e.done, e.all, e.limit)
+}
+
+// Kind returns the class of the error for counting.
+func (*unfinishedError) Kind() string { return "unfinished" }
+
+// expect registers for the echo of a message and returns its id.
+func (w *ProviderWorker) expect(got func(at time.Time, failed error)) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seq++
+	w.waiting[w.seq] = got
+	return w.seq
+}
+
+func (w *ProviderWorker) forget(id uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.waiting, id)
+}
+
+// deliver takes echoes and errors.
+func (w *ProviderWorker) deliver(in s2s.Inbound) {
+	raw, _ := wire.Attr(in.Stanza.Tag, "id")
+	id, err := strconv.ParseUint(string(raw), 36, 64)
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	got := w.waiting[id]
+	delete(w.waiting, id)
+	w.mu.Unlock()
+	if got == nil {
+		return
+	}
+	if in.Stanza.Type() == "error" {
+		failure := error(&wire.StanzaError{Condition: "undefined-condition"})
+		if el, err := in.Stanza.Element(); err == nil {
+			failure = wire.ParseStanzaError(el)
+		}
+		got(in.Stanza.End, failure)
+		return
+	}
+	got(in.Stanza.End, nil)
+}
+
+// message makes a message of about the given size to the echo of a domain.
+func message(p s2s.Pair, id uint64, size int) []byte {
+	b := make([]byte, 0, size+64)
+	b = append(b, "<message type='chat' from='u@"...)
+	b = append(b, p.From...)
+	b = append(b, "' to='"+s2s.EchoUser+"@"...)
+	b = append(b, p.To...)
+	b = append(b, "' id='"...)
+	b = strconv.AppendUint(b, id, 36)
+	b = append(b, "'><body>"...)
+	const end = "</body></message>"
+	if pad := size - len(b) - len(end); pad > 0 {
+		b = append(b, bytes.Repeat([]byte{'x'}, pad)...)
+	}
+	return append(b, end...)
+}
+
+// traffic asks for a load of messages with echo.
+type traffic struct {
+	matrix
+	Key      results.Key   `json:"key"`
+	Metric   string        `json:"metric"`
+	Kind     string        `json:"kind"` // one of the matrices of a Traffic
+	Zipf     float64       `json:"zipf,omitempty"`
+	Rate     float64       `json:"rate"` // of this worker, per second
+	Arrivals string        `json:"arrivals"`
+	Size     int           `json:"size"`
+	Duration time.Duration `json:"duration"`
+	Drain    time.Duration `json:"drain"`
+	Seed     uint64        `json:"seed"`
+	// Spare leaves the first pair out, where it has a load of its own.
+	Spare bool `json:"spare,omitempty"`
+	// First asks for the times of the first message of each pair under pair.ready and
+	// pair.echo, and for the pairs that had one.
+	First bool `json:"first,omitempty"`
+}
+
+// trafficStats is what became of a load.
+type trafficStats struct {
+	Planned, Answered, Failed, Unanswered, Dropped uint64
+	Pairs                                          []s2s.Pair // that had traffic, with First
+}
+
+// traffic makes the load and waits for its echoes.
+func (w *ProviderWorker) traffic(ctx context.Context, t traffic) (trafficStats, error) {
+	if t.len() == 0 || t.Spare && t.len() == 1 {
+		return trafficStats{}, nil
+	}
+	pacer, err := bench.Constant(t.Rate)
+	if t.Arrivals == "poisson" {
+		pacer, err = bench.Poisson(t.Rate, t.Seed)
+	}
+	if err != nil {
+		return trafficStats{}, err
+	}
+	choose := t.chooser()
+	sink := w.recorder.Sink(t.Key)
+	var mu sync.Mutex
+	met := make(map[s2s.Pair]bool)
+	send := func(_ context.Context, seq uint64, done func(time.Time, error)) error {
+		p := choose(seq)
+		mu.Lock()
+		first := t.First && !met[p]
+		met[p] = true
+		mu.Unlock()
+		start := time.Now()
+		id := w.expect(func(at time.Time, failed error) {
+			if first && failed == nil {
+				sink.Observe(results.Sample{Metric: "pair.echo", Intended: start, Start: start, End: at})
+			}
+			done(at, failed)
+		})
+		return w.provider.Host().Send(s2s.Stanza{Pair: p, XML: message(p, id, t.Size), Done: func(times s2s.Times, err error) {
+			if err != nil {
+				w.forget(id)
+				done(time.Now(), err)
+				return
+			}
+			if first {
+				sink.Observe(results.Sample{Metric: "pair.ready", Intended: times.Handed, Start: times.Handed, End: times.Usable})
+			}
+		}})
+	}
+	stats, err := bench.Probe(ctx, bench.ProbeConfig{
+		Pacer: bench.Until(pacer, t.Duration), Classify: func(time.Time) string { return t.Metric },
+		Drain: t.Drain, Timer: bench.TimerThread,
+	}, send, sink)
+	out := trafficStats{
+		Planned: stats.Planned, Answered: stats.Answered, Failed: stats.Failed, Unanswered: stats.Unanswered, Dropped: stats.Dropped,
+	}
+	if t.First {
+		for p := range met {
+			out.Pairs = append(out.Pairs, p)
+		}
+		sort.Slice(out.Pairs, func(i, j int) bool { return out.Pairs[i].String() < out.Pairs[j].String() })
+	}
+	return out, err
+}
+
+// chooser returns who talks to whom: a pure function of the number of the message
+// and the seed.
+func (t traffic) chooser() func(seq uint64) s2s.Pair {
+	skip := 0
+	if t.Spare {
+		skip = 1
+	}
+	n := t.len() - skip
+	switch t.Kind {
+	case MatrixUniform:
+		return func(seq uint64) s2s.Pair {
+			return t.pair(skip + rand.New(rand.NewPCG(t.Seed, seq)).IntN(n)) //nolint:gosec // It has to repeat.
+		}
+	case MatrixZipf:
+		from, to := newZipf(len(t.From), t.Zipf), newZipf(len(t.To), t.Zipf)
+		return func(seq uint64) s2s.Pair {
+			random := rand.New(rand.NewPCG(t.Seed, seq)) //nolint:gosec // It has to repeat.
+			for {
+				p := s2s.Pair{From: t.From[from.draw(random)], To: t.To[to.draw(random)]}
+				if skip == 0 || p != t.pair(0) {
+					return p
+				}
+			}
+		}
+	}
+	return func(seq uint64) s2s.Pair { return t.pair(skip + int(seq%uint64(n))) }
+}
+
+// zipf draws ranks with a probability that falls as a power of the rank.
+type zipf []float64 // cumulated
+
+func newZipf(n int, exponent float64) zipf {
+	z := make(zipf, n)
+	sum := 0.0
+	for i := range z {
+		sum += math.Pow(float64(i+1), -exponent)
+		z[i] = sum
+	}
+	return z
+}
+
+func (z zipf) draw(r *rand.Rand) int {
+	at := r.Float64() * z[len(z)-1]
+	return min(sort.SearchFloat64s(z, at), len(z)-1)
+}
