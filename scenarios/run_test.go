@@ -24,9 +24,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// lab starts a simulator in this process for each plan. What it says of the
+// rig starts a simulator in this process for each plan. What it says of the
 // rosters, and what it refuses, can be bent.
-type lab struct {
+type rig struct {
 	variants []string           // on offer; nil: all
 	wrong    bool               // expect one contact more in each roster
 	strange  bool               // expect the rosters of other accounts
@@ -35,9 +35,9 @@ type lab struct {
 	config   func(*simulator.Config)
 }
 
-func (lab) Name() string { return "lab" }
+func (rig) Name() string { return "lab" }
 
-func (l lab) Open(ctx context.Context, p Plan) (Target, error) {
+func (l rig) Open(ctx context.Context, p Plan) (Target, error) {
 	c := population.Config{Seed: p.Seed, Domains: []string{"lab.test"}, Accounts: p.Accounts, Contacts: p.Roster.Items, ItemBytes: p.Roster.ItemBytes}
 	pop, err := population.New(c)
 	if err != nil {
@@ -55,11 +55,11 @@ func (l lab) Open(ctx context.Context, p Plan) (Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &labTarget{lab: l, pop: pop, sim: s}, nil
+	return &labTarget{rig: l, pop: pop, sim: s}, nil
 }
 
 type labTarget struct {
-	lab
+	rig
 	pop *population.Population
 	sim *simulator.Simulator
 }
@@ -199,7 +199,7 @@ func TestRosterLogin(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			run, outcome, err := carryOut(t, "scenario: roster-login\n"+tt.source, Override{Variants: tt.variants, Blocks: &tt.blocks}, lab{})
+			run, outcome, err := carryOut(t, "scenario: roster-login\n"+tt.source, Override{Variants: tt.variants, Blocks: &tt.blocks}, rig{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -241,7 +241,7 @@ func TestRosterLogin(t *testing.T) {
 // TestSkippedVariants runs against a server that speaks nothing new.
 func TestSkippedVariants(t *testing.T) {
 	t.Parallel()
-	run, outcome, err := carryOut(t, "scenario: roster-login\n"+quick, Override{Variants: []string{"all"}, Blocks: new(8)}, lab{variants: []string{"monolithic"}})
+	run, outcome, err := carryOut(t, "scenario: roster-login\n"+quick, Override{Variants: []string{"all"}, Blocks: new(8)}, rig{variants: []string{"monolithic"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func TestSkippedVariants(t *testing.T) {
 // TestTargets compares two targets block by block.
 func TestTargets(t *testing.T) {
 	t.Parallel()
-	run, _, err := carryOut(t, "scenario: roster-login\n"+quick, Override{Variants: []string{"monolithic"}, Blocks: new(2)}, lab{}, named{lab{}, "other"})
+	run, _, err := carryOut(t, "scenario: roster-login\n"+quick, Override{Variants: []string{"monolithic"}, Blocks: new(2)}, rig{}, named{rig{}, "other"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestTargets(t *testing.T) {
 }
 
 type named struct {
-	lab
+	rig
 	name string
 }
 
@@ -285,7 +285,7 @@ func TestRunErrors(t *testing.T) {
 	t.Parallel()
 	one := Override{Variants: []string{"monolithic"}, Blocks: new(6)}
 	t.Run("wrong roster", func(t *testing.T) {
-		_, _, err := carryOut(t, "scenario: roster-login\n"+quick, one, lab{wrong: true})
+		_, _, err := carryOut(t, "scenario: roster-login\n"+quick, one, rig{wrong: true})
 		if wrong, ok := errors.AsType[*CountError](err); !ok || wrong.Counted != 25 || wrong.Expected != 26 {
 			t.Errorf("error %v, want a CountError of 25 against 26", err)
 		}
@@ -295,14 +295,14 @@ func TestRunErrors(t *testing.T) {
 			"scenario: roster-login\n" + quick,
 			"scenario: login-storm\nroster: {items: 25}\nload: {rate: 20/s, warmup: 0s, duration: 200ms, cooldown: 0s}\n",
 		} {
-			_, _, err := carryOut(t, source, one, lab{strange: true})
+			_, _, err := carryOut(t, source, one, rig{strange: true})
 			if wrong, ok := errors.AsType[*DigestError](err); !ok || wrong.Items != 25 || wrong.Got == wrong.Want {
 				t.Errorf("error %v, want a DigestError of 25 items", err)
 			}
 		}
 	})
 	t.Run("wrong password", func(t *testing.T) {
-		_, _, err := carryOut(t, "scenario: roster-login\n"+quick, one, lab{password: "guess"})
+		_, _, err := carryOut(t, "scenario: roster-login\n"+quick, one, rig{password: "guess"})
 		if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "not-authorized") {
 			t.Errorf("error %v, want not-authorized at the target", err)
 		}
@@ -310,7 +310,7 @@ func TestRunErrors(t *testing.T) {
 	t.Run("refused in the middle", func(t *testing.T) {
 		n := 0
 		refuse := errors.New("refused")
-		run, outcome, err := carryOut(t, "scenario: roster-login\nprobe: {every: 0s}\nroster: {items: 25}\n", one, lab{connect: func() error {
+		run, outcome, err := carryOut(t, "scenario: roster-login\nprobe: {every: 0s}\nroster: {items: 25}\n", one, rig{connect: func() error {
 			if n++; n == 5 {
 				return refuse
 			}
@@ -344,7 +344,7 @@ func TestRunErrors(t *testing.T) {
 		defer w.Close(results.StatusInterrupted)
 		repeated := false
 		_, err = Run(ctx, RunConfig{
-			Plans: plans, Targets: []Targets{lab{}}, Shaper: shaper{}, Results: w, Recorder: results.NewRecorder(),
+			Plans: plans, Targets: []Targets{rig{}}, Shaper: shaper{}, Results: w, Recorder: results.NewRecorder(),
 			Progress: func(p Progress) {
 				if strings.Contains(p.Note, "is repeated in") {
 					repeated = true
@@ -397,7 +397,7 @@ func TestInvalidBlockIsTakenBack(t *testing.T) {
 func TestLoginStorm(t *testing.T) {
 	t.Parallel()
 	source := "scenario: login-storm\naccounts: 20\nroster: {items: 10}\nload: {rate: 40/s, warmup: 200ms, duration: 1s, cooldown: 100ms}\nblocks: 1\nlogin: {verify: 5}\nlimits: {lateness-floor: 1m, rate-shortfall: 1}\n"
-	run, _, err := carryOut(t, source, Override{}, lab{})
+	run, _, err := carryOut(t, source, Override{}, rig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +413,7 @@ func TestLoginStorm(t *testing.T) {
 func TestPushStorm(t *testing.T) {
 	t.Parallel()
 	source := "scenario: roster-push-storm\nroster: {items: 10}\npush: {resources: 3, rate: 50/s}\nload: {duration: 500ms}\nblocks: 1\nlimits: {lateness-floor: 1m, rate-shortfall: 1}\n"
-	run, _, err := carryOut(t, source, Override{}, lab{})
+	run, _, err := carryOut(t, source, Override{}, rig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -424,7 +424,7 @@ func TestPushStorm(t *testing.T) {
 }
 
 func TestIdleCost(t *testing.T) {
-	run, _, err := carryOut(t, "scenario: idle-cost\naccounts: 5\nroster: {items: 3}\nhold: {sessions: 20, settle: 1ms}\nblocks: 1\n", Override{}, lab{})
+	run, _, err := carryOut(t, "scenario: idle-cost\naccounts: 5\nroster: {items: 3}\nhold: {sessions: 20, settle: 1ms}\nblocks: 1\n", Override{}, rig{})
 	if err != nil {
 		t.Fatal(err)
 	}

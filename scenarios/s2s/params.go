@@ -62,6 +62,9 @@ const (
 	VerifyReverse  = "reverse"
 	VerifySeparate = "separate"
 
+	UsageDANE = "dane-ee"
+	UsagePKIX = "pkix-ee"
+
 	GrainPair   = "pair"
 	GrainDomain = "domain"
 )

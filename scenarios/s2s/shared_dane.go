@@ -20,9 +20,14 @@ func sharedDANE() Variant {
 		Name:    "shared-dane",
 		Spec:    "RFC 7673, RFC 7712, XEP-0220, XEP-0288; inbound experimental",
 		Summary: "one stream for all domains, proved by DNSSEC and TLSA records",
-		Params:  []Param{poolParam()},
+		Params: []Param{
+			poolParam(),
+			{Name: "usage", Default: UsageDANE, Choices: []string{UsageDANE, UsagePKIX},
+				Doc: "What TLSA records say: that the certificate is right (DANE-EE), or that it is besides being valid for a name (PKIX-EE)."},
+		},
 		Layout:  func(Params) Layout { return EachProviderBoth },
 		Needs:   func(Params) Needs { return OwnOnly },
+		Asks:   func(Params) ThirdParty { return SecureDNS },
 		Counts: func(p Params, m Mesh) Counts {
 			c := sharedCounts(p, m, OwnOnly)
 			c.Lookups = m.ActiveA + m.ActiveB

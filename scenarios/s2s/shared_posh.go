@@ -26,6 +26,7 @@ func sharedPOSH() Variant {
 		},
 		Layout: func(Params) Layout { return EachProviderBoth },
 		Needs:  func(Params) Needs { return OwnOnly },
+		Asks:   func(Params) ThirdParty { return WebServers },
 		Counts: func(p Params, m Mesh) Counts {
 			c := sharedCounts(p, m, OwnOnly)
 			c.Fetches = m.ActiveA + m.ActiveB

@@ -28,6 +28,21 @@ const (
 	Nothing
 )
 
+// ThirdParty says who has to publish something for a variant, besides SRV records.
+type ThirdParty int
+
+// The third parties.
+const (
+	// Nobody has to.
+	Nobody ThirdParty = iota
+	// WebServers of the domains publish POSH documents.
+	WebServers
+	// SecureDNS publishes TLSA records, and proves all of its answers.
+	SecureDNS
+	// RevocationLists are published by the owners of the domains.
+	RevocationLists
+)
+
 // Variant is one way of federating, both ends of it.
 type Variant struct {
 	// Name is the canonical name, as in scenario files; Spec says where the
@@ -39,6 +54,8 @@ type Variant struct {
 	// Layout says which pairs share a stream, Needs what a provider holds.
 	Layout func(p Params) Layout
 	Needs  func(p Params) Needs
+	// Asks says who else is asked; nil is nobody.
+	Asks func(p Params) ThirdParty
 	// Counts is the closed form of what a mesh comes to.
 	Counts func(p Params, m Mesh) Counts
 	// Rounds is the closed form of round trips until pairs can talk.
