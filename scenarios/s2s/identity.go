@@ -5,7 +5,6 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -36,7 +35,7 @@ func NewIdentities(cert *x509.Certificate) (*Identities, error) {
 		return nil, err
 	}
 	for _, name := range other.srv {
-		if len(name) > len(srvServer) && strings.EqualFold(name[:len(srvServer)], srvServer) {
+		if sameFold(name[:min(len(name), len(srvServer))], srvServer) {
 			ids.add(name[len(srvServer):])
 		}
 	}
@@ -81,31 +80,82 @@ func (ids *Identities) Covers(domain string) bool {
 }
 
 // Covers reports whether a certificate may stand for a domain, by the rules of [NewIdentities] and [Identities.Covers].
-// It reads all names of the certificate each time; where the same certificate is asked about many domains, use
+// It goes through all names of the certificate each time; where one with many names is asked about many domains, use
 // [Identities]. A certificate whose names cannot be read covers nothing.
 func Covers(cert *x509.Certificate, domain string) bool {
-	ids, err := NewIdentities(cert)
-	return err == nil && ids.Covers(domain)
+	domain = canonicalDomain(domain)
+	if !plainDomain(domain) {
+		return false
+	}
+	_, parent, _ := strings.Cut(domain, ".")
+	other, err := serviceNames(cert)
+	if err != nil {
+		return false
+	}
+	for _, name := range cert.DNSNames {
+		if nameCovers(name, domain, parent) {
+			return true
+		}
+	}
+	for _, name := range other.srv {
+		if sameFold(name[:min(len(name), len(srvServer))], srvServer) && nameCovers(name[len(srvServer):], domain, parent) {
+			return true
+		}
+	}
+	for _, name := range other.xmpp {
+		if nameCovers(name, domain, "") {
+			return true
+		}
+	}
+	return false
 }
 
-// canonicalDomain brings names that mean the same into one form.
-func canonicalDomain(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+// nameCovers reports whether a name stands for a domain in canonical form, of which the parent is what follows its first
+// label. With no parent a wildcard stands for nothing.
+func nameCovers(name, domain, parent string) bool {
+	name = strings.TrimSuffix(name, ".")
+	if parent != "" && strings.HasPrefix(name, "*.") {
+		return sameFold(name[2:], parent)
+	}
+	return sameFold(name, domain)
+}
 
-// plainDomain reports whether a name in canonical form is a domain name in A-labels without any wildcard.
+// sameFold compares without regard to case. That the lengths are equal keeps characters beyond ASCII out, of which some
+// fold into ASCII (U+212A into k).
+func sameFold(name, ascii string) bool {
+	return len(name) == len(ascii) && strings.EqualFold(name, ascii)
+}
+
+// canonicalDomain brings names that mean the same into one form. Characters beyond ASCII stay as they are, for the reason
+// that sameFold gives.
+func canonicalDomain(name string) string {
+	return strings.Map(func(c rune) rune {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		return c
+	}, strings.TrimSuffix(name, "."))
+}
+
+// plainDomain reports whether a name in canonical form is a domain name in A-labels without any wildcard. One whose last
+// label is a number is none: it is an IPv4 address, or part of one.
 func plainDomain(name string) bool {
 	if name == "" || len(name) > 253 {
 		return false
 	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	last := ""
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 {
 			return false
 		}
+		last = label
 	}
-	if strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("*@/\\", c) }) {
-		return false
-	}
-	_, err := netip.ParseAddr(name)
-	return err != nil
+	return strings.Trim(last, "0123456789") != ""
 }
 
 // otherNames are the names of an alternative name extension that crypto/x509 passes over.

@@ -58,7 +58,7 @@ func TestCovers(t *testing.T) {
 		{
 			"dNSName", lab.LeafOptions{Names: []string{"a.test", "B.Test"}},
 			[]string{"a.test", "A.TEST", "a.test.", "b.test"},
-			[]string{"", ".", "x.a.test", "test", "aa.test", "a.test.x", "a.tes", "a..test"},
+			[]string{"", ".", "a.te\u017ft", "x.a.test", "test", "aa.test", "a.test.x", "a.tes", "a..test"},
 		},
 		{
 			"wildcard", lab.LeafOptions{Names: []string{"*.a.test", "*.XN--BCHER-KVA.test"}},
@@ -96,9 +96,9 @@ func TestCovers(t *testing.T) {
 			[]string{"b.test"},
 		},
 		{
-			"addresses", lab.LeafOptions{Names: []string{"127.0.0.1", "::1", "*.0.0.1"}},
+			"addresses", lab.LeafOptions{Names: []string{"127.0.0.1", "::1", "*.0.0.1", "a.123"}},
 			nil,
-			[]string{"127.0.0.1", "::1", "[::1]", "127.0.0.2"},
+			[]string{"127.0.0.1", "::1", "[::1]", "127.0.0.2", "a.123"},
 		},
 	}
 	ca := newCA(t)
@@ -302,14 +302,25 @@ func BenchmarkCovers(b *testing.B) {
 	for i := range names {
 		names[i] = fmt.Sprintf("c%d.test", i)
 	}
-	ids, err := s2s.NewIdentities(issue(b, newCA(b), lab.LeafOptions{Names: names}).Leaf)
+	cert := issue(b, newCA(b), lab.LeafOptions{Names: names}).Leaf
+	ids, err := s2s.NewIdentities(cert)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if !ids.Covers("c999.test") {
-			b.Fatal("not covered")
+	b.Run("Identities", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !ids.Covers("c999.test") {
+				b.Fatal("not covered")
+			}
 		}
-	}
+	})
+	b.Run("certificate", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !s2s.Covers(cert, "c999.test") {
+				b.Fatal("not covered")
+			}
+		}
+	})
 }

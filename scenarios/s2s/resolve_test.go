@@ -600,6 +600,22 @@ func TestServerAddresses(t *testing.T) {
 	}
 }
 
+// Without servers the system's are asked, if it has any.
+func TestSystemServers(t *testing.T) {
+	var dialled []string
+	r := &s2s.Resolver{Rounds: 1, Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+		dialled = append(dialled, addr)
+		return nil, net.ErrClosed
+	}}
+	_, err := r.SRV(t.Context(), s2s.ServiceStart, "a.test")
+	if len(dialled) == 0 && (err == nil || !strings.Contains(err.Error(), "DNS server")) {
+		t.Errorf("nobody was asked: %v", err)
+	}
+	if len(dialled) > 0 && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("asked %v: %v", dialled, err)
+	}
+}
+
 func TestStatic(t *testing.T) {
 	s := &s2s.Static{
 		Start:  map[string]string{"a.test": "127.0.0.1:5269", "v6.test": "[::1]:5270", "bad.test": "127.0.0.1", "port.test": "127.0.0.1:http", "zero.test": "127.0.0.1:0", "*": "127.0.0.9:5269"},
