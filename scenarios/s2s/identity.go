@@ -47,7 +47,7 @@ func NewIdentities(cert *x509.Certificate) (*Identities, error) {
 	return ids, nil
 }
 
-// add takes a name in, a wildcard only as the whole left-most label (RFC 9525 §6.3).
+// add takes a name in, a wildcard only as the whole left-most label; that goes for SRVName as for dNSName (RFC 9525 §6.3).
 func (ids *Identities) add(name string) {
 	name = canonicalDomain(name)
 	if parent, ok := strings.CutPrefix(name, "*."); ok {
@@ -246,8 +246,9 @@ func otherNameText(value cryptobyte.String) (string, error) {
 }
 
 // VerifyChain checks the chain that a peer has presented, its own certificate first, against trust anchors at a moment:
-// signatures, validity, the rules for authorities (RFC 5280 §6). It says nothing of names: see [Covers]. Roots of nil mean
-// those of the system.
+// signatures, validity, the rules for authorities (RFC 5280 §6). It says nothing of names: see [Covers]. Constraints on
+// names bind dNSName only: an authority that may not issue for a domain is not kept from an SRVName of it (RFC 9525 §7.6
+// warns of that). Roots of nil mean those of the system.
 //
 // Extended key usages are not looked at, since RFC 6120 §13.7.1 has no rule for them; with requireClientAuth the leaf and
 // all above it have to admit clientAuth, as some servers want it of those who connect.

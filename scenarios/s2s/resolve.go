@@ -17,7 +17,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Services that servers are looked up by (RFC 6120 §3.2.1, XEP-0368 §2).
+// Services that servers are looked up by (RFC 6120 §3.2.1, XEP-0368).
 const (
 	ServiceStart  = "xmpp-server"  // STARTTLS
 	ServiceDirect = "xmpps-server" // direct TLS
@@ -139,7 +139,7 @@ const (
 )
 
 const (
-	// udpSize is what a datagram may have without being fragmented (RFC 9715 §3).
+	// udpSize is what a datagram may have without being fragmented on nearly every path.
 	udpSize = 1232
 	// maxDNSAliases bounds a chain of CNAME records.
 	maxDNSAliases = 8
