@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
 //go:generate go test -run "^(TestDocs|TestSchemas)$" . -update
@@ -20,7 +18,9 @@ import (
 func TestDocs(t *testing.T) {
 	docs := filepath.Join("..", "docs")
 	goldenPart(t, filepath.Join(docs, "scenarios.md"), "keys", keysTable())
-	goldenPart(t, filepath.Join(docs, "scenarios.md"), "settings", settingsTable())
+	for _, f := range families() {
+		goldenPart(t, filepath.Join(docs, "scenarios.md"), f.kind+" settings", settingsTable(f))
+	}
 	goldenPart(t, filepath.Join(docs, "scenarios.md"), "scenarios", scenariosText())
 	goldenPart(t, filepath.Join(docs, "targets.md"), "keys", targetTable())
 }
@@ -84,7 +84,9 @@ func keysTable() string {
 			values = join(values, "at most "+k.show(k.Max))
 		}
 		only := "all"
-		if k.Scenarios != nil {
+		if name, ok := k.lacking(); ok {
+			only = "all but " + code(name)
+		} else if k.Scenarios != nil {
 			only = codes(k.Scenarios)
 		}
 		b.WriteString(tableRow(code(k.Path), string(k.Kind), code(k.Default), values, only, k.Doc))
@@ -99,10 +101,11 @@ func join(a, b string) string {
 	return a + ", " + b
 }
 
-func settingsTable() string {
-	var b strings.Builder
-	b.WriteString(tableRow("variant", "setting", "default", "values", "what it is") + tableRow("---", "---", "---", "---", "---"))
-	for _, v := range roster.Variants() {
+// settingsTable has one row for all variants whose setting of a name is the same.
+func settingsTable(f family) string {
+	var rows [][]string // without the variants
+	variants := make(map[string][]string)
+	for _, v := range f.variants {
 		for _, p := range v.Params {
 			values := codes(p.Choices)
 			if p.Max > 0 {
@@ -115,8 +118,22 @@ func settingsTable() string {
 			if p.Server {
 				doc += " A setting of the server: on the simulator only."
 			}
-			b.WriteString(tableRow(code(v.Name), code(p.Name), code(fmt.Sprint(p.Default)), values, doc))
+			row := []string{code(p.Name), code(fmt.Sprint(p.Default)), values, doc}
+			key := strings.Join(row, "|")
+			if variants[key] == nil {
+				rows = append(rows, row)
+			}
+			variants[key] = append(variants[key], v.Name)
 		}
+	}
+	var b strings.Builder
+	b.WriteString(tableRow("setting", "default", "values", "what it is", "variants") + tableRow("---", "---", "---", "---", "---"))
+	for _, row := range rows {
+		of := "all"
+		if names := variants[strings.Join(row, "|")]; len(names) < len(f.variants) {
+			of = codes(names)
+		}
+		b.WriteString(tableRow(append(slices.Clone(row), of)...))
 	}
 	return b.String()
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
-	"github.com/xmppbench/xmppbench/scenarios/roster"
+	"github.com/xmppbench/xmppbench/internal/link"
 )
 
 // Kind is the type of a key's value.
@@ -25,6 +25,8 @@ const (
 	KindRate     Kind = "rate"
 	KindBitRate  Kind = "bit rate"
 	KindShare    Kind = "share"
+	KindNumber   Kind = "number"
+	KindDomains  Kind = "domains" // of two providers, such as 20x20
 )
 
 // Key is one setting of a scenario file.
@@ -61,8 +63,8 @@ func (k Key) parse(s string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.Kind == KindString || k.Kind == KindBool {
-		return v, nil
+	if k.Kind == KindString || k.Kind == KindBool || k.Kind == KindDomains {
+		return v, nil // without bounds, or with its own
 	}
 	if number < k.Min {
 		return nil, fmt.Errorf("%s is below the minimum, %s", s, k.show(k.Min))
@@ -109,6 +111,15 @@ func (k Key) parseKind(s string) (value any, number float64, err error) {
 			return nil, 0, fmt.Errorf("%q is not a number between 0 and 1", s)
 		}
 		return v, v, nil
+	case KindNumber:
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsNaN(v) {
+			return nil, 0, fmt.Errorf("%q is not a number", s)
+		}
+		return v, v, nil
+	case KindDomains:
+		v, err := ParseDomains(s)
+		return v, 0, err
 	}
 	panic("scenarios: kind " + string(k.Kind))
 }
@@ -125,7 +136,7 @@ func (k Key) show(v float64) string {
 		return number + "bit/s"
 	case KindBytes:
 		return number + " bytes"
-	case KindString, KindBool, KindCount, KindShare:
+	case KindString, KindBool, KindCount, KindShare, KindNumber, KindDomains:
 	}
 	return number
 }
@@ -133,6 +144,16 @@ func (k Key) show(v float64) string {
 // has reports whether the scenario has the key.
 func (k Key) has(scenario string) bool {
 	return k.Scenarios == nil || slices.Contains(k.Scenarios, scenario)
+}
+
+// lacking returns the only scenario that lacks the key, and false if there is none
+// or several do.
+func (k Key) lacking() (string, bool) {
+	names := slices.DeleteFunc(Names(), k.has)
+	if len(names) != 1 {
+		return "", false
+	}
+	return names[0], true
 }
 
 // field makes a setter for a key whose parsed value is a T.
@@ -144,45 +165,49 @@ func field[T any](at func(*Plan) *T) func(*Plan, any) {
 // thresholds, which are lists of names, and the settings of the variants.
 func Keys() []Key {
 	var (
-		retrieval = []string{RosterLogin, LoginStorm}
-		rated     = []string{RosterLogin, LoginStorm}
-		judged    = []string{RosterLogin, LoginStorm, RosterPushStorm}
+		sessions   = []string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost}
+		retrieval  = []string{RosterLogin, LoginStorm}
+		rated      = []string{RosterLogin, LoginStorm}
+		arriving   = []string{RosterLogin, LoginStorm, FederationScenario}
+		judged     = []string{RosterLogin, LoginStorm, RosterPushStorm, FederationScenario}
+		federation = []string{FederationScenario}
 	)
 	const day = 24 * 3600
 	return []Key{
-		{Path: "accounts", Kind: KindCount, Default: "3", Min: 3, Max: 10e6,
+		{Path: "accounts", Kind: KindCount, Default: "3", Min: 3, Max: 10e6, Scenarios: sessions,
 			Doc: "Accounts that take part; sessions go round them.",
 			set: field(func(p *Plan) *int { return &p.Accounts })},
-		{Path: "roster.items", Kind: KindCount, Default: "10k", Max: 10e6,
+		{Path: "roster.items", Kind: KindCount, Default: "10k", Max: 10e6, Scenarios: sessions,
 			Doc: "Contacts in every roster.",
 			set: field(func(p *Plan) *int { return &p.Roster.Items })},
-		{Path: "roster.item-bytes", Kind: KindBytes, Default: "100", Max: 4096,
+		{Path: "roster.item-bytes", Kind: KindBytes, Default: "100", Max: 4096, Scenarios: sessions,
 			Doc: "Length of each item as the simulator writes it; 0 leaves names and groups as they come.",
 			set: field(func(p *Plan) *int { return &p.Roster.ItemBytes })},
 
-		{Path: "login.tls", Kind: KindString, Default: "starttls", Choices: []string{"starttls", "direct", "none"},
+		{Path: "login.tls", Kind: KindString, Default: "starttls", Choices: []string{"starttls", "direct", "none"}, Scenarios: sessions,
 			Doc: "How the stream is encrypted: RFC 6120 §5, XEP-0368 or not at all.",
 			set: field(func(p *Plan) *string { return &p.Login.TLS })},
 		{Path: "login.sasl", Kind: KindString, Default: "SCRAM-SHA-256",
-			Choices: []string{"auto", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS"},
-			Doc:     "The SASL mechanism; auto takes the strongest on offer.",
-			set:     field(func(p *Plan) *string { return &p.Login.SASL })},
-		{Path: "login.tls-min", Kind: KindString, Default: "1.2", Choices: []string{"1.2", "1.3"},
+			Choices:   []string{"auto", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS"},
+			Scenarios: sessions,
+			Doc:       "The SASL mechanism; auto takes the strongest on offer.",
+			set:       field(func(p *Plan) *string { return &p.Login.SASL })},
+		{Path: "login.tls-min", Kind: KindString, Default: "1.2", Choices: []string{"1.2", "1.3"}, Scenarios: sessions,
 			Doc: "Lowest TLS version the client takes.",
 			set: field(func(p *Plan) *string { return &p.Login.TLSMin })},
-		{Path: "login.tls-max", Kind: KindString, Default: "1.3", Choices: []string{"1.2", "1.3"},
+		{Path: "login.tls-max", Kind: KindString, Default: "1.3", Choices: []string{"1.2", "1.3"}, Scenarios: sessions,
 			Doc: "Highest TLS version the client takes.",
 			set: field(func(p *Plan) *string { return &p.Login.TLSMax })},
-		{Path: "login.curves", Kind: KindString, Default: "default", Choices: []string{"default", "x25519", "p256"},
+		{Path: "login.curves", Kind: KindString, Default: "default", Choices: []string{"default", "x25519", "p256"}, Scenarios: sessions,
 			Doc: "Key exchange of the TLS client; default includes the hybrid with ML-KEM.",
 			set: field(func(p *Plan) *string { return &p.Login.Curves })},
-		{Path: "login.sm", Kind: KindBool, Default: "false",
+		{Path: "login.sm", Kind: KindBool, Default: "false", Scenarios: sessions,
 			Doc: "Enable stream management (XEP-0198) after resource binding.",
 			set: field(func(p *Plan) *bool { return &p.Login.SM })},
-		{Path: "login.step-limit", Kind: KindDuration, Default: "30s", Min: 0.01, Max: day,
+		{Path: "login.step-limit", Kind: KindDuration, Default: "30s", Min: 0.01, Max: day, Scenarios: sessions,
 			Doc: "Longest wait for a single step of the login.",
 			set: field(func(p *Plan) *time.Duration { return &p.Login.StepLimit })},
-		{Path: "login.limit", Kind: KindDuration, Default: "5m", Min: 0.01, Max: day,
+		{Path: "login.limit", Kind: KindDuration, Default: "5m", Min: 0.01, Max: day, Scenarios: sessions,
 			Doc: "Longest wait for a whole operation, roster included.",
 			set: field(func(p *Plan) *time.Duration { return &p.Login.Limit })},
 		{Path: "login.verify", Kind: KindCount, Default: "100", Min: 0, Max: 1e9, Scenarios: retrieval,
@@ -190,17 +215,20 @@ func Keys() []Key {
 			set: field(func(p *Plan) *int { return &p.Login.Verify })},
 
 		{Path: "link.rtt", Kind: KindDuration, Default: "0s", Max: 60,
-			Doc: "Round trip time of each session's access link.",
+			Doc: "Round trip time of the link: of each session's own, or of the one between two providers, which all their streams share.",
 			set: field(func(p *Plan) *time.Duration { return &p.Link.RTT })},
 		{Path: "link.jitter", Kind: KindDuration, Default: "0s", Max: 60,
 			Doc: "Largest random delay on top, each way; order is kept.",
 			set: field(func(p *Plan) *time.Duration { return &p.Link.Jitter })},
 		{Path: "link.rate", Kind: KindBitRate, Default: "unlimited", Min: 1000, Max: 100e9, Choices: []string{"unlimited"},
-			Doc: "Rate of each session's access link, each way.",
+			Doc: "Rate of the link, each way.",
 			set: func(p *Plan, v any) { p.Link.Rate, _ = v.(float64) }},
 		{Path: "link.queue", Kind: KindBytes, Default: "auto", Min: 1500, Max: 1 << 30, Choices: []string{"auto"},
 			Doc: "Bytes that wait before the bottleneck; auto holds 4 ms of its rate.",
 			set: func(p *Plan, v any) { n, _ := v.(int); p.Link.Queue = int64(n) }},
+		{Path: "link.scheduling", Kind: KindString, Default: string(link.RoundRobin), Choices: []string{string(link.RoundRobin), string(link.FIFO)}, Scenarios: federation,
+			Doc: "Whether the link between two providers serves its streams in turn, or all segments in the order of their arrival.",
+			set: field(func(p *Plan) *string { return &p.Link.Scheduling })},
 
 		{Path: "probe.every", Kind: KindDuration, Default: "5ms", Max: 3600, Scenarios: []string{RosterLogin},
 			Doc: "Interval of the pings on the stream under study and on an idle one; 0 sends none.",
@@ -219,8 +247,8 @@ func Keys() []Key {
 			Doc: "Whether a chunked retrieval goes on in the same mode after a cut, or a push as pulls and the other way.",
 			set: field(func(p *Plan) *string { return &p.Cut.Continue })},
 
-		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: rated,
-			Doc: "Arrival process of the logins.",
+		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: arriving,
+			Doc: "Arrival process of the logins, or of the messages between domains.",
 			set: field(func(p *Plan) *string { return &p.Load.Arrivals })},
 		{Path: "load.rate", Kind: KindRate, Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
 			Doc: "Logins per second; one-shot runs one login for each block and variant.",
@@ -259,19 +287,68 @@ func Keys() []Key {
 			Doc: "Time from the last login to the reading of memory and descriptors.",
 			set: field(func(p *Plan) *time.Duration { return &p.Hold.Settle })},
 
+		{Path: "domains", Kind: KindDomains, Default: "20x20", Scenarios: federation,
+			Doc: "Domains of the first provider and of each other one.",
+			set: field(func(p *Plan) *Domains { return &p.Federation.Domains })},
+		{Path: "providers", Kind: KindCount, Default: "2", Min: 2, Max: 16, Scenarios: federation,
+			Doc: "Providers; all federate with all.",
+			set: field(func(p *Plan) *int { return &p.Federation.Providers })},
+		{Path: "workers", Kind: KindCount, Default: "auto", Min: 1, Max: maxWorkers, Choices: []string{"auto"}, Scenarios: federation,
+			Doc: "Processes of each provider, which divide its domains; auto takes as few as the limit of descriptors admits. A variant whose domains share streams runs in one process, whatever is asked for.",
+			set: func(p *Plan, v any) { p.Federation.Workers, _ = v.(int) }},
+		{Path: "mesh.bring-up", Kind: KindString, Default: BringUpAll, Choices: []string{BringUpAll, BringUpLazy}, Scenarios: federation,
+			Doc: "Whether all pairs of domains are brought up at once, or each by the first message of the traffic for it.",
+			set: field(func(p *Plan) *string { return &p.Federation.BringUp })},
+		{Path: "mesh.settle", Kind: KindDuration, Default: "500ms", Max: day, Scenarios: federation,
+			Doc: "Time from the last answer of the bring-up to the reading of counts and memory.",
+			set: field(func(p *Plan) *time.Duration { return &p.Federation.Settle })},
+		{Path: "mesh.limit", Kind: KindDuration, Default: "5m", Min: 0.01, Max: day, Scenarios: federation,
+			Doc: "Longest wait for all pairs to talk.",
+			set: field(func(p *Plan) *time.Duration { return &p.Federation.Limit })},
+		{Path: "traffic.matrix", Kind: KindString, Default: MatrixFull, Choices: []string{MatrixFull, MatrixUniform, MatrixZipf}, Scenarios: federation,
+			Doc: "Which pairs of domains talk: every one in turn, any with equal chance, or popular domains more than others.",
+			set: field(func(p *Plan) *string { return &p.Federation.Traffic.Matrix })},
+		{Path: "traffic.zipf", Kind: KindNumber, Default: "1", Max: 5, Scenarios: federation,
+			Doc: "Exponent of the popularity of domains under zipf.",
+			set: field(func(p *Plan) *float64 { return &p.Federation.Traffic.Zipf })},
+		{Path: "traffic.rate", Kind: KindRate, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: federation,
+			Doc: "Messages per second of each provider but the last to those after it, each of which is echoed; none leaves the steady phase out.",
+			set: func(p *Plan, v any) { p.Federation.Traffic.Rate, _ = v.(float64) }},
+		{Path: "traffic.duration", Kind: KindDuration, Default: "2s", Min: 0.1, Max: 30 * day, Scenarios: federation,
+			Doc: "Length of the steady phase.",
+			set: field(func(p *Plan) *time.Duration { return &p.Federation.Traffic.Duration })},
+		{Path: "traffic.size", Kind: KindBytes, Default: "300", Min: 200, Max: 64 << 10, Scenarios: federation,
+			Doc: "Length of each message.",
+			set: field(func(p *Plan) *int { return &p.Federation.Traffic.Size })},
+		{Path: "bulk.bytes", Kind: KindBytes, Default: "0", Max: maxBulk, Scenarios: federation,
+			Doc: "Length of a large message that crosses during the steady phase, while small ones wait; 0 sends none.",
+			set: field(func(p *Plan) *int { return &p.Federation.Bulk })},
+		{Path: "bulk.every", Kind: KindDuration, Default: "1s", Min: 0.01, Max: day, Scenarios: federation,
+			Doc: "Interval of the large messages.",
+			set: field(func(p *Plan) *time.Duration { return &p.Federation.BulkEvery })},
+		{Path: "noisy.rate", Kind: KindRate, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: federation,
+			Doc: "Messages per second of one pair of domains that sends more than the others.",
+			set: func(p *Plan, v any) { p.Federation.Noisy, _ = v.(float64) }},
+		{Path: "event.kind", Kind: KindString, Default: EventNone, Choices: []string{EventNone, EventIdle, EventRestart, EventAdd}, Scenarios: federation,
+			Doc: "What happens to the mesh that stands: nothing, streams close for want of traffic and come back with it, all providers but the first restart, or the first one gets one domain more.",
+			set: field(func(p *Plan) *string { return &p.Federation.Event })},
+		{Path: "event.idle", Kind: KindDuration, Default: "1s", Min: 0.1, Max: day, Scenarios: federation,
+			Doc: "Time without stanzas after which a stream is closed, in the event idle.",
+			set: field(func(p *Plan) *time.Duration { return &p.Federation.Idle })},
+
 		{Path: "simulator.key", Kind: KindString, Default: "p256", Choices: []string{"p256", "rsa-2048", "ed25519"}, Simulator: true,
-			Doc: "Key of the simulator's certificate.",
+			Doc: "Key of the simulator's certificates.",
 			set: field(func(p *Plan) *string { return &p.Simulator.Key })},
 		{Path: "simulator.piece", Kind: KindBytes, Default: "4KiB", Min: 256, Max: 1 << 20, Simulator: true,
 			Doc: "Largest single write of the simulator.",
 			set: field(func(p *Plan) *int { return &p.Simulator.Piece })},
-		{Path: "simulator.notsent-lowat", Kind: KindBytes, Default: "0", Max: 1 << 30, Simulator: true,
+		{Path: "simulator.notsent-lowat", Kind: KindBytes, Default: "0", Max: 1 << 30, Simulator: true, Scenarios: sessions,
 			Doc: "TCP_NOTSENT_LOWAT of accepted sockets, the bound of what is written ahead; 0 leaves the kernel's.",
 			set: field(func(p *Plan) *int { return &p.Simulator.NotSentLowat })},
-		{Path: "simulator.send-buffer", Kind: KindBytes, Default: "0", Max: 1 << 30, Simulator: true,
+		{Path: "simulator.send-buffer", Kind: KindBytes, Default: "0", Max: 1 << 30, Simulator: true, Scenarios: sessions,
 			Doc: "SO_SNDBUF of accepted sockets; 0 leaves the kernel's.",
 			set: field(func(p *Plan) *int { return &p.Simulator.SendBuffer })},
-		{Path: "simulator.shuffled", Kind: KindBool, Default: "false", Simulator: true,
+		{Path: "simulator.shuffled", Kind: KindBool, Default: "false", Simulator: true, Scenarios: sessions,
 			Doc: "Send whole rosters in another order than that of the keys, as servers with hashed storage do.",
 			set: field(func(p *Plan) *bool { return &p.Simulator.Shuffled })},
 		{Path: "simulator.online", Kind: KindShare, Default: "0", Max: 1, Simulator: true, Scenarios: retrieval,
@@ -289,7 +366,7 @@ func Keys() []Key {
 		{Path: "simulator.offline-reply", Kind: KindString, Default: "unavailable", Choices: []string{"unavailable", "silent"}, Simulator: true, Scenarios: retrieval,
 			Doc: "What the server of a contact who is offline answers to a probe.",
 			set: field(func(p *Plan) *string { return &p.Simulator.OfflineReply })},
-		{Path: "simulator.iterations", Kind: KindCount, Default: "4096", Min: 1, Max: 10e6, Simulator: true,
+		{Path: "simulator.iterations", Kind: KindCount, Default: "4096", Min: 1, Max: 10e6, Simulator: true, Scenarios: sessions,
 			Doc: "PBKDF2 iterations of the simulator's SCRAM keys.",
 			set: field(func(p *Plan) *int { return &p.Simulator.Iterations })},
 
@@ -313,30 +390,4 @@ func Keys() []Key {
 			Doc: "What everything random follows from.",
 			set: func(p *Plan, v any) { p.Seed = uint64(v.(int)) }},
 	}
-}
-
-// VariantKeys returns the settings of the roster variants, as they may stand
-// under roster: or beside a variant's name in the list of variants. A name that
-// several variants share has one meaning; what may stand there is what any of them
-// takes, and each variant checks its own.
-func VariantKeys() []roster.Param {
-	var all []roster.Param
-	for _, v := range roster.Variants() {
-		for _, param := range v.Params {
-			i := slices.IndexFunc(all, func(p roster.Param) bool { return p.Name == param.Name })
-			if i < 0 {
-				param.Choices = slices.Clone(param.Choices)
-				all = append(all, param)
-				continue
-			}
-			shared := &all[i]
-			shared.Min, shared.Max = min(shared.Min, param.Min), max(shared.Max, param.Max)
-			for _, choice := range param.Choices {
-				if !slices.Contains(shared.Choices, choice) {
-					shared.Choices = append(shared.Choices, choice)
-				}
-			}
-		}
-	}
-	return all
 }

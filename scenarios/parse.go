@@ -14,6 +14,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
+	"github.com/xmppbench/xmppbench/scenarios/setting"
 )
 
 // Bounds of what a file may ask for, so that a slip of the pen ends in an error
@@ -188,6 +189,7 @@ type planParser struct {
 	option string // of the command line that is being applied; empty while the file is read
 	errs   []error
 	name   string // of the scenario
+	family family // of its variants
 	dims   []dimension
 	arms   []armSpec
 	asked  map[string]place // variant settings given for all variants
@@ -209,7 +211,7 @@ func (p *planParser) scenario(root *ast.MappingNode) {
 		if _, ok := Find(name); !ok {
 			p.fail(value.Value, "scenario", "%q is not one of %s", name, strings.Join(Names(), ", "))
 		}
-		p.name = name
+		p.name, p.family = name, familyOf(name)
 		return
 	}
 	p.errs = append(p.errs, &FileError{File: p.file, Key: "scenario", Err: fmt.Errorf("is missing: name one of %s", strings.Join(Names(), ", "))})
@@ -282,11 +284,11 @@ func (p *planParser) entry(path string, where, value ast.Node) {
 		d.texts = append(d.texts, text)
 		d.values = append(d.values, v)
 	}
-	if strings.HasPrefix(path, "roster.") && set == nil {
+	if set == nil {
 		if p.asked == nil {
 			p.asked = make(map[string]place)
 		}
-		p.asked[strings.TrimPrefix(path, "roster.")] = place{p.file, where}
+		p.asked[strings.TrimPrefix(path, p.family.prefix+".")] = place{p.file, where}
 	}
 	if i := slices.IndexFunc(p.dims, func(d dimension) bool { return d.path == path }); i >= 0 {
 		if p.option == "" {
@@ -310,9 +312,13 @@ func (p *planParser) lookup(path string) (parse func(string) (any, error), set f
 		}
 		return k.parse, k.set, nil
 	}
-	if name, ok := strings.CutPrefix(path, "roster."); ok {
-		for _, param := range VariantKeys() {
-			if param.Name == name {
+	for _, f := range families() {
+		for _, param := range f.settings() {
+			switch {
+			case path != f.prefix+"."+param.Name:
+			case f.prefix != p.family.prefix:
+				return nil, nil, fmt.Errorf("the scenario %s has no such key", p.name)
+			default:
 				return func(s string) (any, error) { return parseParam(param, s) }, nil, nil
 			}
 		}
@@ -322,7 +328,7 @@ func (p *planParser) lookup(path string) (parse func(string) (any, error), set f
 
 // parseParam reads the value of a variant's setting as it stands in a file;
 // Variant.Parse checks its range.
-func parseParam(param roster.Param, s string) (any, error) {
+func parseParam(param setting.Param, s string) (any, error) {
 	switch param.Default.(type) {
 	case bool:
 		return Key{Kind: KindBool}.parse(s)
@@ -348,8 +354,8 @@ func (p *planParser) suggest(path string) string {
 			known = append(known, k.Path)
 		}
 	}
-	for _, param := range VariantKeys() {
-		known = append(known, "roster."+param.Name)
+	for _, param := range p.family.settings() {
+		known = append(known, p.family.prefix+"."+param.Name)
 	}
 	best, least := "", max(2, len(path)/3)+1
 	for _, k := range known {
@@ -429,7 +435,7 @@ func (p *planParser) variants(value ast.Node) {
 		}
 		m := asMapping(n)
 		if m == nil {
-			p.fail(n, "variants", "must be a name, or a mapping such as {variant: chunked-pull, window: 8, as: pull-8}")
+			p.fail(n, "variants", "must be a name, or a mapping such as {variant: %s, as: label}", p.family.names()[0])
 			continue
 		}
 		p.variantMapping(n, m)
@@ -446,7 +452,7 @@ func (p *planParser) variantMapping(n ast.Node, m *ast.MappingNode) {
 		key, _ := scalar(entry.Key)
 		text, ok := scalar(entry.Value)
 		if !ok {
-			p.fail(entry.Value, "variants."+key, "must be a single value: a setting that varies belongs under roster:")
+			p.fail(entry.Value, "variants."+key, "must be a single value: a setting that varies belongs under %s:", p.family.prefix)
 			continue
 		}
 		switch key {
@@ -455,12 +461,13 @@ func (p *planParser) variantMapping(n ast.Node, m *ast.MappingNode) {
 		case "as":
 			label = text
 		default:
-			i := slices.IndexFunc(VariantKeys(), func(p roster.Param) bool { return p.Name == key })
+			settings := p.family.settings()
+			i := slices.IndexFunc(settings, func(s setting.Param) bool { return s.Name == key })
 			if i < 0 {
 				p.fail(entry.Key, "variants."+key, "no variant has such a setting")
 				continue
 			}
-			v, err := parseParam(VariantKeys()[i], text)
+			v, err := parseParam(settings[i], text)
 			if err != nil {
 				p.fail(entry.Value, "variants."+key, "%w", err)
 				continue
@@ -473,18 +480,17 @@ func (p *planParser) variantMapping(n ast.Node, m *ast.MappingNode) {
 
 func (p *planParser) variant(n ast.Node, name string, params map[string]any, label string) {
 	if name == "all" && params == nil && label == "" {
-		for _, v := range roster.Variants() {
-			p.variant(n, v.Name, nil, "")
+		for _, name := range p.family.names() {
+			p.variant(n, name, nil, "")
 		}
 		return
 	}
-	v, ok := roster.Find(name)
-	if !ok {
-		p.fail(n, "variants", "%q is not one of %s", name, strings.Join(roster.Names(), ", "))
+	if names := p.family.names(); !slices.Contains(names, name) {
+		p.fail(n, "variants", "%q is not one of %s", name, strings.Join(names, ", "))
 		return
 	}
 	if label == "" {
-		label = v.Name
+		label = name
 	}
 	if !validLabel(label) {
 		p.fail(n, "variants", "%q cannot be a label: use letters, digits, '.', '_' and '-'", label)
@@ -494,7 +500,7 @@ func (p *planParser) variant(n ast.Node, name string, params map[string]any, lab
 		p.fail(n, "variants", "%s stands twice: give one of them another label with `as`", label)
 		return
 	}
-	p.arms = append(p.arms, armSpec{label: label, variant: v.Name, params: params, node: n})
+	p.arms = append(p.arms, armSpec{label: label, variant: name, params: params, node: n})
 }
 
 // validLabel keeps labels fit for file names, tags of histogram logs and tables.
@@ -579,9 +585,8 @@ func (p *planParser) plans(o Override) []Plan {
 		return nil
 	}
 	if len(p.arms) == 0 {
-		for _, v := range roster.Variants()[:1] {
-			p.arms = []armSpec{{label: v.Name, variant: v.Name}}
-		}
+		baseline := p.family.names()[0]
+		p.arms = []armSpec{{label: baseline, variant: baseline}}
 	}
 	total := 1
 	for _, d := range p.dims {
@@ -600,6 +605,7 @@ func (p *planParser) plans(o Override) []Plan {
 		}
 		plans = append(plans, plan)
 	}
+	p.checkUsed(plans)
 	return plans
 }
 
@@ -607,22 +613,14 @@ func (p *planParser) plans(o Override) []Plan {
 // nothing.
 func (p *planParser) checkAsked() {
 	for _, name := range slices.Sorted(maps.Keys(p.asked)) {
-		where, key := p.asked[name], "roster."+name
+		where, key := p.asked[name], p.family.prefix+"."+name
 		if where.node == nil {
 			key = "" // the option that stands for the file names it
 		}
-		used := slices.ContainsFunc(p.arms, func(a armSpec) bool {
-			v, _ := roster.Find(a.variant)
-			return hasParam(v, name)
-		})
-		if !used {
+		if !slices.ContainsFunc(p.arms, func(a armSpec) bool { return p.family.has(a.variant, name) }) {
 			p.errs = append(p.errs, at(where.file, where.node, key, errors.New("none of the variants in this run has such a setting")))
 		}
 	}
-}
-
-func hasParam(v roster.Variant, name string) bool {
-	return slices.ContainsFunc(v.Params, func(p roster.Param) bool { return p.Name == name })
 }
 
 func (p *planParser) plan(n int, o Override) (Plan, bool) {
@@ -647,7 +645,7 @@ func (p *planParser) plan(n int, o Override) (Plan, bool) {
 		if d.set != nil {
 			d.set(&plan, d.values[at])
 		} else {
-			shared[strings.TrimPrefix(d.path, "roster.")] = d.values[at]
+			shared[strings.TrimPrefix(d.path, p.family.prefix+".")] = d.values[at]
 		}
 		if len(d.values) > 1 {
 			short := p.shortName(d)
@@ -702,22 +700,20 @@ func labelText(s string) string {
 
 func (p *planParser) makeArms(plan *Plan, shared map[string]any) {
 	for _, spec := range p.arms {
-		v, _ := roster.Find(spec.variant)
 		given := make(map[string]any)
 		for name, value := range shared {
-			if hasParam(v, name) {
+			if p.family.has(spec.variant, name) {
 				given[name] = value
 			}
 		}
-		for name, value := range spec.params {
-			given[name] = value
-		}
-		params, err := v.Parse(given)
+		maps.Copy(given, spec.params)
+		arm, err := p.family.arm(spec.variant, given)
 		if err != nil {
 			p.fail(spec.node, "variants", "%w", err)
 			continue
 		}
-		plan.Arms = append(plan.Arms, Arm{Label: spec.label, Variant: v, Name: v.Name, Params: params, Given: slices.Sorted(maps.Keys(spec.params))})
+		arm.Label, arm.Given = spec.label, slices.Sorted(maps.Keys(spec.params))
+		plan.Arms = append(plan.Arms, arm)
 	}
 }
 
@@ -739,23 +735,10 @@ func (p *planParser) check(plan *Plan, o Override) {
 	fail := func(key, format string, args ...any) {
 		p.fail(nil, key, format, args...)
 	}
-	if plan.Login.TLSMin > plan.Login.TLSMax {
-		fail("login.tls-min", "%s is above login.tls-max, %s", plan.Login.TLSMin, plan.Login.TLSMax)
-	}
-	if plan.Login.TLS == "none" && strings.HasSuffix(plan.Login.SASL, "-PLUS") {
-		fail("login.sasl", "%s binds to a TLS channel, but login.tls is none", plan.Login.SASL)
-	}
-	if _, err := plan.Population([]string{"example.test"}, "", ""); err != nil {
-		fail("roster", "%w", err)
-	}
-	if window := plan.Probe.Before + plan.Probe.After; plan.probing() && window >= plan.Login.Limit {
-		fail("login.limit", "%s is over before the probes of a cell are, which take %s and the roster's time", plan.Login.Limit, window)
-	}
-	if plan.Scenario == LoginStorm && plan.Load.Rate == 0 {
-		fail("load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)
-	}
-	if plan.Load.Rate > 0 {
-		p.checkLoad(plan)
+	if plan.Scenario == FederationScenario {
+		p.checkFederation(plan)
+	} else {
+		p.checkSessions(plan)
 	}
 	if comparisons := len(plan.Arms) - 1; comparisons > 0 {
 		if least := results.MinBlocks(comparisons, Alpha); plan.Blocks < least {
@@ -776,6 +759,31 @@ func (p *planParser) check(plan *Plan, o Override) {
 				fail("thresholds", "%w", err)
 			}
 		}
+	}
+}
+
+// checkSessions refuses what no client can do.
+func (p *planParser) checkSessions(plan *Plan) {
+	fail := func(key, format string, args ...any) {
+		p.fail(nil, key, format, args...)
+	}
+	if plan.Login.TLSMin > plan.Login.TLSMax {
+		fail("login.tls-min", "%s is above login.tls-max, %s", plan.Login.TLSMin, plan.Login.TLSMax)
+	}
+	if plan.Login.TLS == "none" && strings.HasSuffix(plan.Login.SASL, "-PLUS") {
+		fail("login.sasl", "%s binds to a TLS channel, but login.tls is none", plan.Login.SASL)
+	}
+	if _, err := plan.Population([]string{"example.test"}, "", ""); err != nil {
+		fail("roster", "%w", err)
+	}
+	if window := plan.Probe.Before + plan.Probe.After; plan.probing() && window >= plan.Login.Limit {
+		fail("login.limit", "%s is over before the probes of a cell are, which take %s and the roster's time", plan.Login.Limit, window)
+	}
+	if plan.Scenario == LoginStorm && plan.Load.Rate == 0 {
+		fail("load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)
+	}
+	if plan.Load.Rate > 0 {
+		p.checkLoad(plan)
 	}
 }
 

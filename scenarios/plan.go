@@ -78,12 +78,16 @@ type Login struct {
 	Verify    int           `json:"verify"`
 }
 
-// Link is the access link of each session; the zero value means none.
+// Link is the access link of each session, or the link between two providers; the
+// zero value means none.
 type Link struct {
 	RTT    time.Duration `json:"rtt"`
 	Jitter time.Duration `json:"jitter"`
 	Rate   float64       `json:"rate"`  // bit/s; 0: unlimited
 	Queue  int64         `json:"queue"` // bytes; 0: the link's default
+	// Scheduling is the order in which connections are served that share a link:
+	// round-robin or fifo.
+	Scheduling string `json:"scheduling,omitempty"`
 }
 
 // Shaped reports whether there is anything to emulate.
@@ -213,10 +217,13 @@ func CheckTargets(p Plan, targets []Targets) error {
 				return &FileError{File: server.File.Name, Key: path, Err: errors.New("is a setting of the simulator: a real server has its own configuration")}
 			}
 		}
+		f := familyOf(p.Scenario)
 		for _, arm := range p.Arms {
-			for _, param := range arm.Variant.Params {
-				if param.Server && (slices.Contains(p.Given, "roster."+param.Name) || slices.Contains(arm.Given, param.Name)) {
-					return &FileError{File: server.File.Name, Key: "roster." + param.Name, Err: errors.New("is a setting of the simulator: a real server has its own configuration")}
+			about, _ := f.find(arm.Name)
+			for _, param := range about.Params {
+				path := f.prefix + "." + param.Name
+				if param.Server && (slices.Contains(p.Given, path) || slices.Contains(arm.Given, param.Name)) {
+					return &FileError{File: server.File.Name, Key: path, Err: errors.New("is a setting of the simulator: a real server has its own configuration")}
 				}
 			}
 		}

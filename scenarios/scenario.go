@@ -18,6 +18,8 @@ const (
 	LoginStorm      = "login-storm"
 	RosterPushStorm = "roster-push-storm"
 	IdleCost        = "idle-cost"
+
+	FederationScenario = "federation"
 )
 
 // Scenario says what one simulated actor does and what is measured of it.

@@ -3,9 +3,8 @@ package scenarios
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
-
-	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
 // schemaNode is the part of JSON Schema (draft 2020-12) that the schemas use.
@@ -51,7 +50,10 @@ func (k Kind) pattern() string {
 		return suffixes(bitRateUnits())
 	case KindDuration:
 		return `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
-	case KindString, KindBool, KindShare:
+	case KindDomains:
+		one := "[0-9]+(\\.[0-9]+)?[kM]?"
+		return "^" + one + "x" + one + "$"
+	case KindString, KindBool, KindShare, KindNumber:
 	}
 	return ""
 }
@@ -63,8 +65,10 @@ func (k Key) value() *schemaNode {
 		return &schemaNode{Type: "string", Enum: k.Choices}
 	case KindBool:
 		return &schemaNode{Type: "boolean"}
-	case KindShare:
+	case KindShare, KindNumber:
 		return &schemaNode{Type: "number"}
+	case KindDomains:
+		return &schemaNode{Type: "string", Pattern: k.Kind.pattern()}
 	case KindCount, KindBytes, KindDuration, KindRate, KindBitRate:
 	}
 	n := &schemaNode{AnyOf: []*schemaNode{{Type: "string", Pattern: k.Kind.pattern()}}}
@@ -118,26 +122,33 @@ func ScenarioSchema() ([]byte, error) {
 	}
 	for _, k := range Keys() {
 		doc := k.Doc
-		if k.Scenarios != nil {
+		if name, ok := k.lacking(); ok {
+			doc += " Not in " + name + "."
+		} else if k.Scenarios != nil {
 			doc += " Only in " + strings.Join(k.Scenarios, ", ") + "."
 		}
 		put(k.Path, dimensionSchema(k.value(), doc, k.Default))
 	}
-	entry := &schemaNode{Type: "object", Additional: false, Required: []string{"variant"}, Properties: map[string]*schemaNode{
-		"variant": {Type: "string", Enum: roster.Names()},
-		"as":      {Type: "string", Description: "Label in results, the variant's name if left out."},
-	}}
-	for _, p := range VariantKeys() {
-		value := paramValue(p.Default, p.Choices)
-		put("roster."+p.Name, dimensionSchema(value, p.Doc, fmt.Sprint(p.Default)))
-		one := *value
-		one.Description = p.Doc
-		entry.Properties[p.Name] = &one
+	names := &schemaNode{Type: "string", Enum: []string{"all"}}
+	variant := []*schemaNode{names}
+	for _, f := range families() {
+		names.Enum = append(names.Enum, f.names()...)
+		entry := &schemaNode{Type: "object", Additional: false, Required: []string{"variant"}, Properties: map[string]*schemaNode{
+			"variant": {Type: "string", Enum: f.names()},
+			"as":      {Type: "string", Description: "Label in results, the variant's name if left out."},
+		}}
+		for _, p := range f.settings() {
+			value := paramValue(p.Default, p.Choices)
+			put(f.prefix+"."+p.Name, dimensionSchema(value, p.Doc, fmt.Sprint(p.Default)))
+			one := *value
+			one.Description = p.Doc
+			entry.Properties[p.Name] = &one
+		}
+		variant = append(variant, entry)
 	}
-	names := &schemaNode{Type: "string", Enum: append(roster.Names(), "all")}
+	list := &schemaNode{Type: "array", MinItems: 1, Items: &schemaNode{AnyOf: variant}}
 	root.Properties["variants"] = &schemaNode{
-		Description: "What is compared; the first is the baseline.",
-		AnyOf:       []*schemaNode{names, entry, {Type: "array", MinItems: 1, Items: &schemaNode{AnyOf: []*schemaNode{names, entry}}}},
+		Description: "What is compared; the first is the baseline.", AnyOf: append(slices.Clone(variant), list),
 	}
 	condition := &schemaNode{Type: "string"}
 	root.Properties["thresholds"] = &schemaNode{

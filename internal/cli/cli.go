@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/scenarios"
-	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
 // The exit codes. Where several apply, the order is 130, 1, 2, 3, 4, 99, 5, 6.
@@ -203,7 +201,15 @@ func explainable(_ *cobra.Command, args []string, _ string) ([]string, cobra.She
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return slices.Concat(scenarios.Names(), roster.Names()), cobra.ShellCompDirectiveNoFileComp
+	return explainableNames(), cobra.ShellCompDirectiveNoFileComp
+}
+
+func explainableNames() []string {
+	names := scenarios.Names()
+	for _, v := range scenarios.Variants() {
+		names = append(names, v.Name)
+	}
+	return names
 }
 
 // writeJSON prints the answer of a command as indented JSON.

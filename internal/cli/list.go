@@ -11,14 +11,15 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/scenarios"
-	"github.com/xmppbench/xmppbench/scenarios/roster"
+	"github.com/xmppbench/xmppbench/scenarios/setting"
 )
 
 // listed is a scenario or variant in the answer of list.
 type listed struct {
 	Name    string `json:"name"`
 	Summary string `json:"summary"`
-	Spec    string `json:"spec,omitempty"`
+	Spec    string `json:"spec,omitempty"` // of a variant, as is Kind
+	Kind    string `json:"kind,omitempty"`
 }
 
 func (a *app) list() *cobra.Command {
@@ -34,8 +35,8 @@ func (a *app) list() *cobra.Command {
 			for _, s := range scenarios.Scenarios() {
 				all.Scenarios = append(all.Scenarios, listed{Name: s.Name, Summary: s.Summary})
 			}
-			for _, v := range roster.Variants() {
-				all.Variants = append(all.Variants, listed{v.Name, v.Summary, v.Spec})
+			for _, v := range scenarios.Variants() {
+				all.Variants = append(all.Variants, listed{Name: v.Name, Summary: v.Summary, Spec: v.Spec, Kind: v.Kind})
 			}
 			if a.json {
 				return a.writeJSON(all)
@@ -43,8 +44,12 @@ func (a *app) list() *cobra.Command {
 			var b strings.Builder
 			b.WriteString("Scenarios:\n")
 			writeListed(&b, all.Scenarios)
-			b.WriteString("\nRoster variants:\n")
-			writeListed(&b, all.Variants)
+			for i, v := range all.Variants {
+				if i == 0 || v.Kind != all.Variants[i-1].Kind {
+					fmt.Fprintf(&b, "\n%s%s variants:\n", strings.ToUpper(v.Kind[:1]), v.Kind[1:])
+				}
+				writeListed(&b, all.Variants[i:i+1])
+			}
 			b.WriteString("\nxmppbench explain NAME tells more about each.\n")
 			_, err := fmt.Fprint(a.stdout, b.String())
 			return err
@@ -81,17 +86,18 @@ func (a *app) explain() *cobra.Command {
 
 // explanation is the answer of explain.
 type explanation struct {
-	Name    string    `json:"name"`
-	Summary string    `json:"summary"`
-	Spec    string    `json:"spec,omitempty"`    // of a variant
-	Steps   []string  `json:"steps,omitempty"`   // of a scenario's actor, as is what follows
-	Metrics []string  `json:"metrics,omitempty"` // that it measures
-	Keys    []setting `json:"keys,omitempty"`
-	File    string    `json:"file,omitempty"` // that is shipped
+	Name     string    `json:"name"`
+	Summary  string    `json:"summary"`
+	Spec     string    `json:"spec,omitempty"`     // of a variant, as is Settings
+	Settings string    `json:"settings,omitempty"` // where they stand if meant for all variants
+	Steps    []string  `json:"steps,omitempty"`    // of a scenario's actor, as is what follows
+	Metrics  []string  `json:"metrics,omitempty"`  // that it measures
+	Keys     []fileKey `json:"keys,omitempty"`
+	File     string    `json:"file,omitempty"` // that is shipped
 }
 
-// setting is a key of a scenario file.
-type setting struct {
+// fileKey is a key of a scenario file.
+type fileKey struct {
 	Name    string   `json:"name"`
 	Kind    string   `json:"kind"`
 	Default string   `json:"default"`
@@ -105,15 +111,19 @@ func explanationOf(name string) (explanation, error) {
 	if s, ok := scenarios.Find(name); ok {
 		return explainScenario(s)
 	}
-	if v, ok := roster.Find(name); ok {
-		e := explanation{Name: v.Name, Summary: v.Summary, Spec: v.Spec}
+	for _, v := range scenarios.Variants() {
+		if v.Name != name {
+			continue
+		}
+		e := explanation{Name: v.Name, Summary: v.Summary, Spec: v.Spec, Settings: v.Prefix}
 		for _, p := range v.Params {
-			e.Keys = append(e.Keys, variantSetting("roster.", p))
+			key := variantSetting(p)
+			key.Name = v.Prefix + "." + key.Name
+			e.Keys = append(e.Keys, key)
 		}
 		return e, nil
 	}
-	return explanation{}, usage(fmt.Errorf("%q is neither a scenario nor a variant: name one of %s",
-		name, strings.Join(slices.Concat(scenarios.Names(), roster.Names()), ", ")))
+	return explanation{}, usage(fmt.Errorf("%q is neither a scenario nor a variant: name one of %s", name, strings.Join(explainableNames(), ", ")))
 }
 
 func explainScenario(s scenarios.Scenario) (explanation, error) {
@@ -121,19 +131,19 @@ func explainScenario(s scenarios.Scenario) (explanation, error) {
 	e := explanation{Name: s.Name, Summary: s.Summary, Steps: s.Steps, Metrics: s.Metrics, File: string(source)}
 	for _, k := range scenarios.Keys() {
 		if k.Scenarios == nil || slices.Contains(k.Scenarios, s.Name) {
-			e.Keys = append(e.Keys, setting{Name: k.Path, Kind: string(k.Kind), Default: k.Default, Choices: k.Choices, Doc: k.Doc})
+			e.Keys = append(e.Keys, fileKey{Name: k.Path, Kind: string(k.Kind), Default: k.Default, Choices: k.Choices, Doc: k.Doc})
 		}
 	}
-	for _, p := range scenarios.VariantKeys() {
-		setting := variantSetting("roster.", p)
+	for _, p := range scenarios.VariantKeys(s.Name) {
+		key := variantSetting(p)
 		// Each variant has a default and limits of its own.
-		setting.Default, setting.Min, setting.Max = "", 0, 0
-		e.Keys = append(e.Keys, setting)
+		key.Default, key.Min, key.Max = "", 0, 0
+		e.Keys = append(e.Keys, key)
 	}
 	return e, err
 }
 
-func variantSetting(prefix string, p roster.Param) setting {
+func variantSetting(p setting.Param) fileKey {
 	kind := p.Unit
 	switch p.Default.(type) {
 	case string:
@@ -145,7 +155,7 @@ func variantSetting(prefix string, p roster.Param) setting {
 			kind = string(scenarios.KindCount)
 		}
 	}
-	return setting{Name: prefix + p.Name, Kind: kind, Default: fmt.Sprint(p.Default), Choices: p.Choices, Min: p.Min, Max: p.Max, Doc: p.Doc}
+	return fileKey{Name: p.Name, Kind: kind, Default: fmt.Sprint(p.Default), Choices: p.Choices, Min: p.Min, Max: p.Max, Doc: p.Doc}
 }
 
 // String lays the explanation out for people.
@@ -166,7 +176,7 @@ func (e explanation) String() string {
 	}
 	switch {
 	case len(e.Keys) > 0 && e.File == "":
-		b.WriteString("\nSettings, beside the variant's name or under roster: for all variants:\n")
+		fmt.Fprintf(&b, "\nSettings, beside the variant's name or under %s: for all variants:\n", e.Settings)
 	case len(e.Keys) > 0:
 		b.WriteString("\nKeys of the file, which --set overrides:\n")
 	}
@@ -180,7 +190,7 @@ func (e explanation) String() string {
 }
 
 // about says what values a key takes.
-func (k setting) about() string {
+func (k fileKey) about() string {
 	text := k.Kind
 	switch {
 	case len(k.Choices) > 0 && k.Kind == string(scenarios.KindString):
