@@ -25,10 +25,24 @@ type Metric struct {
 	// shows; the other forms of the report hold all of them.
 	Columns []string
 
+	// Column says whether a count has a column there.
+	Column Column
+
 	// Exact marks counts that follow from seed and protocol alone: where every
 	// block has the same, no interval is needed to compare them.
 	Exact bool
 }
+
+// Column says whether the summary table shows a count; the other forms of the report
+// hold all of them.
+type Column int
+
+// Whether there is a column.
+const (
+	ColumnAlways Column = iota
+	ColumnSeldom        // where the count of some variant is not zero
+	ColumnHidden
+)
 
 // Timed reports whether samples of the metric go into histograms.
 func (m Metric) Timed() bool { return m.From != "" }
@@ -36,54 +50,134 @@ func (m Metric) Timed() bool { return m.From != "" }
 // Metrics returns the project's metrics in the order in which reports show
 // them. The stamps t0, t1, … and s0, s1, … are those of docs/metrics.md.
 func Metrics() []Metric {
-	mean, meanMax := []string{"mean"}, []string{"mean", "max"}
 	return []Metric{
-		{"login.dial", UnitSeconds, "t0", "t1", "TCP connection to the server.", nil, false},
-		{"login.header", UnitSeconds, "header sent", "header received", "Stream header, one sample for each stream of a login.", nil, false},
-		{"login.features", UnitSeconds, "header received", "features received", "Stream features, one sample for each stream of a login.", nil, false},
-		{"login.starttls", UnitSeconds, "t2", "t3", "Request to begin TLS.", nil, false},
-		{"login.tls", UnitSeconds, "t3", "t4", "TLS handshake.", nil, false},
-		{"login.sasl", UnitSeconds, "t5", "t6", "SASL exchange.", nil, false},
-		{"login.bind", UnitSeconds, "t7", "t8", "Resource binding.", nil, false},
-		{"login", UnitSeconds, "t0", "t8", "From connect to a bound resource.", mean, false},
-		{"roster.first", UnitSeconds, "t9", "t11", "From the roster request to the first contact decoded.", mean, false},
-		{"roster.complete", UnitSeconds, "t9", "t12", "From the roster request to the last contact.", mean, false},
-		{"roster.resume", UnitSeconds, "connection lost", "t12", "From the loss of the connection to the last contact, the second login included.", mean, false},
-		{"ready", UnitSeconds, "intended start of the login", "answer to the first ping after t12", "From the wish to log in to being able to talk.", mean, false},
-		{"probe", UnitSeconds, "ping due", "answer", "Round trip of a ping on the same stream while the transfer runs.", meanMax, false},
-		{"probe.outside", UnitSeconds, "ping due", "answer", "Round trip of a ping on the same stream before and after the transfer.", nil, false},
-		{"probe.control", UnitSeconds, "ping due", "answer", "Round trip of a ping on an idle stream while the transfer runs.", nil, false},
-		{"presence.settled", UnitSeconds, "t13", "t15", "From initial presence to the last presence of a contact.", mean, false},
-		{"push", UnitSeconds, "change due", "push received", "From a change of a roster to its arrival at another session of the account.", meanMax, false},
-		{"iq", UnitSeconds, "request", "answer", "Answer to a request.", mean, false},
-		{"bytes.in", UnitBytes, "", "", "XML received by the client, before TLS.", nil, true},
-		{"bytes.out", UnitBytes, "", "", "XML sent by the client, before TLS.", nil, true},
-		{"bytes.in.tls", UnitBytes, "", "", "Bytes received on the socket, TLS included.", nil, true},
-		{"bytes.out.tls", UnitBytes, "", "", "Bytes sent on the socket, TLS included.", nil, true},
-		{"stanzas", UnitCount, "", "", "Stanzas in both directions.", nil, true},
-		{"round-trips", UnitCount, "", "", "Times one side waited for the other.", nil, true},
-		{"resume.bytes", UnitBytes, "", "", "XML received after the loss of the connection.", nil, false},
-		{"resume.items", UnitCount, "", "", "Contacts received after the loss of the connection, repeats included.", nil, false},
-		{"cut.bytes", UnitBytes, "", "", "XML of the roster received before the connection was lost.", nil, false},
-		{"cpu.client", UnitSeconds, "", "", "CPU time of the clients.", nil, false},
-		{"cpu.server", UnitSeconds, "", "", "CPU time of the server.", nil, false},
-		{"rss.client", UnitBytes, "", "", "Resident memory of the clients.", nil, false},
-		{"rss.server", UnitBytes, "", "", "Resident memory of the server.", nil, false},
-		{"session.rss.client", UnitBytes, "", "", "Resident memory of the clients for each session held.", nil, false},
-		{"session.rss.server", UnitBytes, "", "", "Resident memory of the server for each session held.", nil, false},
-		{"fds.client", UnitCount, "", "", "Open descriptors of the clients.", nil, false},
-		{"fds.server", UnitCount, "", "", "Open descriptors of the server.", nil, false},
-		{"sessions", UnitCount, "", "", "Sessions held.", nil, false},
-		{"logins", UnitCount, "", "", "Logins done.", nil, false},
-		{"logins.failed", UnitCount, "", "", "Logins that failed or were cut off.", nil, false},
-		{"logins.rate", UnitCount, "", "", "Logins done each second.", nil, false},
-		{"in-flight.peak", UnitCount, "", "", "Most operations under way at one time.", nil, false},
-		{"changes", UnitCount, "", "", "Changes made to the roster.", nil, false},
-		{"pushes", UnitCount, "", "", "Pushes received.", nil, false},
-		{"pushes.lost", UnitCount, "", "", "Pushes that did not arrive in time.", nil, false},
-		{"presence.in", UnitCount, "", "", "Presence stanzas received from contacts.", nil, false},
-		{"presence.bounced", UnitCount, "", "", "Presence stanzas answered by an error.", nil, false},
+		timing("login.dial", "t0", "t1", "TCP connection to the server."),
+		timing("login.header", "header sent", "header received", "Stream header, one sample for each stream of a login."),
+		timing("login.features", "header received", "features received", "Stream features, one sample for each stream of a login."),
+		timing("login.starttls", "t2", "t3", "Request to begin TLS."),
+		timing("login.tls", "t3", "t4", "TLS handshake."),
+		timing("login.sasl", "t5", "t6", "SASL exchange."),
+		timing("login.bind", "t7", "t8", "Resource binding."),
+		timing("login", "t0", "t8", "From connect to a bound resource.", "mean"),
+		timing("roster.first", "t9", "t11", "From the roster request to the first contact decoded.", "mean"),
+		timing("roster.complete", "t9", "t12", "From the roster request to the last contact.", "mean"),
+		timing("roster.resume", "connection lost", "t12", "From the loss of the connection to the last contact, the second login included.", "mean"),
+		timing("ready", "intended start of the login", "answer to the first ping after t12", "From the wish to log in to being able to talk.", "mean"),
+		timing("probe", "ping due", "answer", "Round trip of a ping on the same stream while the transfer runs.", "mean", "max"),
+		timing("probe.outside", "ping due", "answer", "Round trip of a ping on the same stream before and after the transfer."),
+		timing("probe.control", "ping due", "answer", "Round trip of a ping on an idle stream while the transfer runs."),
+		timing("presence.settled", "t13", "t15", "From initial presence to the last presence of a contact.", "mean"),
+		timing("push", "change due", "push received", "From a change of a roster to its arrival at another session of the account.", "mean", "max"),
+		timing("iq", "request", "answer", "Answer to a request.", "mean"),
+		timing("pair.first", "s0", "s6", "The first pair of domains of two providers that did not know each other, until stanzas may pass.", "mean"),
+		timing("pair.first.echo", "s0", "s8", "The same until its first echo, the set-up of the other direction included."),
+		timing("pair.further", "s0", "s6", "A second pair of the same providers, until stanzas may pass.", "mean"),
+		timing("pair.further.echo", "s0", "s8", "The same until its first echo."),
+		timing("pair.ready", "s0", "s6", "Each pair of a bring-up, until stanzas may pass."),
+		timing("pair.echo", "s0", "s8", "Each pair of a bring-up, until its first echo.", "mean"),
+		timing("mesh", "first message", "last echo", "Bring-up of all pairs, each with a message and its echo.", "mean"),
+		timing("echo", "message due", "s8", "A message between domains and its echo, on a mesh that stands.", "mean"),
+		timing("victim", "message due", "s8", "The same while a bulk stanza crosses, or one pair sends more than all others.", "mean", "max"),
+		timing("bulk", "message due", "s8", "A bulk stanza and its echo."),
+		timing("reconnect", "providers are back", "s8", "Each pair after its stream was closed for want of traffic, or the other provider restarted, until its echo.", "mean"),
+		timing("pair.added", "s0", "s8", "Each pair of a domain that was added to a mesh that stands, until its first echo.", "mean"),
+		exact("bytes.in", UnitBytes, "XML received by the client, before TLS."),
+		exact("bytes.out", UnitBytes, "XML sent by the client, before TLS."),
+		exact("bytes.in.tls", UnitBytes, "Bytes received on the socket, TLS included."),
+		exact("bytes.out.tls", UnitBytes, "Bytes sent on the socket, TLS included."),
+		exact("stanzas", UnitCount, "Stanzas in both directions."),
+		exact("round-trips", UnitCount, "Times one side waited for the other."),
+		counted("resume.bytes", UnitBytes, "XML received after the loss of the connection."),
+		counted("resume.items", UnitCount, "Contacts received after the loss of the connection, repeats included."),
+		counted("cut.bytes", UnitBytes, "XML of the roster received before the connection was lost."),
+		counted("cpu.client", UnitSeconds, "CPU time of the clients."),
+		counted("cpu.server", UnitSeconds, "CPU time of the server."),
+		counted("rss.client", UnitBytes, "Resident memory of the clients."),
+		counted("rss.server", UnitBytes, "Resident memory of the server."),
+		counted("session.rss.client", UnitBytes, "Resident memory of the clients for each session held."),
+		counted("session.rss.server", UnitBytes, "Resident memory of the server for each session held."),
+		counted("fds.client", UnitCount, "Open descriptors of the clients."),
+		counted("fds.server", UnitCount, "Open descriptors of the server."),
+		counted("sessions", UnitCount, "Sessions held."),
+		counted("logins", UnitCount, "Logins done."),
+		counted("logins.failed", UnitCount, "Logins that failed or were cut off."),
+		counted("logins.rate", UnitCount, "Logins done each second."),
+		counted("in-flight.peak", UnitCount, "Most operations under way at one time."),
+		counted("changes", UnitCount, "Changes made to the roster."),
+		counted("pushes", UnitCount, "Pushes received."),
+		counted("pushes.lost", UnitCount, "Pushes that did not arrive in time."),
+		counted("presence.in", UnitCount, "Presence stanzas received from contacts."),
+		counted("presence.bounced", UnitCount, "Presence stanzas answered by an error."),
+		exact("connections", UnitCount, "Connections between providers that stay, each counted once."),
+		exact("connections.opened", UnitCount, "Connections made until all pairs talked, those for verification included."),
+		exact("handshakes.full", UnitCount, "Full TLS handshakes between providers."),
+		seldom(counted("handshakes.resumed", UnitCount, "TLS handshakes that resumed a session.")),
+		hidden(exact("signatures.made", UnitCount, "Signatures made with any private key.")),
+		hidden(exact("signatures.verified", UnitCount, "Signatures verified in handshakes, chains and proofs.")),
+		seldom(exact("authority.sasl", UnitCount, "Exchanges of SASL EXTERNAL.")),
+		seldom(exact("authority.results", UnitCount, "Requests to accept a pair of domains (db:result).")),
+		seldom(exact("authority.verifies", UnitCount, "Requests to verify a dialback key (db:verify).")),
+		seldom(exact("authority.asserts", UnitCount, "Assertions of domains by attribute certificate.")),
+		seldom(exact("authority.proofs", UnitCount, "Attribute certificates sent, or references to them.")),
+		seldom(exact("authority.verdicts", UnitCount, "Verdicts on domains sent unasked.")),
+		seldom(exact("fetches", UnitCount, "Documents fetched from third parties.")),
+		hidden(exact("lookups", UnitCount, "Look-ups of the servers of a domain (SRV).")),
+		hidden(exact("lookups.tlsa", UnitCount, "Look-ups of the certificates of a server (TLSA).")),
+		exact("keys.customer", UnitCount, "Private keys of customers' domains that the providers hold."),
+		counted("bytes.mesh", UnitBytes, "XML between providers until all pairs have talked."),
+		hidden(counted("bytes.mesh.tls", UnitBytes, "The same on sockets, TLS included.")),
+		counted("cpu.mesh", UnitSeconds, "CPU time of all providers in the bring-up."),
+		hidden(counted("cpu.mesh.a", UnitSeconds, "CPU time of the first provider in the bring-up.")),
+		hidden(counted("cpu.mesh.b", UnitSeconds, "CPU time of the other providers in the bring-up.")),
+		counted("cpu.steady", UnitSeconds, "CPU time of all providers in the steady phase."),
+		hidden(counted("cpu.steady.a", UnitSeconds, "CPU time of the first provider in the steady phase.")),
+		hidden(counted("cpu.steady.b", UnitSeconds, "CPU time of the other providers in the steady phase.")),
+		counted("cpu.reconnect", UnitSeconds, "CPU time of all providers while everything comes back after a restart."),
+		hidden(counted("cpu.reconnect.a", UnitSeconds, "CPU time of the first provider meanwhile.")),
+		hidden(counted("cpu.reconnect.b", UnitSeconds, "CPU time of the other providers meanwhile.")),
+		hidden(counted("rss.a", UnitBytes, "Resident memory of the first provider when the mesh stands.")),
+		hidden(counted("rss.b", UnitBytes, "Resident memory of the other providers when the mesh stands.")),
+		counted("rss.connection", UnitBytes, "Resident memory of both ends for each connection that stays, above that of providers without any."),
+		hidden(counted("fds.a", UnitCount, "Open descriptors of the first provider when the mesh stands.")),
+		hidden(counted("fds.b", UnitCount, "Open descriptors of the other providers when the mesh stands.")),
+		seldom(counted("glare", UnitCount, "Streams given up because the other provider opened one as well.")),
+		seldom(counted("unauthorised", UnitCount, "Stanzas without authority, which are never delivered.")),
+		counted("pairs.open", UnitCount, "Pairs of domains that had traffic, where it brings them up."),
+		counted("pairs.expected", UnitCount, "How many of them uniform traffic meets on average, by closed form."),
 	}
+}
+
+// hasColumn reports whether the summary has a column for the count because of one
+// variant's value; what has none is not lost.
+func (m Metric) hasColumn(v Value) bool {
+	return m.Column == ColumnAlways || m.Column == ColumnSeldom && v.Max > 0
+}
+
+// timing describes what goes into histograms, and the statistics of it that have a
+// column in the summary.
+func timing(name, from, to, doc string, columns ...string) Metric {
+	return Metric{Name: name, Unit: UnitSeconds, From: from, To: to, Doc: doc, Columns: columns}
+}
+
+// counted describes a figure of a block.
+func counted(name, unit, doc string) Metric { return Metric{Name: name, Unit: unit, Doc: doc} }
+
+// exact describes a count that follows from seed and protocol alone.
+func exact(name, unit, doc string) Metric {
+	m := counted(name, unit, doc)
+	m.Exact = true
+	return m
+}
+
+// seldom gives a count a column in the summary where there is any, hidden none.
+func seldom(m Metric) Metric {
+	m.Column = ColumnSeldom
+	return m
+}
+
+func hidden(m Metric) Metric {
+	m.Column = ColumnHidden
+	return m
 }
 
 // scalar is the name of a figure of a block, taken apart.

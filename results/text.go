@@ -194,7 +194,7 @@ func (t *textReport) scalars(p PlanReport, planned int) grid {
 	for _, v := range p.Variants {
 		for _, value := range v.Values {
 			s := parseScalar(t.table, value.Name)
-			if t.shown(s) && !slices.ContainsFunc(columns, func(c scalar) bool { return c.name == s.name }) {
+			if t.shown(s) && s.metric.hasColumn(value) && !slices.ContainsFunc(columns, func(c scalar) bool { return c.name == s.name }) {
 				columns = append(columns, s)
 			}
 		}
