@@ -2,9 +2,13 @@ package scenarios
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
 // Federation says how providers federate. Its zero value means none.
@@ -108,3 +112,32 @@ func ParseDomains(s string) (Domains, error) {
 
 // maxDomains bounds the domains of a provider.
 const maxDomains = 100_000
+
+// expectedPairs is the number of pairs that uniform traffic is expected to have met
+// within its duration.
+func (f Federation) expectedPairs() float64 {
+	n := float64(f.Domains.A * f.Domains.B)
+	return n * (1 - math.Exp(-f.Traffic.Rate*f.Traffic.Duration.Seconds()/n))
+}
+
+// workers is the number of processes of each provider for an arm: as many as the
+// plan says, or as few as hold its ends of connections. Streams that are shared live
+// in one process.
+func (p Plan) workers(arm Arm, f Federation) int {
+	if arm.Federation.Layout(arm.S2S).Shared() {
+		return 1
+	}
+	if f.Workers > 0 {
+		return min(f.Workers, f.Domains.A, f.Domains.B)
+	}
+	limit, err := proc.DescriptorLimit()
+	if err != nil {
+		return 1
+	}
+	ends := arm.Federation.Counts(arm.S2S, s2s.Full(f.Domains.A, f.Domains.B)).Persistent * (f.Providers - 1)
+	return min(max(1, (ends+limit-reservedEnds-1)/(limit-reservedEnds)), f.Domains.A, f.Domains.B)
+}
+
+// reservedEnds are descriptors of a provider's process that are no persistent
+// streams: streams that only verify, look-ups, fetches.
+const reservedEnds = 500

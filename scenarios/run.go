@@ -20,6 +20,8 @@ type RunConfig struct {
 	// block runs every arm against every target.
 	Targets []Targets
 	Shaper  Shaper
+	// Workers starts the processes of federating providers.
+	Workers WorkerStarter
 	Results *results.Writer
 	// Recorder is the one that Results writes.
 	Recorder *results.Recorder
@@ -137,7 +139,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 	var booths []*booth
 	var names []string
 	for _, targets := range r.Targets {
-		s, err := openSite(ctx, p, targets, r.Shaper, r.Trace)
+		s, err := openSite(ctx, p, targets, r.RunConfig)
 		if err != nil {
 			return err
 		}
@@ -282,7 +284,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		return nil
 	}
 	key := results.Key{Plan: booth.label, Variant: booth.arm.Label, Block: r.attempts}
-	c := &cell{arm: booth.arm, block: r.attempts, warmup: b.Warmup, sink: results.Discard{}}
+	c := &cell{arm: booth.arm, block: r.attempts, warmup: b.Warmup, sink: results.Discard{}, recorder: r.Recorder, key: key}
 	if !b.Warmup {
 		c.sink = r.Recorder.Sink(key)
 	}
@@ -318,7 +320,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		c.figures.Response, c.figures.Lateness = timings.Of(results.Response), timings.Of(results.Lateness)
 	}
 	booth.site.observe(ctx, &c.figures, monitor.Stop())
-	flags := results.Check(p.Limits, c.figures)
+	flags := append(results.Check(p.Limits, c.figures), c.flags...)
 	block := r.block(key, started, c, flags, err)
 	r.attempt = append(r.attempt, attempted{booth, block})
 	if block.Valid {

@@ -125,7 +125,17 @@ func (shaper) Shape(ctx context.Context, l Link, endpoint string) (Relay, error)
 	return relayed{r}, nil
 }
 
+func (shaper) Share(ctx context.Context, c link.Config) (SharedRelay, error) {
+	r, err := link.Start(context.WithoutCancel(ctx), c)
+	if err != nil {
+		return nil, err
+	}
+	return relayed{r}, nil
+}
+
 type relayed struct{ *link.Relay }
+
+func (r relayed) Addresses() []string { return r.Addrs() }
 
 func (r relayed) Address() string { return r.Addrs()[0] }
 
@@ -152,6 +162,11 @@ func carryOut(t *testing.T, source string, o Override, targets ...Targets) (*res
 	if err != nil {
 		t.Fatal(err)
 	}
+	return carryOutPlans(t, plans, targets...)
+}
+
+func carryOutPlans(t *testing.T, plans []Plan, targets ...Targets) (*results.Run, Outcome, error) {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "run")
 	recorder := results.NewRecorder()
 	w, err := results.Create(dir, results.Manifest{Scenario: plans[0].Scenario}, results.Options{Recorder: recorder})
@@ -160,7 +175,7 @@ func carryOut(t *testing.T, source string, o Override, targets ...Targets) (*res
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	outcome, runErr := Run(ctx, RunConfig{Plans: plans, Targets: targets, Shaper: shaper{}, Results: w, Recorder: recorder})
+	outcome, runErr := Run(ctx, RunConfig{Plans: plans, Targets: targets, Shaper: shaper{}, Workers: OwnWorkers{}, Results: w, Recorder: recorder})
 	if err := w.Close(results.StatusOK); err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +359,7 @@ func TestRunErrors(t *testing.T) {
 		defer w.Close(results.StatusInterrupted)
 		repeated := false
 		_, err = Run(ctx, RunConfig{
-			Plans: plans, Targets: []Targets{rig{}}, Shaper: shaper{}, Results: w, Recorder: results.NewRecorder(),
+			Plans: plans, Targets: []Targets{rig{}}, Shaper: shaper{}, Workers: OwnWorkers{}, Results: w, Recorder: results.NewRecorder(),
 			Progress: func(p Progress) {
 				if strings.Contains(p.Note, "is repeated in") {
 					repeated = true

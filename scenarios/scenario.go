@@ -63,6 +63,11 @@ type cell struct {
 	judge   string          // the metric whose response and lateness are judged, if figures holds none
 
 	from, to time.Time // of what was measured, if that is not the whole cell
+
+	// Where workers' samples go, and what else the actor has noticed.
+	recorder *results.Recorder
+	key      results.Key
+	flags    []results.Flag
 }
 
 func (c *cell) set(name string, v float64) {
@@ -95,7 +100,7 @@ func (c *cell) count(name string, counted, expected int64) {
 
 // Scenarios returns the scenarios in the order in which they are listed.
 func Scenarios() []Scenario {
-	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), idleCost()}
+	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), idleCost(), federation()}
 }
 
 // Find returns the scenario called name.
@@ -109,7 +114,7 @@ func Find(name string) (Scenario, bool) {
 
 // Names returns the names of the scenarios.
 func Names() []string {
-	return []string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost}
+	return []string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, FederationScenario}
 }
 
 //go:embed *.yaml

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/results"
@@ -23,6 +24,8 @@ import (
 // address that Shape returns reaches endpoint, over a link of its own.
 type Shaper interface {
 	Shape(ctx context.Context, l Link, endpoint string) (Relay, error)
+	// Share starts links as c says, which several providers share.
+	Share(ctx context.Context, c link.Config) (SharedRelay, error)
 }
 
 // Relay is a running access link.
@@ -46,35 +49,40 @@ type site struct {
 	mode    session.TLSMode
 	trace   func(stream uint64, out bool, b []byte)
 	streams atomic.Uint64 // opened so far
+	shaper  Shaper
+	starter WorkerStarter
 	// met, where set, is told once what the first session negotiated.
 	met  func(negotiated map[string]string)
 	once sync.Once
 }
 
 // openSite opens the target for the plan and the link before it.
-func openSite(ctx context.Context, plan Plan, targets Targets, shaper Shaper, trace func(stream uint64, out bool, b []byte)) (_ *site, err error) {
+func openSite(ctx context.Context, plan Plan, targets Targets, c RunConfig) (_ *site, err error) {
 	target, err := targets.Open(ctx, plan)
 	if err != nil {
 		return nil, err
 	}
-	s := &site{plan: plan, target: target, about: target.Describe(), keys: new(session.KeyCache), trace: trace}
+	s := &site{plan: plan, target: target, about: target.Describe(), keys: new(session.KeyCache), trace: c.Trace, shaper: c.Shaper, starter: c.Workers}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if plan.Scenario == FederationScenario && s.about.Simulated {
+		return s, nil // there are no clients
+	}
 	if s.mode, err = session.ParseTLSMode(plan.Login.TLS); err != nil {
 		return nil, err
 	}
 	if s.tls, err = s.tlsConfig(); err != nil {
 		return nil, err
 	}
-	if plan.Link.Shaped() {
+	if plan.Link.Shaped() && plan.Scenario != FederationScenario {
 		endpoint := s.about.Endpoint
 		if s.mode == session.DirectTLS {
 			endpoint = s.about.DirectTLS
 		}
-		if s.relay, err = shaper.Shape(ctx, plan.Link, endpoint); err != nil {
+		if s.relay, err = c.Shaper.Shape(ctx, plan.Link, endpoint); err != nil {
 			return nil, fmt.Errorf("scenarios: link: %w", err)
 		}
 	}

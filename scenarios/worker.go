@@ -49,7 +49,8 @@ const (
 	workerTake     = "take"        // nothing -> results.Delta
 	workerCrash    = "crash"       // nothing -> nothing
 	workerRevive   = "revive"      // s2s.ProviderConfig -> nothing
-	workerAdd      = "add-domain"  // addDomain -> nothing
+	workerAdd      = "add-domain"  // s2s.NewDomain -> nothing
+	workerTrust    = "trust"       // trust -> nothing
 	workerFree     = "free-memory" // nothing -> nothing
 )
 
@@ -106,11 +107,17 @@ func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawM
 	case workerCrash:
 		return nil, w.provider.Crash()
 	case workerAdd:
-		var a addDomain
-		if err := json.Unmarshal(in, &a); err != nil {
+		var d s2s.NewDomain
+		if err := json.Unmarshal(in, &d); err != nil {
 			return nil, err
 		}
-		w.provider.Host().AddDomain(a.Domain, a.Proof)
+		return nil, w.provider.Host().AddDomain(d)
+	case workerTrust:
+		var t trust
+		if err := json.Unmarshal(in, &t); err != nil {
+			return nil, err
+		}
+		w.provider.Host().AddPartnerDomain(t.Partner, t.Domain)
 		return nil, nil
 	case workerFree:
 		debug.FreeOSMemory()
@@ -119,10 +126,10 @@ func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawM
 	return nil, fmt.Errorf("scenarios: a worker has no method %q", method)
 }
 
-// addDomain is a domain to be hosted from now on.
-type addDomain struct {
-	Domain string    `json:"domain"`
-	Proof  s2s.Proof `json:"proof"`
+// trust is a domain that a partner speaks for from now on.
+type trust struct {
+	Partner string `json:"partner"`
+	Domain  string `json:"domain"`
 }
 
 // A matrix is the pairs from some domains of this worker to domains elsewhere.
@@ -182,17 +189,26 @@ func (w *ProviderWorker) bringUp(ctx context.Context, b bringUp) (brought, error
 		left = len(pairs)
 		last time.Time
 		done = make(chan struct{})
+		over = make([]bool, len(pairs))
 	)
-	// ended notes the end of one trip, whatever it was.
-	ended := func(at time.Time, err error) {
+	// step notes a part of a trip. It has ended when it has failed or has both parts:
+	// an echo may be read before the writer of the message goes on.
+	step := func(i int, at time.Time, err error, note func(t *trip)) {
 		mu.Lock()
 		defer mu.Unlock()
+		if over[i] {
+			return
+		}
+		t := &out.Trips[i]
 		if err != nil {
 			out.Errors[results.ErrorKind(err)]++
 			if out.First == "" {
 				out.First = err.Error()
 			}
+		} else if note(t); t.Ready < 0 || t.Echo < 0 {
+			return
 		}
+		over[i] = true
 		if at.After(last) {
 			last = at
 		}
@@ -203,34 +219,20 @@ func (w *ProviderWorker) bringUp(ctx context.Context, b bringUp) (brought, error
 	start := time.Now()
 	ids := make([]uint64, 0, len(pairs))
 	for i, p := range pairs {
-		var once sync.Once
-		var handed time.Time
-		arrived := func(at time.Time, err error) {
-			once.Do(func() {
-				if err == nil {
-					mu.Lock()
-					out.Trips[i].Echo = int64(at.Sub(handed))
-					mu.Unlock()
-				}
-				ended(at, err)
-			})
-		}
-		id := w.expect(arrived)
+		handed := time.Now()
+		id := w.expect(func(at time.Time, err error) {
+			step(i, at, err, func(t *trip) { t.Echo = int64(at.Sub(handed)) })
+		})
 		ids = append(ids, id)
-		handed = time.Now()
-		err := w.provider.Host().Send(s2s.Stanza{Pair: p, XML: message(p, id, b.Size), Done: func(t s2s.Times, err error) {
+		err := w.provider.Host().Send(s2s.Stanza{Pair: p, XML: message(p, id, b.Size), Done: func(times s2s.Times, err error) {
 			if err != nil {
 				w.forget(id)
-				arrived(time.Now(), err)
-				return
 			}
-			mu.Lock()
-			out.Trips[i].Ready = int64(t.Usable.Sub(t.Handed))
-			mu.Unlock()
+			step(i, times.Flushed, err, func(t *trip) { t.Ready = int64(times.Usable.Sub(times.Handed)) })
 		}})
 		if err != nil {
 			w.forget(id)
-			arrived(time.Now(), err)
+			step(i, time.Now(), err, nil)
 		}
 	}
 	if len(pairs) == 0 {
@@ -464,4 +466,38 @@ func newZipf(n int, exponent float64) zipf {
 func (z zipf) draw(r *rand.Rand) int {
 	at := r.Float64() * z[len(z)-1]
 	return min(sort.SearchFloat64s(z, at), len(z)-1)
+}
+
+// OwnWorkers starts workers in this process, where CPU time and memory of providers
+// and generator cannot be told apart: for tests and debuggers.
+type OwnWorkers struct{}
+
+// Start implements WorkerStarter.
+func (OwnWorkers) Start(ctx context.Context, c WorkerConfig) (Worker, error) {
+	w, err := OpenWorker(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return ownWorker{w}, nil
+}
+
+// ownWorker is a worker of this process. What goes in and out takes the way of a
+// child's all the same.
+type ownWorker struct{ *ProviderWorker }
+
+func (ownWorker) PID() int { return 0 }
+
+func (w ownWorker) Call(ctx context.Context, method string, in, out any) error {
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	answer, err := w.Handle(ctx, method, raw)
+	if err != nil || out == nil {
+		return err
+	}
+	if raw, err = json.Marshal(answer); err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, out)
 }

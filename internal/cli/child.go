@@ -10,6 +10,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/scenarios"
 	"github.com/xmppbench/xmppbench/simulator"
 )
 
@@ -17,6 +18,7 @@ import (
 const (
 	roleSimulator = "simulator"
 	roleLink      = "link"
+	roleProvider  = "provider"
 )
 
 // The methods that child processes answer.
@@ -46,6 +48,7 @@ func roles() map[string]func(context.Context, json.RawMessage) (proc.Handler, er
 	return map[string]func(context.Context, json.RawMessage) (proc.Handler, error){
 		roleSimulator: openSimulator,
 		roleLink:      openLink,
+		roleProvider:  openProvider,
 	}
 }
 
@@ -93,6 +96,14 @@ func describeSimulator(s *simulator.Simulator) simulatorInfo {
 		info.Addresses = append(info.Addresses, a.String())
 	}
 	return info
+}
+
+func openProvider(ctx context.Context, config json.RawMessage) (proc.Handler, error) {
+	var c scenarios.WorkerConfig
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("cli: configuration of the provider: %w", err)
+	}
+	return scenarios.OpenWorker(ctx, c)
 }
 
 // linkChild answers for a relay in a process of its own.

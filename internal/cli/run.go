@@ -278,7 +278,10 @@ func (r *runJob) run(ctx context.Context) (err error) {
 
 	config := scenarios.RunConfig{
 		Plans: r.plans, Targets: r.targets, Shaper: linkShaper{inProcess: r.flags.inProcess, started: r.started},
-		Results: writer, Recorder: recorder, AA: r.flags.aa,
+		Workers: workerStarter{r.started}, Results: writer, Recorder: recorder, AA: r.flags.aa,
+	}
+	if r.flags.inProcess {
+		config.Workers = scenarios.OwnWorkers{}
 	}
 	traced, err := r.openTrace(&config)
 	if err != nil {

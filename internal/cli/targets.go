@@ -60,6 +60,10 @@ func simulatorConfig(p scenarios.Plan) simulator.Config {
 }
 
 func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Target, error) {
+	if p.Scenario == scenarios.FederationScenario {
+		// Providers are started cell by cell, each with what its variant needs.
+		return &simTarget{about: scenarios.Description{Name: simName, Server: "simulator", Simulated: true}}, nil
+	}
 	config := simulatorConfig(p)
 	pop, err := population.New(config.Populations[0])
 	if err != nil {
@@ -132,10 +136,28 @@ func (t *simTarget) CPU() (time.Duration, error) {
 }
 
 func (t *simTarget) Close() error {
-	if t.child != nil {
+	switch {
+	case t.child != nil:
 		return t.child.Close()
+	case t.own != nil:
+		return t.own.Close(context.Background())
 	}
-	return t.own.Close(context.Background())
+	return nil
+}
+
+// workerStarter starts the processes of federating providers.
+type workerStarter struct {
+	started func(role string, c *proc.Child)
+}
+
+// Start implements scenarios.WorkerStarter.
+func (s workerStarter) Start(ctx context.Context, c scenarios.WorkerConfig) (scenarios.Worker, error) {
+	child, err := proc.Start(ctx, roleProvider, c, proc.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s.started(roleProvider, child)
+	return child, nil
 }
 
 // linkShaper starts access links, in a child process unless told otherwise, so
@@ -150,27 +172,53 @@ func (s linkShaper) Shape(ctx context.Context, l scenarios.Link, endpoint string
 		Params: link.Params{RTT: l.RTT, Rate: int64(l.Rate), Jitter: l.Jitter, Queue: int(l.Queue)},
 		Routes: []link.Route{{Listen: "127.0.0.1:0", Dial: endpoint}},
 	}
+	r, _, err := s.start(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// start starts a relay and returns the addresses of its routes.
+func (s linkShaper) start(ctx context.Context, config link.Config) (*relay, []string, error) {
 	if s.inProcess {
 		r, err := link.Start(context.WithoutCancel(ctx), config)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return &relay{address: r.Addrs()[0], close: r.Close, stats: func(context.Context) (link.Stats, error) { return r.Stats() }}, nil
+		return &relay{address: r.Addrs()[0], close: r.Close, stats: func(context.Context) (link.Stats, error) { return r.Stats() }}, r.Addrs(), nil
 	}
 	c, err := proc.Start(ctx, roleLink, config, proc.Options{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.started(roleLink, c)
 	var addresses []string
 	if err := c.Call(ctx, methodDescribe, nil, &addresses); err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, nil, errors.Join(err, c.Close())
 	}
 	return &relay{address: addresses[0], close: c.Close, stats: func(ctx context.Context) (stats link.Stats, err error) {
 		err = c.Call(ctx, methodStats, nil, &stats)
 		return stats, err
-	}}, nil
+	}}, addresses, nil
 }
+
+// Share implements scenarios.Shaper.
+func (s linkShaper) Share(ctx context.Context, c link.Config) (scenarios.SharedRelay, error) {
+	r, addresses, err := s.start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return sharedRelay{r, addresses}, nil
+}
+
+// sharedRelay is a running link with several routes.
+type sharedRelay struct {
+	*relay
+	addresses []string
+}
+
+func (r sharedRelay) Addresses() []string { return r.addresses }
 
 // relay is a running link.
 type relay struct {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"sync"
 	"sync/atomic"
 )
 
@@ -46,15 +48,44 @@ type Proof struct {
 
 // identity is Credentials in the form that a running host needs.
 type identity struct {
-	own, all *tls.Certificate
-	domains  map[string]*tls.Certificate
-	proofs   map[string]Proof
-	roots    *x509.CertPool
-	signed   *atomic.Int64 // private key operations made
+	own    *tls.Certificate
+	roots  *x509.CertPool
+	signed *atomic.Int64 // private key operations made
+
+	mu      sync.RWMutex // taken after all others
+	all     *tls.Certificate
+	domains map[string]*tls.Certificate
+	proofs  map[string]Proof
+}
+
+// add takes what came with a new domain; what is nil stays as it was.
+func (id *identity) add(domain string, pair, all *tls.Certificate, proof *Proof) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if pair != nil {
+		id.domains[domain] = pair
+	}
+	if all != nil {
+		id.all = all
+	}
+	if proof != nil {
+		if id.proofs == nil {
+			id.proofs = make(map[string]Proof)
+		}
+		id.proofs[domain] = *proof
+	}
+}
+
+// proof returns what the owner of a domain has signed.
+func (id *identity) proof(domain string) (Proof, bool) {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
+	p, ok := id.proofs[domain]
+	return p, ok
 }
 
 func (c Credentials) parse() (*identity, error) {
-	id := &identity{roots: x509.NewCertPool(), proofs: c.Proofs, signed: new(atomic.Int64)}
+	id := &identity{roots: x509.NewCertPool(), proofs: maps.Clone(c.Proofs), signed: new(atomic.Int64)}
 	if len(c.Roots) > 0 && !id.roots.AppendCertsFromPEM(c.Roots) {
 		return nil, errors.New("s2s: credentials: the roots hold no certificate in PEM form")
 	}
@@ -92,6 +123,8 @@ func (id *identity) pair(k *KeyPair, which string) (*tls.Certificate, error) {
 
 // of returns the certificate that stands for a hosted domain.
 func (id *identity) of(domain string) *tls.Certificate {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
 	if c := id.domains[domain]; c != nil {
 		return c
 	}
@@ -103,6 +136,8 @@ func (id *identity) of(domain string) *tls.Certificate {
 
 // customerKeys counts the private keys of customers' domains that are held.
 func (id *identity) customerKeys() int {
+	id.mu.RLock()
+	defer id.mu.RUnlock()
 	n := len(id.domains)
 	if id.all != nil {
 		n++

@@ -145,8 +145,8 @@ type Inbound struct {
 // concurrently.
 type Host struct {
 	c       Config
-	hosted  map[string]bool
 	id      *identity
+	names   names
 	server  *tls.Config
 	clients clients
 	tally   tally
@@ -205,12 +205,17 @@ func New(ctx context.Context, c Config) (*Host, error) {
 	}
 	h := &Host{
 		c: c, id: id, epoch: time.Now(), dials: make(chan struct{}, c.Dials),
-		hosted: make(map[string]bool), routes: make(map[Pair]*route), links: make(map[string]*link),
+		routes: make(map[Pair]*route), links: make(map[string]*link),
 		pairs: make(map[Pair]*Stream), domains: make(map[string]*Stream), targets: make(map[string]*lookup),
 		tlsa: make(map[SRVTarget]*association), streams: make(map[*Stream]struct{}), alive: make(map[*Stream]struct{}),
 	}
+	h.names.hosted = make(map[string]bool)
 	for _, d := range c.Domains {
-		h.hosted[d] = true
+		h.names.hosted[d] = true
+	}
+	h.names.partners = make(map[string]map[string]bool)
+	for _, p := range c.Partners {
+		h.names.trust(p.Name, p.Domains...)
 	}
 	if h.server, err = h.serverTLS(); err != nil {
 		return nil, err
@@ -224,10 +229,44 @@ func (h *Host) now() time.Time       { return h.c.Now() }
 func (h *Host) since() time.Duration { return time.Since(h.epoch) }
 
 // hosts reports whether a domain is hosted here.
-func (h *Host) hosts(domain string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.hosted[domain]
+func (h *Host) hosts(domain string) bool { return h.names.has(domain) }
+
+// names are the domains on both sides of a host. They have a lock of their own, which
+// is taken after all others.
+type names struct {
+	mu       sync.RWMutex
+	hosted   map[string]bool
+	partners map[string]map[string]bool // by the name of the partner
+}
+
+func (n *names) has(domain string) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.hosted[domain]
+}
+
+func (n *names) host(domain string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hosted[domain] = true
+}
+
+// trust notes domains of a partner, knows tells them.
+func (n *names) trust(partner string, domains ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.partners[partner] == nil {
+		n.partners[partner] = make(map[string]bool)
+	}
+	for _, d := range domains {
+		n.partners[partner][d] = true
+	}
+}
+
+func (n *names) knows(partner, domain string) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.partners[partner][domain]
 }
 
 // talks reports whether something was sent for the pair.
@@ -237,19 +276,59 @@ func (h *Host) talks(p Pair) bool {
 	return h.routes[p] != nil
 }
 
-// AddDomain hosts one more domain, on streams that are open already too. proof may
-// be the zero value where the variant needs none.
-func (h *Host) AddDomain(domain string, proof Proof) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.hosted[domain] = true
-	if len(proof.AC) > 0 {
-		if h.id.proofs == nil {
-			h.id.proofs = make(map[string]Proof)
-		}
-		h.id.proofs[domain] = proof
-	}
+// A NewDomain is a domain that comes to a running host, with what its owner gives.
+type NewDomain struct {
+	Domain string `json:"domain"`
+	// Pair is its certificate and key, where each domain has one; All the certificate
+	// for all domains, made anew, where there is one; Proof what the owner has signed,
+	// where that is enough.
+	Pair  *KeyPair `json:"pair,omitempty"`
+	All   *KeyPair `json:"all,omitempty"`
+	Proof *Proof   `json:"proof,omitempty"`
 }
+
+// AddDomain hosts one more domain. It joins the streams that are there, unless the
+// certificate had to be made anew: streams with the old one are ended in order then,
+// and what is sent next opens others.
+func (h *Host) AddDomain(d NewDomain) error {
+	pair, err := h.id.pair(d.Pair, "that of "+d.Domain)
+	if err != nil {
+		return err
+	}
+	all, err := h.id.pair(d.All, "the one for all domains")
+	if err != nil {
+		return err
+	}
+	h.id.add(d.Domain, pair, all, d.Proof)
+	h.names.host(d.Domain)
+	if all == nil {
+		return nil
+	}
+	h.mu.Lock()
+	var old []*Stream
+	for s := range h.alive {
+		old = append(old, s)
+	}
+	for _, s := range old {
+		if l := h.links[s.key]; l != nil && l.stream == s {
+			delete(h.links, s.key)
+		}
+		for _, domain := range s.leads {
+			if h.domains[domain] == s {
+				delete(h.domains, domain)
+			}
+		}
+	}
+	h.mu.Unlock()
+	for _, s := range old {
+		h.spawn(func() { _ = s.close(h.ctx) }) // lost sees the end
+	}
+	return nil
+}
+
+// AddPartnerDomain notes that a partner known by configuration speaks for one more
+// domain.
+func (h *Host) AddPartnerDomain(partner, domain string) { h.names.trust(partner, domain) }
 
 // Send hands a stanza to the host. It never blocks. What cannot be sent at once
 // waits for a stream and for authority. The error says why it was not taken, and
@@ -261,7 +340,7 @@ func (h *Host) Send(st Stanza) error {
 	switch {
 	case h.closing:
 		return ErrClosed
-	case !h.hosted[st.From]:
+	case !h.hosts(st.From):
 		return ErrNotHosted
 	}
 	r := h.routes[st.Pair]
@@ -296,7 +375,7 @@ func (h *Host) Connect(p Pair) error {
 	switch {
 	case h.closing:
 		return ErrClosed
-	case !h.hosted[p.From]:
+	case !h.hosts(p.From):
 		return ErrNotHosted
 	}
 	r := h.routes[p]
