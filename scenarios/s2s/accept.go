@@ -154,6 +154,9 @@ func (r *reception) open(tag []byte) error {
 		bye = streamError("invalid-from", "the stream was authenticated for another domain")
 	default:
 		s.local, s.remote = to, from
+		if s.tls != nil && h.c.Variant.meet != nil {
+			bye = h.c.Variant.meet(s)
+		}
 	}
 	if !h.hosts(to) {
 		answer.From = h.c.Domains[0] // one of this server's names (RFC 6120 §4.9.1.3)
@@ -182,7 +185,7 @@ func (r *reception) features(dst []byte) []byte {
 		}
 		dst = append(dst, "</starttls>"...)
 	default:
-		if h.c.Variant.Layout(h.c.Params).Both() {
+		if h.c.Variant.Layout(h.c.Params).Both() && !h.c.Variant.duplex {
 			dst = append(dst, "<bidi xmlns='"+nsBidiFeature+"'/>"...)
 		}
 		if h.c.Variant.offer != nil {

@@ -25,6 +25,8 @@ func (d *domainSet) add(name string, until time.Time) {
 	d.names[name] = until
 }
 
+func (d *domainSet) remove(name string) { delete(d.names, name) }
+
 // has reports whether the set holds the name; at the very end of its time it still does.
 func (d *domainSet) has(name string, now time.Time) bool {
 	if until, ok := d.names[name]; ok {

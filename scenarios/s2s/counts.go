@@ -1,6 +1,10 @@
 package s2s
 
-import "strconv"
+import (
+	"maps"
+	"slices"
+	"strconv"
+)
 
 // Mesh is what a closed form is about: two providers, the domains of each that have
 // traffic, and the pairs of them that have it, in both directions.
@@ -16,12 +20,31 @@ type Mesh struct {
 	// ProvedA and ProvedB are the domains of each end with traffic on a stream, added
 	// up over the streams of a pool; without one ActiveA and ActiveB.
 	ProvedA, ProvedB int
+	// Each has the same for each stream of a pool; without one it may be nil.
+	Each []Ends
+	// Lazy says that the pairs came one by one, as traffic wanted them, and not all at
+	// once.
+	Lazy bool
+}
+
+// Ends are numbers of domains of both providers.
+type Ends struct{ A, B int }
+
+// streams returns the domains with traffic on each stream.
+func (m Mesh) streams() []Ends {
+	if len(m.Each) > 0 {
+		return m.Each
+	}
+	return []Ends{{m.ActiveA, m.ActiveB}}
 }
 
 // Full is the full mesh of n and m domains.
 func Full(n, m int) Mesh {
 	return Mesh{A: n, B: m, ActiveA: n, ActiveB: m, Pairs: n * m, Slots: 1, ProvedA: n, ProvedB: m}
 }
+
+// Undetermined is a count that depends on when things happen.
+const Undetermined = -1
 
 // Counts is what a mesh comes to, both providers together: what the counters of a
 // run must equal. Zero is a number like any other.
@@ -39,14 +62,17 @@ type Counts struct {
 	Keys int
 }
 
-// Figures returns the counts under the names that a host counts them by.
+// Figures returns the counts under the names that a host counts them by, without
+// those that are Undetermined.
 func (c Counts) Figures() map[string]int {
-	return map[string]int{
+	f := map[string]int{
 		FigureAlive: c.Persistent, FigureOpened: c.Opened, FigureFull: c.Handshakes,
 		FigureSASL: c.SASL, FigureResults: c.Results, FigureVerifies: c.Verifies,
 		FigureAsserts: c.Asserts, FigureProofs: c.Proofs, FigureVerdicts: c.Verdicts,
 		FigureFetches: c.Fetches, FigureLookups: c.Lookups, FigureLookupsTLSA: c.TLSA, FigureKeys: c.Keys,
 	}
+	maps.DeleteFunc(f, func(_ string, n int) bool { return n == Undetermined })
+	return f
 }
 
 // Rounds are round trips of the network until pairs can talk, by closed form.
@@ -100,6 +126,7 @@ func MeshOf(a, b int, pairs []Pair, pool int) Mesh {
 	m := Mesh{A: a, B: b, Pairs: len(pairs)}
 	from, to, slots := make(map[string]bool), make(map[string]bool), make(map[int]bool)
 	proofs := make(map[string]bool)
+	each := make([]Ends, max(pool, 1))
 	for _, p := range pairs {
 		n := slot(p, max(pool, 1))
 		from[p.From], to[p.To], slots[n] = true, true, true
@@ -108,12 +135,15 @@ func MeshOf(a, b int, pairs []Pair, pool int) Mesh {
 				proofs[key] = true
 				if d == p.From {
 					m.ProvedA++
+					each[n].A++
 				} else {
 					m.ProvedB++
+					each[n].B++
 				}
 			}
 		}
 	}
 	m.ActiveA, m.ActiveB, m.Slots = len(from), len(to), len(slots)
+	m.Each = slices.DeleteFunc(each, func(e Ends) bool { return e == Ends{} })
 	return m
 }

@@ -76,6 +76,13 @@ func (id *identity) add(domain string, pair, all *tls.Certificate, proof *Proof)
 	}
 }
 
+// drop gives up what a domain's owner has signed.
+func (id *identity) drop(domain string) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	delete(id.proofs, domain)
+}
+
 // proof returns what the owner of a domain has signed.
 func (id *identity) proof(domain string) (Proof, bool) {
 	id.mu.RLock()

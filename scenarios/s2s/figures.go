@@ -22,6 +22,7 @@ const (
 	FigureVerifies          = "authority.verifies"      // db:verify requests sent
 	FigureAsserts           = "authority.asserts"       // assertion messages sent
 	FigureProofs            = "authority.proofs"        // attribute certificates sent, or references to them
+	FigureReferences        = "authority.references"    // of the proofs, how many were references
 	FigureVerdicts          = "authority.verdicts"      // verdict messages sent unasked
 	FigureFetches           = "fetches"                 // documents fetched from third parties
 	FigureFetchConnections  = "fetches.connections"     // connections for that

@@ -41,6 +41,13 @@ type Config struct {
 	Secret string
 	// Resolver finds the targets of domains.
 	Resolver Locator
+	// CRLs fetches the revocation list of a domain's owner, as DER, from a URL that
+	// stands in a proof. Without it only attribute certificates are accepted that cannot
+	// be revoked.
+	CRLs func(ctx context.Context, url string) ([]byte, error)
+	// Known is what was proved before, for the modes warm and proactive of
+	// shared-attrcert: see [KnownOf] and [Host.Known].
+	Known []Known
 	// POSH fetches what domains publish of their certificates; shared-posh needs it.
 	POSH *POSHFetcher
 	// Partners are the providers known by configuration, for zero handshake.
@@ -150,6 +157,7 @@ type Host struct {
 	server  *tls.Config
 	clients clients
 	tally   tally
+	dac     *dacHost // of attribute certificates
 	epoch   time.Time
 	dials   chan struct{}
 
@@ -159,7 +167,9 @@ type Host struct {
 
 	mu      sync.Mutex
 	closing bool
-	number  uint64 // of streams, for Trace
+	number  uint64    // of streams, for Trace
+	seeking int       // routes whose target is not known yet
+	begun   time.Time // when the last route began
 	routes  map[Pair]*route
 	links   map[string]*link
 	pairs   map[Pair]*Stream   // streams with authority to send for a pair
@@ -220,6 +230,11 @@ func New(ctx context.Context, c Config) (*Host, error) {
 	if h.server, err = h.serverTLS(); err != nil {
 		return nil, err
 	}
+	if prepare := c.Variant.prepare; prepare != nil {
+		if err := prepare(h); err != nil {
+			return nil, err
+		}
+	}
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	h.wg.Go(h.sweep)
 	return h, nil
@@ -249,6 +264,12 @@ func (n *names) host(domain string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.hosted[domain] = true
+}
+
+func (n *names) drop(domain string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.hosted, domain)
 }
 
 // trust notes domains of a partner, knows tells them.
@@ -348,6 +369,9 @@ func (h *Host) Send(st Stanza) error {
 		r = &route{pair: st.Pair}
 		h.routes[st.Pair] = r
 	}
+	if r.stream != nil && h.c.Variant.lapses && !r.stream.allowed(r.pair) {
+		r.stream = nil
+	}
 	if r.stream != nil && len(r.queue) == 0 {
 		t := Times{}.since(now)
 		if err := r.stream.post(st, t); err == nil {
@@ -362,41 +386,68 @@ func (h *Host) Send(st Stanza) error {
 	}
 	r.queue = append(r.queue, queued{st, now})
 	if !r.busy {
-		r.busy = true
-		h.wg.Go(func() { h.establish(r) })
+		h.begin(r, now)
 	}
 	return nil
 }
 
-// Connect makes the pair ready without sending anything.
-func (h *Host) Connect(p Pair) error {
+// Connect makes pairs ready, all at once, without sending anything.
+func (h *Host) Connect(pairs ...Pair) error {
+	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case h.closing:
+	if h.closing {
 		return ErrClosed
-	case !h.hosts(p.From):
-		return ErrNotHosted
 	}
-	r := h.routes[p]
-	if r == nil {
-		r = &route{pair: p}
-		h.routes[p] = r
+	for _, p := range pairs {
+		if !h.hosts(p.From) {
+			return ErrNotHosted
+		}
 	}
-	if r.stream == nil && !r.busy {
-		r.busy = true
-		h.wg.Go(func() { h.establish(r) })
+	for _, p := range pairs {
+		r := h.routes[p]
+		if r == nil {
+			r = &route{pair: p}
+			h.routes[p] = r
+		}
+		if r.stream == nil && !r.busy {
+			h.begin(r, now)
+		}
 	}
 	return nil
+}
+
+// begin seeks a stream for a route. The lock is held.
+func (h *Host) begin(r *route, now time.Time) {
+	r.busy = true
+	h.seeking++
+	h.begun = now
+	h.wg.Go(func() { h.establish(r) })
+}
+
+// sought notes that a route has found its target, or has not.
+func (h *Host) sought() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seeking--
+}
+
+// unsettled returns how many routes seek their target, and when the last one began.
+func (h *Host) unsettled() (seeking int, last time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seeking, h.begun
 }
 
 // establish leads a route to a stream with authority for its pair.
 func (h *Host) establish(r *route) {
 	if s := h.through(r.pair); s != nil {
+		h.sought()
 		h.extend(s, r)
 		return
 	}
 	h.resolve(r.pair.To, func(t *target, err error) {
+		h.sought()
 		if err != nil {
 			h.fail(r, err)
 			return
@@ -566,6 +617,11 @@ func (h *Host) open(l *link, p Pair, t *target, o connectOptions) {
 	for _, got := range waiting {
 		got(s, err)
 	}
+	if err == nil {
+		if d := s.dac.Load(); d != nil {
+			d.opened()
+		}
+	}
 }
 
 // reachable notes that a stream which the peer has opened carries a pair of this
@@ -628,6 +684,18 @@ func (h *Host) reachable(s *Stream, p Pair) {
 func (h *Host) carry(s *Stream, p Pair) {
 	h.pairs[p] = s
 	s.carries = append(s.carries, p)
+}
+
+// leadsTo is lead for a domain that the peer has proved.
+func (h *Host) leadsTo(s *Stream, domain string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	if !ended { // else it was taken off the books already
+		h.lead(s, domain)
+	}
 }
 
 // lead notes that a shared stream leads to the provider of a domain. The lock is held.
@@ -735,8 +803,8 @@ func (h *Host) lost(s *Stream, err error) {
 	for _, done := range pending {
 		done(cause)
 	}
-	if end, ok := s.dac.(interface{ end(error) }); ok {
-		end.end(cause)
+	if d := s.dac.Load(); d != nil {
+		d.end(cause)
 	}
 }
 
@@ -797,6 +865,9 @@ func (h *Host) sweep() {
 		h.mu.Unlock()
 		now, since := h.now(), h.since()
 		for _, s := range streams {
+			if d := s.dac.Load(); d != nil {
+				d.tick(now)
+			}
 			switch c := s.certificate(); {
 			case c != nil && s.chainErr == nil && now.After(c.NotAfter):
 				s.abort(wire.StreamError{Condition: "reset", Text: "the certificate has expired"})
@@ -838,6 +909,9 @@ func (h *Host) Forget() {
 	defer h.mu.Unlock()
 	h.targets = make(map[string]*lookup)
 	h.tlsa = make(map[SRVTarget]*association)
+	if h.dac != nil {
+		h.dac.clear(h.newVerifier())
+	}
 }
 
 // Close ends all streams in order, several at a time, and waits for them as long

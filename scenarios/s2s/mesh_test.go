@@ -36,6 +36,7 @@ type world struct {
 	params  s2s.Params
 	// change, where set, changes a configuration before its host is made.
 	change    func(name string, c *s2s.Config)
+	signers   *signers // owners of domains, with attribute certificates
 	providers []*provider
 }
 
@@ -101,6 +102,10 @@ func (w *world) start(hosting map[string][]string) map[string]*provider {
 	made := map[string]*provider{}
 	var partners []s2s.Partner
 	publish := w.publisher()
+	attest := func(string, *s2s.Config) {}
+	if w.variant.Needs(w.params) == s2s.Attributes {
+		attest = w.attest(hosting)
+	}
 	for name, hosted := range hosting {
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.%d:0", len(made)+1))
 		if err != nil {
@@ -122,6 +127,7 @@ func (w *world) start(hosting map[string][]string) map[string]*provider {
 			Setup: 10 * time.Second, Deliver: p.deliver,
 		}
 		publish(p, &c)
+		attest(name, &c)
 		if w.change != nil {
 			w.change(name, &c)
 		}
@@ -275,7 +281,7 @@ func allPairs(a, b []string) []s2s.Pair {
 
 // ways are the variants with the settings that change what they do.
 func ways() map[string]map[string]any {
-	return map[string]map[string]any{
+	return withAttrcert(map[string]map[string]any{
 		"pair-external":                  nil,
 		"pair-external tls=direct":       {"tls": "direct"},
 		"pair-external tls-max=1.2":      {"tls-max": "1.2"},
@@ -297,7 +303,7 @@ func ways() map[string]map[string]any {
 		"shared-dane":                    nil,
 		"zero-handshake":                 nil,
 		"zero-handshake tls=none":        {"tls": "none"},
-	}
+	})
 }
 
 func TestMeshEqualsItsClosedForm(t *testing.T) {
@@ -309,7 +315,7 @@ func TestMeshEqualsItsClosedForm(t *testing.T) {
 				a, b := domains("a", size[0]), domains("b", size[1])
 				made := w.start(map[string][]string{"provider-a.test": a, "provider-b.test": b})
 				exchange(t, made["provider-a.test"], allPairs(a, b))
-				want := w.variant.Counts(w.params, s2s.Full(len(a), len(b))).Figures()
+				want := w.variant.Counts(w.params, s2s.MeshOf(len(a), len(b), allPairs(a, b), w.params.Pool)).Figures()
 				got := settledFigures(made)
 				for figure, n := range want {
 					if got[figure] != int64(n) {

@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -67,6 +68,17 @@ const (
 
 	GrainPair   = "pair"
 	GrainDomain = "domain"
+
+	ModeClassic        = "classic"
+	ModeClassicFeature = "classic-feat"
+	ModeEager          = "eager"
+	ModePipelined      = "pipelined"
+	ModeBatch          = "batch"
+	ModeWarm           = "warm"
+	ModeProactive      = "proactive"
+
+	RevocationShort = "short"
+	RevocationCRL   = "crl"
 )
 
 // Common returns the settings that every variant has.
@@ -109,6 +121,11 @@ func (v Variant) Parse(given map[string]any) (Params, error) {
 	}
 	if p.Unauth == "auto" {
 		p.Unauth = v.unauth
+	}
+	if v.check != nil {
+		if err := v.check(p); err != nil {
+			return Params{}, fmt.Errorf("s2s: %s: %w", v.Name, err)
+		}
 	}
 	return p, nil
 }

@@ -55,7 +55,7 @@ type Stream struct {
 	head      int // first of unflushed
 	dialback  dialback
 	proofs    map[string]*proving // by domain of the peer
-	dac       any                 // state of attribute certificates
+	dac       atomic.Pointer[dac] // state of attribute certificates
 	waiting   map[*route]struct{} // routes that use the stream
 }
 
@@ -175,6 +175,9 @@ func (s *Stream) stanza(st *wire.Stanza) error {
 		return s.refuse(st, p, condition)
 	}
 	s.host.tally.stanzasIn.Add(1)
+	if s.host.c.Params.Pool > 1 && s.mayAnswer() {
+		s.host.reachable(s, p.Reverse()) // only a stanza tells which stream of a pool is the pair's
+	}
 	if deliver := s.host.c.Deliver; deliver != nil {
 		deliver(Inbound{Pair: p, Stanza: st, Stream: s})
 	}
@@ -212,6 +215,9 @@ const maxBounced = 100
 func (s *Stream) refuse(st *wire.Stanza, p Pair, condition string) error {
 	h := s.host
 	h.tally.add(FigureUnauthorised, 1)
+	if d := s.dac.Load(); d != nil {
+		d.lapsed(p)
+	}
 	if h.c.Params.Unauth != UnauthBounce {
 		return streamError(condition, "no authority for "+p.String()+" on this stream")
 	}

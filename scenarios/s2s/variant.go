@@ -67,6 +67,18 @@ type Variant struct {
 	named, open bool
 	// headless streams have no header, features or negotiation (XEP-0361).
 	headless bool
+	// duplex streams carry stanzas in both directions without XEP-0288 saying so.
+	duplex bool
+	// lapses says that authority can end while the stream lives: it is looked at for
+	// each stanza that is sent.
+	lapses bool
+
+	// check refuses settings that do not go together; nil refuses none. prepare makes
+	// what a host keeps for the variant.
+	check   func(p Params) error
+	prepare func(h *Host) error
+	// meet looks at a peer that has connected, after TLS; the error turns it away.
+	meet func(s *Stream) error
 
 	// before is what the initiating end does before it connects to the target of a
 	// domain; nil is nothing. client returns the certificate that it presents for a
@@ -120,6 +132,7 @@ func Variants() []Variant {
 		sharedMux(),
 		sharedPOSH(),
 		sharedDANE(),
+		sharedAttrcert(),
 		zeroHandshake(),
 	}
 }
