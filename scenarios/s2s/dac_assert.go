@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/attrcert"
@@ -226,6 +227,9 @@ func (d *dac) company(lone time.Duration) time.Duration {
 // release lets everything go that was asked for. The lock is held.
 func (d *dac) release() {
 	d.gathering, d.asked = false, 0
+	// In the order of their names: what passes is not to depend on which goroutine came first.
+	slices.SortFunc(d.queue[d.free:], func(a, b *claim) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(d.wanted, func(a, b *belief) int { return strings.Compare(a.name, b.name) })
 	d.free = len(d.queue)
 	d.challengeWanted()
 	d.pump()

@@ -369,9 +369,7 @@ func (h *Host) Send(st Stanza) error {
 		r = &route{pair: st.Pair}
 		h.routes[st.Pair] = r
 	}
-	if r.stream != nil && h.c.Variant.lapses && !r.stream.allowed(r.pair) {
-		r.stream = nil
-	}
+	h.review(r)
 	if r.stream != nil && len(r.queue) == 0 {
 		t := Times{}.since(now)
 		if err := r.stream.post(st, t); err == nil {
@@ -410,11 +408,19 @@ func (h *Host) Connect(pairs ...Pair) error {
 			r = &route{pair: p}
 			h.routes[p] = r
 		}
+		h.review(r)
 		if r.stream == nil && !r.busy {
 			h.begin(r, now)
 		}
 	}
 	return nil
+}
+
+// review takes a route off a stream whose authority has ended. The lock is held.
+func (h *Host) review(r *route) {
+	if r.stream != nil && h.c.Variant.lapses && !r.stream.allowed(r.pair) {
+		r.stream = nil
+	}
 }
 
 // begin seeks a stream for a route. The lock is held.

@@ -41,6 +41,8 @@ type ProviderConfig struct {
 	Web      string `json:"web,omitempty"`
 	WebPlain string `json:"web-plain,omitempty"`
 	WebRoots []byte `json:"web-roots,omitempty"`
+	// Known is what was proved before: see [Config.Known].
+	Known []Known `json:"known,omitempty"`
 
 	Setup   time.Duration `json:"setup,omitempty"`
 	Dials   int           `json:"dials,omitempty"`
@@ -111,6 +113,7 @@ func (p *Provider) Federate(c ProviderConfig) error {
 		Domains: c.Domains, Address: p.Address(), Variant: v, Params: c.Params, Credentials: c.Credentials,
 		Secret: c.Secret, Partners: c.Partners, Setup: c.Setup, Dials: c.Dials, Queue: c.Queue, Idle: c.Idle, Piece: c.Piece,
 		LenientTarget: c.Lenient, LenientAnswer: c.Lenient, Deliver: p.inbound,
+		Known: c.Known,
 	}
 	config = config.withDefaults()
 	dial := config.Dial
@@ -131,6 +134,15 @@ func (p *Provider) Federate(c ProviderConfig) error {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", cmp.Or(c.Via[c.Web], c.Web))
 		}}
+		lists := &CRLFetcher{Roots: roots, Dial: func(ctx context.Context, _, address string) (net.Conn, error) {
+			at := cmp.Or(c.WebPlain, c.Web)
+			if _, port, _ := net.SplitHostPort(address); port == "443" {
+				at = c.Web
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", cmp.Or(c.Via[at], at))
+		}}
+		config.CRLs = lists.Fetch
 	}
 	h, err := New(p.ctx, config)
 	if err != nil {

@@ -28,6 +28,7 @@ type signers struct {
 	lists     map[string][]byte          // by URL
 	fetched   map[string]int             // the same
 	serial    int64
+	proofs    map[string]map[string]s2s.Proof // by provider and domain
 }
 
 func newSigners(t testing.TB, ca *lab.CA, crl bool) *signers {
@@ -132,6 +133,7 @@ func (w *world) attest(hosting map[string][]string) func(name string, c *s2s.Con
 			}
 		}
 	}
+	o.proofs = proofs
 	return func(name string, c *s2s.Config) {
 		certificates, key, err := lab.EncodePEM(o.provider(name))
 		if err != nil {
