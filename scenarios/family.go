@@ -123,13 +123,21 @@ func (f family) settings() []setting.Param {
 	return all
 }
 
-// VariantKeys returns the settings that the variants of a scenario have, named by
-// their whole path in scenario files.
-func VariantKeys(scenario string) []setting.Param {
-	if scenario == IdleCost {
+// Variants returns the variants that the scenario can run.
+func (s Scenario) Variants() []VariantInfo {
+	if s.Name == IdleCost {
 		return nil
 	}
-	f := familyOf(scenario)
+	return familyOf(s.Name).variants
+}
+
+// VariantKeys returns the settings of the variants that the scenario can run, named
+// by their whole path in scenario files.
+func (s Scenario) VariantKeys() []setting.Param {
+	if s.Name == IdleCost {
+		return nil
+	}
+	f := familyOf(s.Name)
 	keys := f.settings()
 	for i := range keys {
 		keys[i].Name = f.prefix + "." + keys[i].Name

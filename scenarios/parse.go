@@ -635,6 +635,9 @@ func (p *planParser) plan(n int, o Override) (Plan, bool) {
 		}
 		k.set(&plan, v)
 	}
+	if p.name == FederationScenario {
+		plan.Login = echoLogin()
+	}
 	shared := make(map[string]any)
 	var label []string
 	for i := len(p.dims) - 1; i >= 0; i-- {
@@ -802,17 +805,19 @@ func (p *planParser) checkLoad(plan *Plan) {
 // supports refuses a quantile that the planned number of samples can never
 // support, before the run.
 func (p Plan) supports(e results.Expr) error {
-	expected := p.samples()
+	expected := p.samples(e.Metric)
 	if need := e.MinSamples(); expected > 0 && need > expected {
 		return fmt.Errorf("%s needs %d samples and this plan makes about %d: run longer, faster or in more blocks", e, need, expected)
 	}
 	return nil
 }
 
-// samples estimates how many operations one arm makes over all blocks, 0 if
+// samples estimates how many samples of a metric one arm makes over all blocks, 0 if
 // that is not known beforehand.
-func (p Plan) samples() int64 {
+func (p Plan) samples(metric string) int64 {
 	switch {
+	case p.Scenario == FederationScenario:
+		return int64(p.Blocks) * p.meshSamples(metric)
 	case p.Scenario == RosterLogin && p.Load.Rate == 0, p.Scenario == LoginStorm && p.Load.Rate == 0:
 		return int64(p.Blocks)
 	case p.Load.Rate > 0:

@@ -90,6 +90,9 @@ func (p Plan) unsent() int64 {
 // the scalars of a block, and false where no theory is known: without a link,
 // under load, or if the connection is cut.
 func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
+	if p.Scenario == FederationScenario {
+		return p.meshTheory(arm)
+	}
 	if p.Scenario != RosterLogin || p.Load.Rate > 0 || p.Cut.At > 0 || !p.Link.Shaped() {
 		return nil, false
 	}
@@ -125,6 +128,9 @@ func (p Plan) Duration(aa bool) time.Duration {
 
 // armDuration is that of an arm's cells in all blocks, warm-up included.
 func (p Plan) armDuration(arm Arm) time.Duration {
+	if p.Scenario == FederationScenario {
+		return p.meshDuration(arm)
+	}
 	cell := p.cellDuration(arm)
 	warmup := cell
 	switch {
@@ -170,7 +176,7 @@ func (p Plan) cellDuration(arm Arm) time.Duration {
 	return d
 }
 
-// Estimate is what a plan is going to take, before anything is connected.
+// Estimate is what a plan of sessions is going to take, before anything is connected.
 type Estimate struct {
 	Plan string `json:"plan"`
 	Arm  string `json:"variant"`
@@ -190,7 +196,7 @@ type Estimate struct {
 	Theory map[string]float64 `json:"theory,omitempty"`
 }
 
-// Estimates returns what each arm of the plan is going to take.
+// Estimates returns what each arm of a plan of sessions is going to take.
 func (p Plan) Estimates() []Estimate {
 	var all []Estimate
 	for _, arm := range p.Arms {

@@ -95,8 +95,9 @@ func (a *app) root() *cobra.Command {
 		Use:   "xmppbench",
 		Short: "Measure XMPP servers and XMPP protocol proposals",
 		Long: `xmppbench measures XMPP servers and XMPP protocol proposals: simulated clients
-log in with massive rosters, against the built-in simulator or a real server,
-with every way of retrieving a roster side by side.
+log in with massive rosters, and simulated hosting providers federate many
+domains, against the built-in simulator or a real server, with every way of doing
+so side by side.
 
 README.md is the way in; the folder docs has a page for each kind of file.`,
 		Example: `  xmppbench run roster-login                      the shipped scenario on the simulator
@@ -194,6 +195,27 @@ func scenarioNames(_ *cobra.Command, args []string, _ string) ([]string, cobra.S
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return scenarios.Names(), cobra.ShellCompDirectiveDefault
+}
+
+// variantNames completes a list of variants: those of the scenario that is named,
+// those of all without one.
+func variantNames(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	variants := scenarios.Variants()
+	if len(args) > 0 {
+		if s, ok := scenarios.Find(args[0]); ok {
+			variants = s.Variants()
+		}
+	}
+	names := []string{"all"}
+	for _, v := range variants {
+		names = append(names, v.Name)
+	}
+	if i := strings.LastIndexByte(typed, ','); i >= 0 {
+		for n := range names {
+			names[n] = typed[:i+1] + names[n]
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 // explainable completes the names of scenarios and variants.

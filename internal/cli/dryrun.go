@@ -3,33 +3,49 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios"
 )
 
 // dryRun prints what a run would do, and connects to nothing.
 func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa bool) error {
-	var estimates []scenarios.Estimate
 	var total time.Duration
 	for _, p := range plans {
-		estimates = append(estimates, p.Estimates()...)
 		total += p.Duration(aa) * time.Duration(len(targets))
 	}
+	if !a.json {
+		var names []string
+		for _, t := range targets {
+			names = append(names, t.Name())
+		}
+		fmt.Fprintf(a.stdout, "%s at %s:\n%s, about %s.\n", plans[0].Scenario, strings.Join(names, ", "), cells(plans, len(targets), aa), roundDuration(total))
+	}
+	if plans[0].Scenario == scenarios.FederationScenario {
+		return a.dryMesh(plans, total)
+	}
+	return a.drySessions(plans, total)
+}
+
+// estimated is the answer of a dry run in JSON.
+type estimated[E any] struct {
+	Duration  time.Duration `json:"duration-ns"`
+	Estimates []E           `json:"estimates"`
+}
+
+func (a *app) drySessions(plans []scenarios.Plan, total time.Duration) error {
+	var estimates []scenarios.Estimate
+	for _, p := range plans {
+		estimates = append(estimates, p.Estimates()...)
+	}
 	if a.json {
-		return a.writeJSON(struct {
-			Duration  time.Duration        `json:"duration-ns"`
-			Estimates []scenarios.Estimate `json:"estimates"`
-		}{total, estimates})
+		return a.writeJSON(estimated[scenarios.Estimate]{total, estimates})
 	}
-	var names []string
-	for _, t := range targets {
-		names = append(names, t.Name())
-	}
-	fmt.Fprintf(a.stdout, "%s at %s:\n%s, about %s.\n", plans[0].Scenario, strings.Join(names, ", "), cells(plans, len(targets), aa), roundDuration(total))
 	fmt.Fprintln(a.stdout, "\nCounts of one retrieval; ~ marks what the sizes of single items can change:")
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "plan\tvariant\tstanzas in\tout\tround trips\titem bytes\t")
@@ -47,8 +63,8 @@ func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa boo
 		fmt.Fprintln(a.stdout, "\nWhat theory expects on the plan's link:")
 		fmt.Fprintln(w, "plan\tvariant\tcomplete\tready\tprobe mean\tprobe max\t")
 		for _, e := range estimates {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", e.Plan, e.Arm, expected(e, "roster.complete.mean"), expected(e, "ready.mean"),
-				expected(e, "probe.mean"), expected(e, "probe.max"))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", e.Plan, e.Arm, expected(e.Theory, "roster.complete.mean"), expected(e.Theory, "ready.mean"),
+				expected(e.Theory, "probe.mean"), expected(e.Theory, "probe.max"))
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -71,10 +87,95 @@ func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa boo
 }
 
 // expected is a scalar of theory as text, "-" where none is known.
-func expected(e scenarios.Estimate, scalar string) string {
-	v, ok := e.Theory[scalar]
+func expected(theory map[string]float64, scalar string) string {
+	v, ok := theory[scalar]
 	if !ok {
 		return "-"
 	}
 	return time.Duration(v * float64(time.Second)).Round(100 * time.Microsecond).String()
+}
+
+// dryMesh says what meshes of providers come to.
+func (a *app) dryMesh(plans []scenarios.Plan, total time.Duration) error {
+	var estimates []scenarios.MeshEstimate
+	for _, p := range plans {
+		estimates = append(estimates, p.MeshEstimates()...)
+	}
+	if a.json {
+		return a.writeJSON(estimated[scenarios.MeshEstimate]{total, estimates})
+	}
+	text := "\nThe mesh of all pairs of domains, which the counts of a run must equal:"
+	if slices.ContainsFunc(estimates, func(e scenarios.MeshEstimate) bool { return e.AtMost }) {
+		text = "\nThe mesh of all pairs of domains; traffic decides how many of them a run brings up:"
+	}
+	fmt.Fprintln(a.stdout, text)
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	var counts []string
+	for _, m := range results.Metrics() {
+		// What all lack needs no column.
+		if slices.ContainsFunc(estimates, func(e scenarios.MeshEstimate) bool { return e.Counts[m.Name] > 0 }) {
+			counts = append(counts, m.Name)
+		}
+	}
+	fmt.Fprint(w, "plan\tvariant\tpairs\t")
+	for _, name := range counts {
+		fmt.Fprintf(w, "%s\t", shortCount(name))
+	}
+	fmt.Fprintln(w)
+	for _, e := range estimates {
+		fmt.Fprintf(w, "%s\t%s\t%d\t", e.Plan, e.Arm, e.Pairs)
+		for _, name := range counts {
+			fmt.Fprintf(w, "%d\t", e.Counts[name])
+		}
+		fmt.Fprintln(w)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, "\nRound trips until a message can pass, and until its echo is back, with the time they take on the plan's link:")
+	fmt.Fprintln(w, "plan\tvariant\tfirst pair\techo\tfurther pair\techo\t")
+	for _, e := range estimates {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", e.Plan, e.Arm, rounds(e, "pair.first"), rounds(e, "pair.first.echo"),
+			rounds(e, "pair.further"), rounds(e, "pair.further.echo"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, "\nWhat it takes at most; processes are those of each provider, ports those from one address to one other, time that of all blocks:")
+	fmt.Fprintln(w, "plan\tvariant\tprocesses\tdescriptors of one\tports\tmemory\ttime\t")
+	for _, e := range estimates {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d MiB\t%s\t\n", e.Plan, e.Arm, e.Workers, e.Descriptors, e.Ports, e.Memory>>20, roundDuration(e.Duration))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, p := range plans {
+		if err := scenarios.CheckMachine(p); err != nil {
+			fmt.Fprintf(a.stdout, "\nPlan %s cannot run: %v.\n", p.Label, err)
+		}
+	}
+	return nil
+}
+
+// rounds is a number of round trips with the time that theory expects of them.
+func rounds(e scenarios.MeshEstimate, metric string) string {
+	n, ok := e.Rounds[metric]
+	switch {
+	case !ok:
+		return "-"
+	case e.Theory == nil:
+		return strconv.Itoa(n)
+	}
+	return fmt.Sprintf("%d: %s", n, expected(e.Theory, metric+".mean"))
+}
+
+// shortCount is the heading of a count where all columns are counts of a mesh.
+func shortCount(metric string) string {
+	switch metric {
+	case "handshakes.full":
+		return "handshakes"
+	case "keys.customer":
+		return "keys"
+	}
+	return metric[strings.LastIndexByte(metric, '.')+1:]
 }

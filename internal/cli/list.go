@@ -134,7 +134,7 @@ func explainScenario(s scenarios.Scenario) (explanation, error) {
 			e.Keys = append(e.Keys, fileKey{Name: k.Path, Kind: string(k.Kind), Default: k.Default, Choices: k.Choices, Doc: k.Doc})
 		}
 	}
-	for _, p := range scenarios.VariantKeys(s.Name) {
+	for _, p := range s.VariantKeys() {
 		key := variantSetting(p)
 		// Each variant has a default and limits of its own.
 		key.Default, key.Min, key.Max = "", 0, 0

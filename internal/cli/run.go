@@ -59,7 +59,8 @@ docs/method.md what the numbers mean.`,
 		Example: `  xmppbench run roster-login
   xmppbench run roster-login --variants monolithic,chunked-push --blocks 6
   xmppbench run roster-login --target prosody.yaml --set 'roster.items=[1k,10k]'
-  xmppbench run roster-login --set link.rtt=200ms --dry-run`,
+  xmppbench run roster-login --set link.rtt=200ms --dry-run
+  xmppbench run federation --set domains=50x50 --variants all`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: scenarioNames,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -90,6 +91,9 @@ docs/method.md what the numbers mean.`,
 	flags.StringVar(&f.from, "from", "", "repeat the scenario of an earlier `RUN`, other options on top")
 	flags.StringArrayVar(&f.allow, "allow", nil, "`HOST` outside of this machine that may be put under load")
 	flags.StringVar(&f.progress, "progress", "auto", "auto, bar, plain or none")
+	if err := c.RegisterFlagCompletionFunc("variants", variantNames); err != nil {
+		panic("cli: " + err.Error()) // there is no such flag, or it has two
+	}
 	return c
 }
 
@@ -128,6 +132,11 @@ func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scen
 	}
 	if f.dryRun {
 		return a.dryRun(plans, r.targets, f.aa)
+	}
+	for _, p := range plans {
+		if err := scenarios.CheckMachine(p); err != nil {
+			return err
+		}
 	}
 	return r.run(ctx)
 }
@@ -460,7 +469,11 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 		m.Targets = append(m.Targets, info)
 	}
 	if m.Link = linkOf(r.plans); m.Link != nil {
-		m.Notes = append(m.Notes, "The link is emulated in user space, one for each session: no loss, no slow start, and TCP ends at the link on both sides.")
+		what := "session"
+		if scenario.Name == scenarios.FederationScenario {
+			what = "two providers, shared by all their streams"
+		}
+		m.Notes = append(m.Notes, "The link is emulated in user space, one for each "+what+": no loss, no slow start, and TCP ends at the link on both sides.")
 	}
 	if slices.ContainsFunc(r.targets, func(t scenarios.Targets) bool { _, real := t.(scenarios.ServerTargets); return real }) {
 		m.Notes = append(m.Notes, "Theory knows the link, not the time a server takes to answer nor what it writes ahead.")
@@ -480,6 +493,9 @@ func linkOf(plans []scenarios.Plan) map[string]string {
 	for _, p := range plans {
 		l := map[string]string{
 			"rtt": p.Link.RTT.String(), "rate": bitRate(p.Link.Rate), "jitter": p.Link.Jitter.String(), "queue": linkQueue(p.Link.Queue),
+		}
+		if p.Link.Scheduling != "" {
+			l["scheduling"] = p.Link.Scheduling
 		}
 		if all == nil {
 			all = l

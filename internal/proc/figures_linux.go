@@ -163,6 +163,36 @@ func DescriptorLimit() (int, error) {
 	return int(min(limit.Cur, math.MaxInt)), nil
 }
 
+// EphemeralPorts returns how many local ports the kernel gives to connections that do not ask for one: the most that one address can
+// have open at a time to one port of another.
+func EphemeralPorts() (int, error) {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 0, fmt.Errorf("proc: ephemeral ports: %w", err)
+	}
+	var first, last int
+	if _, err := fmt.Sscan(string(b), &first, &last); err != nil {
+		return 0, fmt.Errorf("proc: ephemeral ports: %w", err)
+	}
+	return last - first + 1, nil
+}
+
+// AvailableMemory returns how many bytes new work can have without swapping.
+func AvailableMemory() (int64, error) {
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, fmt.Errorf("proc: available memory: %w", err)
+	}
+	m, err := proc.Meminfo()
+	if err == nil && m.MemAvailableBytes == nil {
+		err = ErrUnavailable
+	}
+	if err != nil {
+		return 0, fmt.Errorf("proc: available memory: %w", err)
+	}
+	return int64(*m.MemAvailableBytes), nil
+}
+
 // CPUPressure returns for how long, since the machine started, at least one task was ready to run and waited for a processor. The
 // difference of two readings over the time between them is the share that the kernel calls "some".
 func CPUPressure() (time.Duration, error) {

@@ -164,6 +164,15 @@ func TestResetPeak(t *testing.T) {
 	}
 }
 
+func TestRoomForMore(t *testing.T) {
+	if ports, err := proc.EphemeralPorts(); err != nil || ports < 1 || ports > 65535 {
+		t.Errorf("EphemeralPorts() = %d, %v", ports, err)
+	}
+	if memory, err := proc.AvailableMemory(); err != nil || memory < 1<<20 {
+		t.Errorf("AvailableMemory() = %d, %v", memory, err)
+	}
+}
+
 func TestDescriptorLimit(t *testing.T) {
 	got, err := proc.DescriptorLimit()
 	if err != nil {

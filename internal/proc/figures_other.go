@@ -32,6 +32,16 @@ func DescriptorLimit() (int, error) {
 	return 0, fmt.Errorf("proc: descriptor limit: %w", ErrUnavailable)
 }
 
+// EphemeralPorts is available on Linux only.
+func EphemeralPorts() (int, error) {
+	return 0, fmt.Errorf("proc: ephemeral ports: %w", ErrUnavailable)
+}
+
+// AvailableMemory is available on Linux only.
+func AvailableMemory() (int64, error) {
+	return 0, fmt.Errorf("proc: available memory: %w", ErrUnavailable)
+}
+
 // CPUPressure is available on Linux only.
 func CPUPressure() (time.Duration, error) {
 	return 0, fmt.Errorf("proc: CPU pressure: %w", ErrUnavailable)
