@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -314,6 +315,27 @@ const (
 	maxWorkers = 64        // of a provider
 	maxBulk    = 4_000_000 // bytes of a stanza; peers take up to s2s.DefaultFrames
 )
+
+// against refuses a federation with a real server for which its target file does not
+// say enough, or which the server cannot be made to do. It returns the key that is
+// wrong.
+func (f Federation) against(file *TargetFile) (key string, err error) {
+	switch {
+	case file.Federation == (OwnProvider{}):
+		return "federation", errors.New("is missing: say where our provider listens, where our DNS server answers, and what our domains are called")
+	case f.Providers != 2:
+		return "providers", fmt.Errorf("%d federate, but a real server is one of two: leave the key out", f.Providers)
+	case f.Workers > 1:
+		return "workers", fmt.Errorf("our provider listens at one address, %s, in one process: leave the key out", file.Federation.Listen)
+	case f.Event == EventRestart:
+		return "event.kind", errors.New("a real server cannot be restarted from here")
+	case f.Domains.B > len(file.Domains):
+		return "domains", fmt.Errorf("has %d domains, and %s asks for %d at the server", len(file.Domains), f.Domains, f.Domains.B)
+	case file.Accounts.Count > 0 && file.Accounts.Count < f.Domains.B:
+		return "accounts.count", fmt.Errorf("is %d, and each of %d domains needs an account that returns messages", file.Accounts.Count, f.Domains.B)
+	}
+	return "", nil
+}
 
 // checkFederation refuses what no providers can do, and settings that would do
 // nothing.

@@ -3,8 +3,10 @@ package scenarios
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -424,6 +426,42 @@ provision: {data: ./data, owner: prosody}
 	validate(t, compile(t, "schema/target.schema.json"), []byte(source))
 }
 
+// TestFederationTarget refuses plans that a real server is not prepared for.
+func TestFederationTarget(t *testing.T) {
+	const own = "federation: {listen: \"127.0.10.4:15269\", dns: \"127.0.10.53:15053\", domain: \"g{i}.test\"}\n"
+	tests := []struct {
+		name, plan, target string
+		accounts           int
+		want               string
+	}{
+		{"ready", "domains: 9x2\nsimulator: {key: rsa-2048}", own, 2, ""},
+		{"no end of ours", "domains: 9x2", "", 2, "t: federation: is missing: say where our provider listens"},
+		{"too few domains", "domains: 2x3", own, 2, "t: domains: has 2 domains, and 2x3 asks for 3 at the server"},
+		{"several providers", "domains: 2x2\nproviders: 3", own, 2, "t: providers: 3 federate, but a real server is one of two"},
+		{"several processes", "domains: 2x2\nworkers: 2", own, 2, "t: workers: our provider listens at one address, 127.0.10.4:15269"},
+		{"restart", "domains: 2x2\nevent: {kind: restart}", own, 2, "t: event.kind: a real server cannot be restarted from here"},
+		{"too few accounts", "domains: 2x2", own, 1, "t: accounts.count: is 1, and each of 2 domains needs an account"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			source := fmt.Sprintf("server: prosody\ndomains: [r1.test, r2.test]\naccounts: {pattern: \"echo{i}\", count: %d}\n%s", tt.accounts, tt.target)
+			file, err := ParseTarget("t.yaml", []byte(source))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = CheckTargets(parseFederation(t, tt.plan)[0], []Targets{ServerTargets{File: file}})
+			if got := errorText(err); tt.want == "" && got != "" || !strings.HasPrefix(got, tt.want) {
+				t.Errorf("error\n\t%s\nwants\n\t%s", got, tt.want)
+			}
+			if tt.target != "" {
+				if got := file.Federation.domains(2); !slices.Equal(got, []string{"g1.test", "g2.test"}) {
+					t.Errorf("our domains are %q", got)
+				}
+			}
+		})
+	}
+}
+
 func TestParseTargetErrors(t *testing.T) {
 	tests := []struct{ name, give, want string }{
 		{"empty", "", `t.yaml: server: "" is not one of prosody`},
@@ -435,6 +473,12 @@ func TestParseTargetErrors(t *testing.T) {
 		{"port too large", "server: prosody\ndomains: [a]\nconnect: {host: h, port: 70000}", `t.yaml:3:`},
 		{"CA and insecure", "server: prosody\ndomains: [a]\nconnect: {host: h, ca: x, insecure: true}", `connect.insecure: contradicts connect.ca`},
 		{"nobody", "server: prosody\ndomains: [a]", `t.yaml: accounts: is missing: name the accounts that exist, or add provision`},
+		{"s2s port alone", "server: prosody\ndomains: [a]\nconnect: {s2s-port: 5269}", `t.yaml:3:1: connect.host: is missing`},
+		{"no address of ours", "server: prosody\ndomains: [a]\naccounts: {pattern: \"e{i}\"}\nfederation: {dns: \"127.0.0.1:53\"}", `t.yaml:4:1: federation.listen: "" is not address:port`},
+		{"name in place of an address", "server: prosody\ndomains: [a]\nfederation:\n  listen: 127.0.0.1:5269\n  dns: localhost:53\n", `t.yaml:5:3: federation.dns: "localhost:53" is not address:port`},
+		{"domains of ours without a number", "server: prosody\ndomains: [a]\nfederation: {listen: \"127.0.0.1:5269\", dns: \"127.0.0.1:53\", domain: g.test}", `t.yaml:3:61: federation.domain: "g.test" must hold {i} once`},
+		{"upper case", "server: prosody\ndomains: [a]\nfederation: {listen: \"127.0.0.1:5269\", dns: \"127.0.0.1:53\", domain: \"G{i}.test\"}", `federation.domain: "G1.test" is not a domain in lower case`},
+		{"domain of both", "server: prosody\ndomains: [x, g12.test]\nfederation: {listen: \"127.0.0.1:5269\", dns: \"127.0.0.1:53\", domain: \"g{i}.test\"}", `federation.domain: would make g12.test, which the server hosts`},
 		{"two pids", "server: prosody\ndomains: [a]\nobserve: {pid: 5, pid-file: x}", `observe: names a pid and a pid-file`},
 	}
 	for _, tt := range tests {

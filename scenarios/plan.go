@@ -204,12 +204,19 @@ func (p *Plan) AddThreshold(e results.Expr) error {
 }
 
 // CheckTargets refuses a plan that asks for what one of its targets cannot be
-// given: settings of the simulator on a real server.
+// given: settings of the simulator on a real server, or a federation that it is not
+// prepared for.
 func CheckTargets(p Plan, targets []Targets) error {
 	for _, t := range targets {
 		server, ok := t.(ServerTargets)
 		if !ok {
 			continue
+		}
+		if p.Scenario == FederationScenario {
+			if key, err := p.Federation.against(server.File); err != nil {
+				return &FileError{File: server.File.Name, Key: key, Err: err}
+			}
+			continue // settings of the simulator are those of our own provider
 		}
 		for _, path := range p.Given {
 			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Path == path })

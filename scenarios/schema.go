@@ -175,6 +175,7 @@ func targetSchema() *schemaNode {
 		"domains": list("Domains that accounts live at."),
 		"connect": object("Left out, SRV records are followed and the system's authorities trusted.", map[string]*schemaNode{
 			"host": text("Name or address."), "port": whole("Client port, 5222 if left out."), "direct-tls-port": whole("Port for direct TLS, 5223 if left out."),
+			"s2s-port": whole("Port for servers, 5269 if left out."), "s2s-direct-port": whole("Port for servers with direct TLS, 5270 if left out."),
 			"ca": text("PEM file of the authorities trusted."), "insecure": {Type: "boolean", Description: "Do not verify certificates."},
 			"dns": list("Resolvers, address:port, in place of the system's."), "sources": list("Local addresses to connect from, in turn."),
 		}),
@@ -185,6 +186,10 @@ func targetSchema() *schemaNode {
 				"env": text("Environment variable."), "file": text("File."),
 			}),
 			"csv": text("File with lines jid,password."), "env": text("Environment variable with such lines."),
+		}),
+		"federation": object("Our end of a federation with the server, whose resolver must ask our DNS server.", map[string]*schemaNode{
+			"listen": text("address:port at which our provider takes streams."), "dns": text("address:port at which our DNS server answers."),
+			"domain": text("Names of our domains, {i} for the number."),
 		}),
 		"observe": object("The process whose CPU time and memory stand for the server.", map[string]*schemaNode{
 			"pid": whole("Process."), "pid-file": text("File that holds it."),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/provision"
@@ -37,6 +39,8 @@ type TargetFile struct {
 	// Accounts names the accounts; empty for those that provision makes.
 	Accounts provision.Accounts `yaml:"accounts"`
 	Observe  Observe            `yaml:"observe"`
+	// Federation says where our own provider is when it federates with the server.
+	Federation OwnProvider `yaml:"federation"`
 	// Provision says how accounts and rosters are made. Without it the accounts
 	// exist already and what their rosters hold is not known.
 	Provision provision.Spec `yaml:"provision"`
@@ -52,10 +56,29 @@ type Connect struct {
 	Host          string   `yaml:"host"`
 	Port          uint16   `yaml:"port"`            // 5222 if zero
 	DirectTLSPort uint16   `yaml:"direct-tls-port"` // 5223 if zero
+	S2SPort       uint16   `yaml:"s2s-port"`        // for servers, 5269 if zero
+	S2SDirectPort uint16   `yaml:"s2s-direct-port"` // for servers with direct TLS, 5270 if zero
 	CA            string   `yaml:"ca"`              // PEM file of the authorities trusted
 	Insecure      bool     `yaml:"insecure"`        // certificates are not verified
 	DNS           []string `yaml:"dns"`             // resolvers, "address:port", in place of the system's
 	Sources       []string `yaml:"sources"`         // local addresses to connect from, in turn
+}
+
+// OwnProvider is our end of a federation with a real server: where the server finds
+// it. The server's operator has to point the server's resolver at DNS.
+type OwnProvider struct {
+	Listen string `yaml:"listen"` // address:port at which our provider takes streams
+	DNS    string `yaml:"dns"`    // address:port at which our DNS server answers
+	Domain string `yaml:"domain"` // names of our domains, {i} for the number
+}
+
+// domains returns the names of the first n domains, which are numbered from 1.
+func (o OwnProvider) domains(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = strings.Replace(o.Domain, "{i}", strconv.Itoa(i+1), 1)
+	}
+	return all
 }
 
 // Observe says which process stands for the server's CPU time and memory.
@@ -83,17 +106,32 @@ func ParseTarget(name string, source []byte) (*TargetFile, error) {
 	if key, err := t.check(); err != nil {
 		e := &FileError{File: name, Key: key, Err: err}
 		if root, rootErr := document(name, source); rootErr == nil {
-			top, _, _ := strings.Cut(key, ".")
-			for _, v := range root.Values {
-				if v.Key.String() == top {
-					e = at(name, v.Key, key, err)
-				}
+			if n := find(root, key); n != nil {
+				e = at(name, n, key, err)
 			}
 		}
 		return nil, e
 	}
 	t.resolve()
 	return t, nil
+}
+
+// find returns the key of a mapping at a path, or what is nearest to it above: nil if
+// there is nothing.
+func find(m *ast.MappingNode, path string) ast.Node {
+	name, rest, nested := strings.Cut(path, ".")
+	for _, v := range m.Values {
+		if v.Key.String() != name {
+			continue
+		}
+		if below := asMapping(v.Value); nested && below != nil {
+			if n := find(below, rest); n != nil {
+				return n
+			}
+		}
+		return v.Key
+	}
+	return nil
 }
 
 // decodeStrict turns a panic of the decoder into an error: its input is
@@ -117,11 +155,12 @@ func (t *TargetFile) check() (key string, err error) {
 		return "domains", errors.New("is missing: name the domains that the accounts live at")
 	}
 	for _, d := range t.Domains {
-		if d == "" || strings.ContainsAny(d, " /@'\"<>&\t\r\n") {
+		if !validDomain(d) {
 			return "domains", fmt.Errorf("%q is not a domain", d)
 		}
 	}
-	if t.Connect.Host == "" && (t.Connect.Port != 0 || t.Connect.DirectTLSPort != 0) {
+	c := t.Connect
+	if c.Host == "" && (c.Port != 0 || c.DirectTLSPort != 0 || c.S2SPort != 0 || c.S2SDirectPort != 0) {
 		return "connect.host", errors.New("is missing: a port alone says nothing; leave both out to follow SRV records")
 	}
 	if t.Connect.CA != "" && t.Connect.Insecure {
@@ -137,6 +176,9 @@ func (t *TargetFile) check() (key string, err error) {
 			return "connect.sources", fmt.Errorf("%q is not an IP address", source)
 		}
 	}
+	if key, err := t.Federation.check(t.Domains); err != nil {
+		return key, err
+	}
 	if t.Observe.PID < 0 {
 		return "observe.pid", fmt.Errorf("%d is not a process", t.Observe.PID)
 	}
@@ -151,6 +193,40 @@ func (t *TargetFile) check() (key string, err error) {
 	}
 	return "", nil
 }
+
+// check returns the first key that is wrong, and why.
+func (o OwnProvider) check(domains []string) (key string, err error) {
+	if o == (OwnProvider{}) {
+		return "", nil
+	}
+	if !isAddrPort(o.Listen) {
+		return "federation.listen", fmt.Errorf("%q is not address:port, such as 127.0.10.4:15269", o.Listen)
+	}
+	if !isAddrPort(o.DNS) {
+		return "federation.dns", fmt.Errorf("%q is not address:port, such as 127.0.10.53:15053", o.DNS)
+	}
+	if strings.Count(o.Domain, "{i}") != 1 {
+		return "federation.domain", fmt.Errorf("%q must hold {i} once, for the number of the domain, as in g{i}.test", o.Domain)
+	}
+	if d := o.domains(1)[0]; !validDomain(d) || d != strings.ToLower(d) {
+		return "federation.domain", fmt.Errorf("%q is not a domain in lower case", d)
+	}
+	before, after, _ := strings.Cut(o.Domain, "{i}")
+	for _, d := range domains {
+		number := strings.TrimSuffix(strings.TrimPrefix(d, before), after)
+		if n, err := strconv.Atoi(number); err == nil && n > 0 && d == before+number+after {
+			return "federation.domain", fmt.Errorf("would make %s, which the server hosts", d)
+		}
+	}
+	return "", nil
+}
+
+func isAddrPort(s string) bool {
+	a, err := netip.ParseAddrPort(s)
+	return err == nil && a.Port() != 0
+}
+
+func validDomain(d string) bool { return d != "" && !strings.ContainsAny(d, " /@'\"<>&\t\r\n") }
 
 // resolve makes file names independent of the working directory.
 func (t *TargetFile) resolve() {
@@ -188,6 +264,9 @@ func (t *TargetFile) Population(p Plan) (*population.Population, error) {
 		}
 	}
 	accounts := p.Accounts
+	if p.Scenario == FederationScenario {
+		accounts = len(t.Domains) // one at each, which returns messages
+	}
 	if t.Accounts.Count > 0 {
 		accounts = t.Accounts.Count
 	}
