@@ -175,7 +175,7 @@ type Host struct {
 	pairs   map[Pair]*Stream   // streams with authority to send for a pair
 	domains map[string]*Stream // streams to the provider of a remote domain
 	targets map[string]*lookup // by domain
-	tlsa    map[SRVTarget]*association
+	tlsa    map[SRVTarget]bool // whose TLSA records were asked for
 	streams map[*Stream]struct{} // alive
 	alive   map[*Stream]struct{} // being set up or alive, as initiator
 }
@@ -217,7 +217,7 @@ func New(ctx context.Context, c Config) (*Host, error) {
 		c: c, id: id, epoch: time.Now(), dials: make(chan struct{}, c.Dials),
 		routes: make(map[Pair]*route), links: make(map[string]*link),
 		pairs: make(map[Pair]*Stream), domains: make(map[string]*Stream), targets: make(map[string]*lookup),
-		tlsa: make(map[SRVTarget]*association), streams: make(map[*Stream]struct{}), alive: make(map[*Stream]struct{}),
+		tlsa: make(map[SRVTarget]bool), streams: make(map[*Stream]struct{}), alive: make(map[*Stream]struct{}),
 	}
 	h.names.hosted = make(map[string]bool)
 	for _, d := range c.Domains {
@@ -914,7 +914,7 @@ func (h *Host) Forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.targets = make(map[string]*lookup)
-	h.tlsa = make(map[SRVTarget]*association)
+	h.tlsa = make(map[SRVTarget]bool)
 	if h.dac != nil {
 		h.dac.clear(h.newVerifier())
 	}

@@ -34,6 +34,9 @@ func pairExternal() Variant {
 			n.s.granted(Pair{n.s.local, n.s.remote})
 			return nil
 		},
-		authenticated: func(s *Stream) { s.accept(Pair{s.remote, s.local}) },
+		authenticated: func(s *Stream) error {
+			s.accept(Pair{s.remote, s.local})
+			return nil
+		},
 	}
 }

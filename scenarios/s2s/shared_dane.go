@@ -3,7 +3,6 @@ package s2s
 import (
 	"context"
 	"errors"
-	"sync"
 )
 
 // sharedDANE is one stream for both directions between two providers with
@@ -25,8 +24,8 @@ func sharedDANE() Variant {
 			{Name: "usage", Default: UsageDANE, Choices: []string{UsageDANE, UsagePKIX},
 				Doc: "What TLSA records say: that the certificate is right (DANE-EE), or that it is besides being valid for a name (PKIX-EE)."},
 		},
-		Layout:  func(Params) Layout { return EachProviderBoth },
-		Needs:   func(Params) Needs { return OwnOnly },
+		Layout: func(Params) Layout { return EachProviderBoth },
+		Needs:  func(Params) Needs { return OwnOnly },
 		Asks:   func(Params) ThirdParty { return SecureDNS },
 		Counts: func(p Params, m Mesh) Counts {
 			c := sharedCounts(p, m, OwnOnly)
@@ -45,6 +44,9 @@ func sharedDANE() Variant {
 		open:   true,
 		offer:  offerDialback,
 		before: func(ctx context.Context, h *Host, _ string, t *target) error {
+			if !t.secure {
+				return nil // then nothing that TLSA says counts (RFC 7673 §3.2)
+			}
 			_, err := h.associations(ctx, t.service)
 			return err
 		},
@@ -112,33 +114,14 @@ func (s *Stream) matchName(domain string) error {
 	return nil
 }
 
-// association is the TLSA answer for a target, asked for once.
-type association struct {
-	once   sync.Once
-	answer TLSAAnswer
-	err    error
-}
-
-// associations returns the TLSA records of a target. What was answered holds until
-// Forget; an error is not kept.
+// associations returns the TLSA records of a target, counting those that were not
+// asked for before. The resolver keeps what is true for a while.
 func (h *Host) associations(ctx context.Context, service SRVTarget) (TLSAAnswer, error) {
 	h.mu.Lock()
-	a := h.tlsa[service]
-	if a == nil {
-		a = new(association)
-		h.tlsa[service] = a
+	if !h.tlsa[service] {
+		h.tlsa[service] = true
+		h.tally.add(FigureLookupsTLSA, 1)
 	}
 	h.mu.Unlock()
-	a.once.Do(func() {
-		h.tally.add(FigureLookupsTLSA, 1)
-		a.answer, a.err = h.c.Resolver.TLSA(ctx, service.Port, service.Host)
-	})
-	if a.err != nil {
-		h.mu.Lock()
-		if h.tlsa[service] == a {
-			delete(h.tlsa, service)
-		}
-		h.mu.Unlock()
-	}
-	return a.answer, a.err
+	return h.c.Resolver.TLSA(ctx, service.Port, service.Host)
 }

@@ -45,8 +45,7 @@ func sharedMux() Variant {
 			if err := beginExternal(n); err != nil {
 				return err
 			}
-			s.multiplex()
-			return nil
+			return s.multiplex()
 		},
 		control: func(s *Stream, el *wire.Element) (bool, error) {
 			if el.Space != nsMux || el.Name != "mux" {
@@ -55,27 +54,39 @@ func sharedMux() Variant {
 			s.muxed = true
 			return true, nil
 		},
-		authenticated: func(s *Stream) {
+		authenticated: func(s *Stream) error {
 			if !s.muxed {
 				s.accept(Pair{s.remote, s.local})
-				return
+				return nil
 			}
-			s.multiplex()
+			if err := s.multiplex(); err != nil {
+				return err
+			}
 			for _, name := range s.certificate().DNSNames {
 				s.host.reachable(s, Pair{s.local, name})
 			}
+			return nil
 		},
 	}
 }
 
 // multiplex admits everything that the certificates of both ends name.
-func (s *Stream) multiplex() {
+func (s *Stream) multiplex() error {
 	h := s.host
-	own, peer := s.secured, s.certificate()
-	mine := func(domain string) bool { return h.hosts(domain) && Covers(own, domain) }
-	theirs := func(domain string) bool { return Covers(peer, domain) }
+	// Every stanza asks, of certificates that may have thousands of names.
+	own, err := NewIdentities(s.secured)
+	if err != nil {
+		return err
+	}
+	peer, err := NewIdentities(s.certificate())
+	if err != nil {
+		return err
+	}
+	mine := func(domain string) bool { return h.hosts(domain) && own.Covers(domain) }
+	theirs := peer.Covers
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.from.covers, s.out.to.covers = mine, theirs
 	s.in.from.covers, s.in.to.covers = theirs, mine
+	return nil
 }

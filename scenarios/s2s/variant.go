@@ -88,7 +88,7 @@ type Variant struct {
 	// admit is the receiving end's part of a headless stream. authenticated admits
 	// what SASL EXTERNAL has proved; nil where that is refused.
 	admit         func(s *Stream) error
-	authenticated func(s *Stream)
+	authenticated func(s *Stream) error
 	// offer appends the features that the receiving end announces after TLS, in
 	// place of which headless streams have none.
 	offer func(s *Stream, dst []byte) []byte
