@@ -172,10 +172,10 @@ type Host struct {
 	begun   time.Time // when the last route began
 	routes  map[Pair]*route
 	links   map[string]*link
-	pairs   map[Pair]*Stream   // streams with authority to send for a pair
-	domains map[string]*Stream // streams to the provider of a remote domain
-	targets map[string]*lookup // by domain
-	tlsa    map[SRVTarget]bool // whose TLSA records were asked for
+	pairs   map[Pair]*Stream     // streams with authority to send for a pair
+	domains map[string]*Stream   // streams to the provider of a remote domain
+	targets map[string]*lookup   // by domain
+	tlsa    map[SRVTarget]bool   // whose TLSA records were asked for
 	streams map[*Stream]struct{} // alive
 	alive   map[*Stream]struct{} // being set up or alive, as initiator
 }
