@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -164,9 +165,13 @@ func (s *Stream) serve() {
 
 // stanza judges one stanza and hands it on.
 func (s *Stream) stanza(st *wire.Stanza) error {
-	fromJID, _ := wire.Attr(st.Tag, "from")
-	toJID, _ := wire.Attr(st.Tag, "to")
-	p := Pair{domainOf(fromJID), domainOf(toJID)}
+	p, plain, err := addressed(st.Tag)
+	if err != nil {
+		return err
+	}
+	if !plain {
+		return s.control(st)
+	}
 	if p.From == "" || p.To == "" {
 		return streamError("improper-addressing", "a stanza between servers has 'from' and 'to'")
 	}
@@ -182,6 +187,43 @@ func (s *Stream) stanza(st *wire.Stanza) error {
 		deliver(Inbound{Pair: p, Stanza: st, Stream: s})
 	}
 	return nil
+}
+
+// addressed reads the domains that a stanza is between from its start tag. It is not
+// plain if its name has another namespace than that of the stream. What is judged
+// must be what everybody else will read in it, so references are resolved before the
+// address is taken apart, and a second address is an error.
+func addressed(tag []byte) (p Pair, plain bool, err error) {
+	plain = bytes.IndexByte(wire.TagName(tag), ':') < 0
+	sc := wire.NewScanner(tag)
+	sc.Next()
+	var from, to bool
+	for name, value := range sc.Attrs() {
+		var domain *string
+		var seen *bool
+		switch string(name) {
+		case "from":
+			domain, seen = &p.From, &from
+		case "to":
+			domain, seen = &p.To, &to
+		case "xmlns":
+			plain = plain && string(value) == wire.NSServer
+			continue
+		default:
+			continue
+		}
+		if *seen {
+			return p, plain, &wire.SyntaxError{Condition: wire.NotWellFormed, Msg: "an attribute stands twice in a stanza"}
+		}
+		*seen = true
+		if bytes.IndexByte(value, '&') >= 0 {
+			if value, err = wire.Unescape(nil, value); err != nil {
+				return p, plain, err
+			}
+		}
+		*domain = domainOf(value)
+	}
+	return p, plain, nil
 }
 
 // judge returns the stream error that RFC 6120 has for a stanza of the pair, or
