@@ -246,6 +246,8 @@ func (s *Stream) judge(p Pair) (condition string) {
 		return ""
 	case h.c.LenientAnswer && h.talks(p.Reverse()):
 		return ""
+	case speaks && both:
+		return "host-unknown" // a target that is not validated is as good as none
 	}
 	return "invalid-from"
 }
