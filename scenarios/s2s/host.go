@@ -874,9 +874,9 @@ func (h *Host) sweep() {
 			if d := s.dac.Load(); d != nil {
 				d.tick(now)
 			}
-			switch c := s.certificate(); {
-			case c != nil && s.chainErr == nil && now.After(c.NotAfter):
-				s.abort(wire.StreamError{Condition: "reset", Text: "the certificate has expired"})
+			switch {
+			case s.expired(now):
+				s.abort(byExpiry())
 			case h.c.Idle > 0 && s.initiator && since-time.Duration(s.used.Load()) > h.c.Idle:
 				h.wg.Go(func() { _ = s.close(h.ctx) }) // lost sees the end
 			}

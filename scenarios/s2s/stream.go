@@ -80,6 +80,18 @@ func (s *Stream) certificate() *x509.Certificate {
 	return s.tls.PeerCertificates[0]
 }
 
+// expired reports whether the peer's certificate was good and is not any more.
+func (s *Stream) expired(now time.Time) bool {
+	c := s.certificate()
+	return c != nil && s.chainErr == nil && now.After(c.NotAfter)
+}
+
+// byExpiry is the end of a stream whose peer's certificate has expired (RFC 6120
+// §13.7.2.3).
+func byExpiry() wire.StreamError {
+	return wire.StreamError{Condition: "reset", Text: "the certificate has expired"}
+}
+
 // trusted reports whether the peer's certificate is verified and names the domain.
 func (s *Stream) trusted(domain string) bool {
 	c := s.certificate()
@@ -176,6 +188,10 @@ func (s *Stream) stanza(st *wire.Stanza) error {
 		return streamError("improper-addressing", "a stanza between servers has 'from' and 'to'")
 	}
 	s.used.Store(int64(s.host.since()))
+	if s.expired(s.host.now()) {
+		e := byExpiry()
+		return &e
+	}
 	if condition := s.judge(p); condition != "" {
 		return s.refuse(st, p, condition)
 	}
