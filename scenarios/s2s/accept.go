@@ -150,6 +150,8 @@ func (r *reception) open(tag []byte) error {
 		bye = streamError(wire.PolicyViolation, "TLS named "+s.tls.ServerName+", the stream header names "+to)
 	case s.tls != nil && from == "":
 		bye = streamError("improper-addressing", "the stream header has no 'from'")
+	case s.tls != nil && h.hosts(from):
+		bye = streamError("invalid-from", "that domain is hosted here") // whatever certificate there is for it
 	case s.settled && from != s.remote:
 		bye = streamError("invalid-from", "the stream was authenticated for another domain")
 	default:

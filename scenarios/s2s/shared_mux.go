@@ -83,7 +83,7 @@ func (s *Stream) multiplex() error {
 		return err
 	}
 	mine := func(domain string) bool { return h.hosts(domain) && own.Covers(domain) }
-	theirs := peer.Covers
+	theirs := func(domain string) bool { return !h.hosts(domain) && peer.Covers(domain) }
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.from.covers, s.out.to.covers = mine, theirs

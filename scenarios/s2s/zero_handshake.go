@@ -88,7 +88,7 @@ func (s *Stream) confide(p Partner) error {
 	if s.tls != nil && !s.trusted(p.Name) {
 		return &ProofError{Domain: p.Name, Reason: "name-mismatch", Err: errors.New("the peer's certificate is not that of the configured provider")}
 	}
-	knows := func(domain string) bool { return s.host.names.knows(p.Name, domain) }
+	knows := func(domain string) bool { return !s.host.hosts(domain) && s.host.names.knows(p.Name, domain) }
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.both = true
