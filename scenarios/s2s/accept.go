@@ -268,7 +268,7 @@ func (r *reception) refuse(err error) error {
 		_ = s.raw.Close() // it is gone
 		return err
 	}
-	if !r.greeted {
+	if !r.greeted && !s.host.c.Variant.headless {
 		r.greeted = true
 		b := wire.AppendHeader(nil, wire.Header{NS: wire.NSServer, From: s.host.c.Domains[0], ID: newID(), Dialback: true})
 		_ = s.wire.Send(b) // what follows fails as well
