@@ -104,11 +104,13 @@ func (r *reception) negotiate() error {
 			if err := s.authenticate(el, r); err != nil {
 				return err
 			}
+		case el.Space == wire.NSServer && s.unproved():
+			// Nothing that lives on the stream is lost with it, and where it has two directions
+			// nothing may be answered yet (XEP-0288 §2).
+			h.tally.add(FigureUnauthorised, 1)
+			return streamError("not-authorized", "nothing is proved yet")
 		case el.Space == wire.NSServer:
-			if err := s.stanza(st); err != nil {
-				return err
-			}
-			return nil
+			return s.stanza(st)
 		default:
 			if err := s.act(el); err != nil || h.c.Variant.authenticated == nil {
 				return err

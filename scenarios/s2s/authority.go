@@ -25,6 +25,8 @@ func (d *domainSet) add(name string, until time.Time) {
 	d.names[name] = until
 }
 
+func (d *domainSet) empty() bool { return len(d.names) == 0 && d.covers == nil }
+
 func (d *domainSet) remove(name string) { delete(d.names, name) }
 
 // has reports whether the set holds the name; at the very end of its time it still does.

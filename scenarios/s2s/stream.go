@@ -268,6 +268,13 @@ func (s *Stream) judge(p Pair) (condition string) {
 	return "invalid-from"
 }
 
+// unproved reports whether the peer has no authority at all.
+func (s *Stream) unproved() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.in.pairs) == 0 && s.in.from.empty()
+}
+
 // maxBounced is how many stanzas without authority a stream bears.
 const maxBounced = 100
 
