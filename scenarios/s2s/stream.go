@@ -303,7 +303,7 @@ func (s *Stream) refuse(st *wire.Stanza, p Pair, condition string) error {
 	if s.mayAnswer() {
 		return s.send(b, nil)
 	}
-	if h.hosts(p.To) {
+	if h.hosts(p.To) && s.mayHear(p.From) {
 		// Where nothing can be sent, there is nobody to tell.
 		_ = h.Send(Stanza{Pair: p.Reverse(), XML: b})
 	}
@@ -315,6 +315,15 @@ func (s *Stream) mayAnswer() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.both
+}
+
+// mayHear reports whether a domain is the peer's, so that what goes to its provider
+// goes to whoever is behind this stream and not to a third party.
+func (s *Stream) mayHear(domain string) bool {
+	now := s.host.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.initiator && domain == s.remote || s.in.speaks(domain, now)
 }
 
 // control acts on an element of authority. It does so on a goroutine of its own,
