@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -174,7 +175,7 @@ func (s *Stream) verifyKey(r dialbackRequest, id string, done func(dialbackVerdi
 	s.dialback.verifying[v] = a
 	a.timer = time.AfterFunc(s.host.c.Setup, func() {
 		if s.takeVerification(v) == a {
-			done(dialbackVerdict{}, fmt.Errorf("s2s: %s did not verify a key within %s", s.remote, s.host.c.Setup))
+			done(dialbackVerdict{}, fmt.Errorf("s2s: %s did not verify a key within %s: %w", s.remote, s.host.c.Setup, context.DeadlineExceeded))
 		}
 	})
 	s.mu.Unlock()

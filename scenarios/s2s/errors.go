@@ -84,6 +84,8 @@ func condition(err error) string {
 	switch {
 	case errors.As(err, &route):
 		return route.Condition
+	case errors.As(err, &proof) && proof.Reason == "invalid":
+		return "internal-server-error" // XEP-0220: the key was not known again by who made it
 	case errors.As(err, &proof):
 		return "remote-server-timeout" // RFC 6120 §8.3.3.16: nothing is said of what was wrong
 	case errors.As(err, &unspoken):
