@@ -44,7 +44,8 @@ func refused(condition string) dialbackVerdict {
 type dialback struct {
 	asked     map[Pair]*asking
 	verifying map[verification]*asking
-	accepted  int // pairs admitted by dialback
+	judging   map[Pair]bool // requests of the peer that have no verdict yet
+	accepted  int           // pairs admitted by dialback
 }
 
 // A verification identifies a db:verify request on its stream.
@@ -273,7 +274,14 @@ func parseVerdict(el *wire.Element, typ string) dialbackVerdict {
 func (s *Stream) requested(r dialbackRequest) {
 	h := s.host
 	answer := func(v dialbackVerdict) { s.answer(r, v) }
+	s.mu.Lock()
+	reverse, again := s.initiator && !s.both, s.dialback.judging[r.pair]
+	s.mu.Unlock()
 	switch {
+	case reverse:
+		answer(refused("policy-violation")) // no stanza may come that way
+	case again:
+		answer(refused("resource-constraint")) // a verdict could not be told from that on the other one
 	case !h.hosts(r.pair.To):
 		answer(refused("item-not-found"))
 	case h.hosts(r.pair.From):
@@ -283,7 +291,18 @@ func (s *Stream) requested(r dialbackRequest) {
 	case s.tls == nil && h.c.Params.TLS != TLSNone:
 		answer(refused("policy-violation"))
 	default:
-		h.c.Variant.judge(s, r, answer)
+		s.mu.Lock()
+		if s.dialback.judging == nil {
+			s.dialback.judging = make(map[Pair]bool)
+		}
+		s.dialback.judging[r.pair] = true
+		s.mu.Unlock()
+		h.c.Variant.judge(s, r, func(v dialbackVerdict) {
+			s.mu.Lock()
+			delete(s.dialback.judging, r.pair)
+			s.mu.Unlock()
+			answer(v)
+		})
 	}
 }
 
