@@ -117,6 +117,9 @@ func (h *Host) verifyChain(cs *tls.ConnectionState) error {
 		signatures++ // that of the handshake
 	}
 	h.tally.add(FigureVerified, int64(signatures))
+	if cs.PeerCertificates[0].IsCA {
+		return errors.New("s2s: the peer's certificate is that of an authority (RFC 6120 §13.7.1.1)")
+	}
 	return VerifyChain(cs.PeerCertificates, h.id.roots, h.now(), h.c.Credentials.ClientAuth)
 }
 
