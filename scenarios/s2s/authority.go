@@ -65,3 +65,14 @@ func (a *Authority) speaks(from string, now time.Time) bool {
 	}
 	return false
 }
+
+// reaches reports whether some pair with the target was ever admitted.
+func (a *Authority) reaches(to string) bool {
+	for p := range a.pairs {
+		if p.To == to {
+			return true
+		}
+	}
+	_, ok := a.to.names[to]
+	return ok
+}

@@ -323,7 +323,7 @@ func (s *Stream) mayHear(domain string) bool {
 	now := s.host.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.initiator && domain == s.remote || s.in.speaks(domain, now)
+	return s.initiator && (domain == s.remote || s.out.reaches(domain)) || s.in.speaks(domain, now)
 }
 
 // control acts on an element of authority. It does so on a goroutine of its own,
