@@ -78,17 +78,27 @@ func federation() Scenario {
 type federates struct {
 	*site
 	ceremony *ceremony
+	foreign  *foreign // nil where all providers are ours
 }
 
-func prepareFederation(_ context.Context, s *site) (actor, error) {
+func prepareFederation(ctx context.Context, s *site) (actor, error) {
 	c, err := newCeremony(s.plan.Simulator.Key)
 	if err != nil {
 		return nil, err
 	}
-	return &federates{s, c}, nil
+	f := &federates{site: s, ceremony: c}
+	if !s.about.Simulated {
+		f.foreign, err = s.meet(ctx)
+	}
+	return f, err
 }
 
-func (*federates) close(context.Context) error { return nil }
+func (f *federates) close(ctx context.Context) error {
+	if f.foreign == nil {
+		return nil
+	}
+	return f.foreign.close(ctx)
+}
 
 // warmDomains are those of each provider in the warm-up block: enough for every step.
 const warmDomains = 2
@@ -153,6 +163,13 @@ func (f *federates) raise(ctx context.Context, arm Arm, fed Federation) (_ *mesh
 			err = errors.Join(err, m.close(context.WithoutCancel(ctx)))
 		}
 	}()
+	if m.foreign != nil {
+		p, err := m.startOwn(ctx)
+		if p != nil {
+			m.providers = append(m.providers, p)
+		}
+		return m, err
+	}
 	if m.dns, err = lab.NewDNS(ctx, ""); err != nil {
 		return nil, err
 	}
@@ -405,10 +422,10 @@ func (m *mesh) renew(ctx context.Context) error {
 // single times the first pair of domains on a cold mesh, and a second one, of other
 // domains where there are any.
 func (m *mesh) single(ctx context.Context, c *cell) error {
-	near, far := m.providers[0], m.providers[1]
-	pairs := []s2s.Pair{{From: near.hosted[0][0], To: far.domains[0]}}
-	if len(near.hosted[0]) > 1 || len(far.domains) > 1 {
-		pairs = append(pairs, s2s.Pair{From: near.hosted[0][len(near.hosted[0])-1], To: far.domains[len(far.domains)-1]})
+	near, far := m.providers[0], m.second()
+	pairs := []s2s.Pair{{From: near.hosted[0][0], To: far[0]}}
+	if len(near.hosted[0]) > 1 || len(far) > 1 {
+		pairs = append(pairs, s2s.Pair{From: near.hosted[0][len(near.hosted[0])-1], To: far[len(far)-1]})
 	}
 	rounds := m.arm.Federation.Rounds(m.arm.S2S)
 	for i, p := range pairs {
@@ -419,11 +436,14 @@ func (m *mesh) single(ctx context.Context, c *cell) error {
 		before := m.cpu()
 		start := time.Now()
 		var got brought
-		err := near.workers[0].Call(ctx, workerBringUp, bringUp{Only: []s2s.Pair{p}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
+		err := near.workers[0].Call(ctx, workerBringUp, bringUp{Only: []s2s.Pair{p}, matrix: matrix{Users: m.users()}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
 		if err != nil {
 			return err
 		}
 		if err := m.judge(got); err != nil {
+			if m.foreign != nil && !c.warmup || got.Errors["unspoken"] > 0 {
+				return &skipError{got.First}
+			}
 			c.failed(ctx, name, start, err)
 			return err
 		}
@@ -514,6 +534,11 @@ func (m *mesh) cpu() usage {
 			u[i] += d
 		}
 	}
+	if m.foreign != nil {
+		if d, err := m.target.CPU(); err == nil {
+			u = append(u, d)
+		}
+	}
 	return u
 }
 
@@ -542,12 +567,17 @@ func (u usage) sum() time.Duration {
 func (m *mesh) senders(f func(p *meshProvider, to []string) error) error {
 	var wait sync.WaitGroup
 	errs := make([]error, len(m.providers))
-	for i, p := range m.providers[:len(m.providers)-1] {
+	for i, p := range m.providers {
 		var to []string
 		for _, far := range m.providers[i+1:] {
 			to = append(to, far.domains...)
 		}
-		wait.Go(func() { errs[i] = f(p, to) })
+		if m.foreign != nil {
+			to = m.second()
+		}
+		if len(to) > 0 {
+			wait.Go(func() { errs[i] = f(p, to) })
+		}
 	}
 	wait.Wait()
 	return errors.Join(errs...)
@@ -568,7 +598,7 @@ func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
 	)
 	err := m.senders(func(p *meshProvider, to []string) error {
 		return p.each(func(w int, worker Worker) error {
-			b := bringUp{matrix: matrix{p.hosted[w], to}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}
+			b := bringUp{matrix: matrix{p.hosted[w], to, m.users()}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}
 			var got brought
 			if err := worker.Call(ctx, workerBringUp, b, &got); err != nil {
 				return err
@@ -608,7 +638,9 @@ func (c *cell) spend(name string, u usage) {
 	}
 	c.set(name, u.sum().Seconds())
 	c.set(name+".a", u[0].Seconds())
-	c.set(name+".b", u[1:].sum().Seconds())
+	if len(u) > 1 {
+		c.set(name+".b", u[1:].sum().Seconds())
+	}
 }
 
 // lazily brings pairs up as traffic needs them.
@@ -632,6 +664,9 @@ func (m *mesh) lazily(ctx context.Context, c *cell) ([]s2s.Pair, error) {
 func (m *mesh) settle(ctx context.Context, c *cell, pairs []s2s.Pair) error {
 	if err := sleep(ctx, m.fed.Settle); err != nil {
 		return err
+	}
+	if m.foreign != nil {
+		return m.notice(ctx, c)
 	}
 	want := m.expected(pairs)
 	got, err := m.figures(ctx, want)
@@ -784,7 +819,7 @@ func (m *mesh) load(ctx context.Context, c *cell, l load) (trafficStats, error) 
 		return p.each(func(w int, worker Worker) error {
 			var got trafficStats
 			err := worker.Call(ctx, workerTraffic, traffic{
-				matrix: matrix{p.hosted[w], to}, Key: c.key, Metric: l.metric, Kind: t.Matrix, Zipf: t.Zipf,
+				matrix: matrix{p.hosted[w], to, m.users()}, Key: c.key, Metric: l.metric, Kind: t.Matrix, Zipf: t.Zipf,
 				Rate: t.Rate * float64(len(p.hosted[w])) / float64(len(p.domains)), Arrivals: "poisson", Size: t.Size,
 				Duration: l.duration, Drain: m.drain(), Seed: m.plan.Seed + uint64(w), Spare: l.spare && w == 0, First: l.first,
 			}, &got)
@@ -863,9 +898,9 @@ func (c *cell) promise(metric string, stats trafficStats) {
 
 // disturb is the load of the first pair: bulk stanzas, or many small ones.
 func (m *mesh) disturb(ctx context.Context, c *cell) error {
-	near, far := m.providers[0], m.providers[1]
+	near := m.providers[0]
 	t := traffic{
-		matrix: matrix{near.hosted[0][:1], far.domains[:1]}, Key: c.key, Metric: "", Kind: MatrixFull, Rate: m.fed.Noisy, Arrivals: "constant",
+		matrix: matrix{near.hosted[0][:1], m.second()[:1], m.users()}, Key: c.key, Metric: "", Kind: MatrixFull, Rate: m.fed.Noisy, Arrivals: "constant",
 		Size: m.fed.Traffic.Size, Duration: m.fed.Traffic.Duration, Drain: m.drain(), Seed: m.plan.Seed,
 	}
 	if m.fed.Bulk > 0 {
@@ -895,7 +930,7 @@ func (m *mesh) again(ctx context.Context, c *cell, metric string) error {
 	err := m.senders(func(p *meshProvider, to []string) error {
 		return p.each(func(w int, worker Worker) error {
 			var got brought
-			b := bringUp{matrix: matrix{p.hosted[w], to}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}
+			b := bringUp{matrix: matrix{p.hosted[w], to, m.users()}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}
 			if err := worker.Call(ctx, workerBringUp, b, &got); err != nil {
 				return err
 			}
@@ -1006,7 +1041,7 @@ func (m *mesh) addDomain(ctx context.Context, c *cell) error {
 	}
 	start := time.Now()
 	var got brought
-	err = near.workers[0].Call(ctx, workerBringUp, bringUp{matrix: matrix{[]string{domain}, far.domains}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
+	err = near.workers[0].Call(ctx, workerBringUp, bringUp{matrix: matrix{[]string{domain}, far.domains, nil}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
 	if err != nil {
 		return err
 	}

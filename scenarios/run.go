@@ -148,6 +148,10 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 			negotiated["plan"] = PlanName(p, targets.Name(), len(r.Targets))
 			r.Results.Event("session", "what the first session negotiated at "+targets.Name(), negotiated)
 		}
+		s.note = func(kind, text string, fields map[string]string) {
+			fields["plan"] = PlanName(p, targets.Name(), len(r.Targets))
+			r.Results.Event(kind, text, fields)
+		}
 		a, err := scenario.prepare(ctx, s)
 		if err != nil {
 			if ctx.Err() != nil {

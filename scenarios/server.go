@@ -37,7 +37,7 @@ func (s ServerTargets) Open(ctx context.Context, p Plan) (Target, error) {
 
 func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) {
 	f := s.File
-	t := &serverTarget{about: Description{Name: f.Name, Server: f.Server, Domains: f.Domains, Insecure: f.Connect.Insecure}}
+	t := &serverTarget{file: f, about: Description{Name: f.Name, Server: f.Server, Domains: f.Domains, Insecure: f.Connect.Insecure}}
 	var err error
 	if t.about.PIDs, err = f.Observe.pids(); err != nil {
 		return nil, err
@@ -138,6 +138,7 @@ func (s ServerTargets) allowed(endpoint string) error {
 // serverTarget is a real server as the target of one plan.
 type serverTarget struct {
 	about      Description
+	file       *TargetFile
 	accounts   provision.Source
 	population *population.Population // nil if the accounts existed already
 	plain      session.Dialer

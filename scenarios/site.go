@@ -50,6 +50,8 @@ type site struct {
 	trace   func(stream uint64, out bool, b []byte)
 	streams atomic.Uint64 // opened so far
 	shaper  Shaper
+	// note, where set, writes what was noticed into the events of the run.
+	note    func(kind, text string, fields map[string]string)
 	starter WorkerStarter
 	// met, where set, is told once what the first session negotiated.
 	met  func(negotiated map[string]string)
@@ -229,6 +231,7 @@ type client struct {
 	reading sync.WaitGroup
 
 	presence atomic.Pointer[presenceCount] // nil until initial presence is sent
+	echoes   atomic.Bool                   // messages are returned to their senders
 }
 
 // loginTimes are those of a login and of its steps.
@@ -263,6 +266,12 @@ func (c *client) others(head *wire.Stanza) wire.Handler {
 			}
 			return c.stream.Post(answer, nil)
 		}}
+	case "message":
+		if c.echoes.Load() && head.Type() != "error" {
+			return wire.Handler{Done: func(st *wire.Stanza) error {
+				return c.stream.Post(wire.AppendReply(nil, st.Tag, "chat", []byte("<body>echo</body>")), nil)
+			}}
+		}
 	case "presence":
 		if count := c.presence.Load(); count != nil {
 			return wire.Handler{Done: count.add}

@@ -70,6 +70,11 @@ type OwnProvider struct {
 	Listen string `yaml:"listen"` // address:port at which our provider takes streams
 	DNS    string `yaml:"dns"`    // address:port at which our DNS server answers
 	Domain string `yaml:"domain"` // names of our domains, {i} for the number
+	// Certificate and Key are PEM files with what our provider shows: a certificate that
+	// names all of our domains, from an authority that the server trusts. Without them it
+	// shows one that nobody knows, which is enough for dialback.
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
 }
 
 // domains returns the names of the first n domains, which are numbered from 1.
@@ -208,6 +213,9 @@ func (o OwnProvider) check(domains []string) (key string, err error) {
 	if strings.Count(o.Domain, "{i}") != 1 {
 		return "federation.domain", fmt.Errorf("%q must hold {i} once, for the number of the domain, as in g{i}.test", o.Domain)
 	}
+	if (o.Certificate == "") != (o.Key == "") {
+		return "federation.certificate", errors.New("goes with federation.key: give both or none")
+	}
 	if d := o.domains(1)[0]; !validDomain(d) || d != strings.ToLower(d) {
 		return "federation.domain", fmt.Errorf("%q is not a domain in lower case", d)
 	}
@@ -232,6 +240,7 @@ func validDomain(d string) bool { return d != "" && !strings.ContainsAny(d, " /@
 func (t *TargetFile) resolve() {
 	for _, name := range []*string{
 		&t.Connect.CA, &t.Accounts.CSV, &t.Accounts.Password.File, &t.Observe.PIDFile,
+		&t.Federation.Certificate, &t.Federation.Key,
 		&t.Provision.Ledger, &t.Provision.Data, &t.Provision.Database, &t.Provision.Schema, &t.Provision.Export,
 	} {
 		if *name != "" && !filepath.IsAbs(*name) {

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -136,6 +137,14 @@ type trust struct {
 type matrix struct {
 	From []string `json:"from"`
 	To   []string `json:"to"`
+	// Users are the accounts of domains that return messages, where that is not
+	// s2s.EchoUser.
+	Users map[string]string `json:"users,omitempty"`
+}
+
+// message makes a message of about the given size for a pair.
+func (m matrix) message(p s2s.Pair, id uint64, size int) []byte {
+	return message(p, cmp.Or(m.Users[p.To], s2s.EchoUser), id, size)
 }
 
 func (m matrix) len() int { return len(m.From) * len(m.To) }
@@ -224,7 +233,7 @@ func (w *ProviderWorker) bringUp(ctx context.Context, b bringUp) (brought, error
 			step(i, at, err, func(t *trip) { t.Echo = int64(at.Sub(handed)) })
 		})
 		ids = append(ids, id)
-		err := w.provider.Host().Send(s2s.Stanza{Pair: p, XML: message(p, id, b.Size), Done: func(times s2s.Times, err error) {
+		err := w.provider.Host().Send(s2s.Stanza{Pair: p, XML: b.message(p, id, b.Size), Done: func(times s2s.Times, err error) {
 			if err != nil {
 				w.forget(id)
 			}
@@ -323,12 +332,12 @@ func (w *ProviderWorker) deliver(in s2s.Inbound) {
 	got(in.Stanza.End, nil)
 }
 
-// message makes a message of about the given size to the echo of a domain.
-func message(p s2s.Pair, id uint64, size int) []byte {
+// message makes a message of about the given size to a user of a domain.
+func message(p s2s.Pair, user string, id uint64, size int) []byte {
 	b := make([]byte, 0, size+64)
 	b = append(b, "<message type='chat' from='u@"...)
 	b = append(b, p.From...)
-	b = append(b, "' to='"+s2s.EchoUser+"@"...)
+	b = append(append(append(b, "' to='"...), user...), '@')
 	b = append(b, p.To...)
 	b = append(b, "' id='"...)
 	b = strconv.AppendUint(b, id, 36)
@@ -395,7 +404,7 @@ func (w *ProviderWorker) traffic(ctx context.Context, t traffic) (trafficStats, 
 			}
 			done(at, failed)
 		})
-		return w.provider.Host().Send(s2s.Stanza{Pair: p, XML: message(p, id, t.Size), Done: func(times s2s.Times, err error) {
+		return w.provider.Host().Send(s2s.Stanza{Pair: p, XML: t.message(p, id, t.Size), Done: func(times s2s.Times, err error) {
 			if err != nil {
 				w.forget(id)
 				done(time.Now(), err)

@@ -23,8 +23,21 @@ func (e *RouteError) Error() string {
 // Unwrap returns the cause.
 func (e *RouteError) Unwrap() error { return e.Err }
 
-// Kind returns the class of the error for counting.
-func (e *RouteError) Kind() string { return "route." + e.Condition }
+// Kind returns the class of the error for counting: that of a peer that lacks
+// something or does not accept a proof, where that was the cause.
+func (e *RouteError) Kind() string {
+	var (
+		unspoken *UnspokenError
+		proof    *ProofError
+	)
+	switch {
+	case errors.As(e.Err, &unspoken):
+		return unspoken.Kind()
+	case errors.As(e.Err, &proof):
+		return proof.Kind()
+	}
+	return "route." + e.Condition
+}
 
 // An UnspokenError says that the peer does not speak what the variant needs.
 type UnspokenError struct {

@@ -34,6 +34,8 @@ const (
 	FigureUnauthorised      = "unauthorised"            // stanzas without authority, never delivered
 	FigureBounced           = "bounced"                 // stanzas returned because no stream could be had
 	FigureUnsolicited       = "unsolicited"             // answers nobody had asked for
+	FigureLenientTarget     = "lenient.target"          // stanzas admitted to a domain that their sender had not proved himself to
+	FigureLenientAnswer     = "lenient.answer"          // answers admitted that came where nothing had been proved
 	FigureGlare             = "glare"                   // streams given up because the peer opened one as well
 	FigureConflict          = "conflict"                // streams that the peer closed with conflict
 	FigureBytesIn           = "bytes.in"                // XML

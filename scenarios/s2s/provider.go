@@ -121,7 +121,8 @@ func (p *Provider) Federate(c ProviderConfig) error {
 		return dial(ctx, cmp.Or(c.Via[address], address))
 	}
 	if len(c.DNS) > 0 {
-		config.Resolver = &Resolver{Servers: c.DNS}
+		// That a target has no IPv6 address is known after one look-up.
+		config.Resolver = &Resolver{Servers: c.DNS, NegativeTTL: time.Minute}
 	} else {
 		config.Resolver = &Static{Start: c.Hosts, Direct: c.Hosts}
 	}

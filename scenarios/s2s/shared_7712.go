@@ -28,7 +28,7 @@ func shared7712() Variant {
 		Rounds: func(p Params) Rounds {
 			proof := p.transport() + 1
 			ready := p.transport() + 1 + proof
-			return Rounds{First: ready, FirstEcho: ready + p.transport() + 1, Further: 1 + proof, FurtherEcho: 2*(1+proof) + 1}
+			return Rounds{First: ready, FirstEcho: 2*ready + 1, Further: 1 + proof, FurtherEcho: 2*(1+proof) + 1}
 		},
 		unauth: UnauthBounce,
 		open:   true,

@@ -259,8 +259,10 @@ func (s *Stream) judge(p Pair) (condition string) {
 	case !hosted:
 		return "host-unknown"
 	case h.c.LenientTarget && speaks && both:
+		h.tally.add(FigureLenientTarget, 1)
 		return ""
 	case h.c.LenientAnswer && h.talks(p.Reverse()):
+		h.tally.add(FigureLenientAnswer, 1)
 		return ""
 	case speaks && both:
 		return "host-unknown" // a target that is not validated is as good as none
