@@ -275,7 +275,7 @@ func (d *directory) TLSA(_ context.Context, _ uint16, host string) (s2s.TLSAAnsw
 
 // A pledge is a pair that had authority before the attack, and the stream it is on.
 type pledge struct {
-	p    *peer
+	p    *scripted
 	pair s2s.Pair
 }
 
@@ -286,10 +286,10 @@ type arena struct {
 	unauth      string
 	host        *s2s.Host
 	address     string
-	foe, honest *foreign
-	lone        *foreign
+	foe, honest *foreignProvider
+	lone        *foreignProvider
 	others      []pledge
-	peers       []*peer
+	peers       []*scripted
 	ahead       atomic.Int64 // of the host's clock, in nanoseconds
 
 	mu  sync.Mutex
@@ -313,7 +313,7 @@ func newArena(t *testing.T, g *ground, unauth string, change func(*s2s.Config)) 
 	a.address = ln.Addr().String()
 	c := s2s.Config{
 		Domains: []string{b1, b2, b3}, Address: a.address, Variant: g.v, Params: g.params(t, unauth), Credentials: g.own,
-		Secret: "secret of the host", Setup: peerPatience, Frame: 64 << 10,
+		Secret: "secret of the host", Setup: patience, Frame: 64 << 10,
 		Resolver: &directory{g: g, where: map[string]netip.AddrPort{
 			f1: foe, f2: foe, led: foe, lone: netip.MustParseAddrPort(a.lone.listener.Addr().String()), c1: honest, c2: honest, lost: netip.MustParseAddrPort("127.0.0.4:9"),
 		}},
@@ -355,7 +355,7 @@ func newArena(t *testing.T, g *ground, unauth string, change func(*s2s.Config)) 
 		a.honest.stop()
 		a.lone.stop()
 		ln.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), peerPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		a.host.Close(ctx)
 		serving.Wait()
@@ -364,8 +364,8 @@ func newArena(t *testing.T, g *ground, unauth string, change func(*s2s.Config)) 
 }
 
 // provider makes a foreign provider that behaves as the variant wants.
-func (a *arena) provider(name string, certs map[string]tls.Certificate, domains ...string) *foreign {
-	f := &foreign{
+func (a *arena) provider(name string, certs map[string]tls.Certificate, domains ...string) *foreignProvider {
+	f := &foreignProvider{
 		t: a.t, name: name, domains: domains, secret: "secret of " + name, external: a.proof == bySASL || a.proof == byMux,
 		bidi: a.layout.Both(), mux: a.proof == byMux, headless: a.proof == byConfiguration, direct: a.tls == s2s.TLSDirect,
 	}
@@ -393,7 +393,7 @@ type approach struct {
 }
 
 // connect opens a connection from a provider's address to the host.
-func (a *arena) connect(f *foreign) *peer {
+func (a *arena) connect(f *foreignProvider) *scripted {
 	a.t.Helper()
 	ip, _, _ := net.SplitHostPort(f.listener.Addr().String())
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
@@ -401,13 +401,13 @@ func (a *arena) connect(f *foreign) *peer {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	p := newPeer(a.t, c)
+	p := newScripted(a.t, c)
 	a.peers = append(a.peers, p)
 	return p
 }
 
 // config is that of TLS for an approach.
-func (a *arena) config(f *foreign, o approach) *tls.Config {
+func (a *arena) config(f *foreignProvider, o approach) *tls.Config {
 	c := &tls.Config{
 		InsecureSkipVerify: true, NextProtos: []string{"xmpp-server"}, ServerName: o.to, CurvePreferences: []tls.CurveID{tls.X25519},
 		ClientSessionCache: o.cache,
@@ -436,7 +436,7 @@ func (a *arena) config(f *foreign, o approach) *tls.Config {
 
 // approach opens a stream up to where authority is proved. The outcome is empty
 // where that worked.
-func (a *arena) approach(f *foreign, o approach) (*peer, string) {
+func (a *arena) approach(f *foreignProvider, o approach) (*scripted, string) {
 	p := a.connect(f)
 	if a.proof == byConfiguration {
 		if a.tls != s2s.TLSNone {
@@ -464,16 +464,16 @@ func (a *arena) approach(f *foreign, o approach) (*peer, string) {
 		return p, out
 	}
 	if a.layout.Both() {
-		p.printf("<bidi xmlns='%s'/>", peerBidi)
+		p.printf("<bidi xmlns='%s'/>", nsBidi)
 	}
 	if a.proof == byMux {
-		p.printf("<mux xmlns='%s'/>", peerMux)
+		p.printf("<mux xmlns='%s'/>", nsMux)
 	}
 	return p, ""
 }
 
 // claim proves a pair the way that the variant has for it.
-func (a *arena) claim(f *foreign, p *peer, from, to string) string {
+func (a *arena) claim(f *foreignProvider, p *scripted, from, to string) string {
 	switch {
 	case a.proof == byConfiguration, a.proof == byMux && p.authenticated:
 		return accepted
@@ -487,11 +487,11 @@ func (a *arena) claim(f *foreign, p *peer, from, to string) string {
 		}
 		return accepted
 	}
-	return a.ask(p, from, to, peerKey(f.secret, to, from, p.id))
+	return a.ask(p, from, to, keyFor(f.secret, to, from, p.id))
 }
 
 // ask sends a db:result. An invalid key ends a stream on which nothing else was valid.
-func (a *arena) ask(p *peer, from, to, key string) string {
+func (a *arena) ask(p *scripted, from, to, key string) string {
 	out := p.result(from, to, key)
 	if out == "refused: invalid" {
 		if n := p.next(); n != nil || p.end != ended {
@@ -503,7 +503,7 @@ func (a *arena) ask(p *peer, from, to, key string) string {
 }
 
 // join opens a stream on which pairs are proved.
-func (a *arena) join(f *foreign, o approach, pairs ...s2s.Pair) *peer {
+func (a *arena) join(f *foreignProvider, o approach, pairs ...s2s.Pair) *scripted {
 	a.t.Helper()
 	o.from, o.to = pairs[0].From, pairs[0].To
 	p, out := a.approach(f, o)
@@ -524,9 +524,9 @@ func (a *arena) join(f *foreign, o approach, pairs ...s2s.Pair) *peer {
 // pledge proves the pairs whose fate is watched: two of the foe's, one of the honest
 // provider's. With on it returns the stream for (f1, b1), which carries those of the
 // foe as well where streams are shared.
-func (a *arena) pledge(on bool, kind string) *peer {
+func (a *arena) pledge(on bool, kind string) *scripted {
 	a.t.Helper()
-	var p *peer
+	var p *scripted
 	mine := []s2s.Pair{{From: f2, To: b1}, {From: f1, To: b2}}
 	switch {
 	case a.layout.Shared() && on:
@@ -570,7 +570,7 @@ func (a *arena) delivered(id string) int {
 }
 
 // settle is the outcome of what was sent on a stream.
-func (a *arena) settle(p *peer) string {
+func (a *arena) settle(p *scripted) string {
 	out := p.settle(b1)
 	if out == ignored && a.delivered(poison) > 0 {
 		return delivered
@@ -579,7 +579,7 @@ func (a *arena) settle(p *peer) string {
 }
 
 // say sends a stanza and returns what becomes of it.
-func (a *arena) say(p *peer, from, to string) string {
+func (a *arena) say(p *scripted, from, to string) string {
 	p.message(from, to, poison)
 	return a.settle(p)
 }
@@ -588,7 +588,7 @@ func (a *arena) say(p *peer, from, to string) string {
 // has one direction, it bounces on that of the other one.
 func (a *arena) returned(out string) string {
 	if out == ignored && a.unauth == string(s2s.UnauthBounce) && !a.layout.Both() {
-		return (&peer{t: a.t}).outcome(a.foe.receive())
+		return (&scripted{t: a.t}).outcome(a.foe.receive())
 	}
 	return out
 }
@@ -612,7 +612,7 @@ func (a *arena) prove(o approach) string {
 }
 
 // gone cuts the connection and waits until the host keeps nothing of it.
-func (a *arena) gone(p *peer) string {
+func (a *arena) gone(p *scripted) string {
 	before := a.host.Figures()[s2s.FigureStreams]
 	p.close()
 	for range 1000 {
@@ -627,11 +627,11 @@ func (a *arena) gone(p *peer) string {
 
 // reverse has the host open a stream to a domain of the foe's, and returns the foe's
 // end of it; what arrives on that goes to heard.
-func (a *arena) reverse(domain string) *peer {
+func (a *arena) reverse(domain string) *scripted {
 	a.t.Helper()
-	got := make(chan *peer, 16)
+	got := make(chan *scripted, 16)
 	a.foe.hook(func() {
-		a.foe.heard = func(p *peer, n *node) bool {
+		a.foe.heard = func(p *scripted, n *xmlElement) bool {
 			if n.stanza() {
 				got <- p
 			}
@@ -652,7 +652,7 @@ func (a *arena) reverse(domain string) *peer {
 }
 
 // heard is the outcome of what the foe sends on a stream that the host has opened.
-func (a *arena) heard(p *peer, format string, args ...any) string {
+func (a *arena) heard(p *scripted, format string, args ...any) string {
 	first := make(chan string, 1)
 	tell := func(out string) {
 		select {
@@ -661,13 +661,13 @@ func (a *arena) heard(p *peer, format string, args ...any) string {
 		}
 	}
 	a.foe.hook(func() {
-		a.foe.heard = func(q *peer, n *node) bool {
+		a.foe.heard = func(q *scripted, n *xmlElement) bool {
 			switch {
 			case q != p:
 				return true
-			case n.is(peerDialback, "verify") && n.attr("id") == "settle":
+			case n.is(nsDialback, "verify") && n.attr("id") == "settle":
 				tell(ignored)
-			case n.is(peerDialback, "verify"):
+			case n.is(nsDialback, "verify"):
 				a.t.Error("a key was to be verified on the stream that it came on")
 			default:
 				tell(p.outcome(n))
@@ -683,7 +683,7 @@ func (a *arena) heard(p *peer, format string, args ...any) string {
 			return delivered
 		}
 		return out
-	case <-time.After(peerPatience):
+	case <-time.After(patience):
 		a.t.Error("the host said nothing")
 		return ""
 	}

@@ -32,7 +32,7 @@ type attack struct {
 	kind string
 	// change, where set, changes the host before.
 	change func(*s2s.Config)
-	run    func(a *arena, p *peer) string
+	run    func(a *arena, p *scripted) string
 	// right says where the stanza may be delivered: what the foe does is no attack
 	// there, since the proof is another one. Nil is nowhere.
 	right func(g *ground) bool
@@ -66,17 +66,17 @@ func attacks() []attack {
 
 // headerAttacks happen before anything is proved.
 func headerAttacks() []attack {
-	opening := func(header string) func(a *arena, _ *peer) string {
-		return func(a *arena, _ *peer) string { return a.connect(a.foe).begin(header) }
+	opening := func(header string) func(a *arena, _ *scripted) string {
+		return func(a *arena, _ *scripted) string { return a.connect(a.foe).begin(header) }
 	}
-	arriving := func(o approach) func(a *arena, _ *peer) string {
-		return func(a *arena, _ *peer) string {
+	arriving := func(o approach) func(a *arena, _ *scripted) string {
+		return func(a *arena, _ *scripted) string {
 			_, out := a.approach(a.foe, o)
 			return out
 		}
 	}
-	plain := func(run func(a *arena, p *peer) string) func(a *arena, _ *peer) string {
-		return func(a *arena, _ *peer) string {
+	plain := func(run func(a *arena, p *scripted) string) func(a *arena, _ *scripted) string {
+		return func(a *arena, _ *scripted) string {
 			p := a.connect(a.foe)
 			if out := p.open(f1, b1); out != "" {
 				return out
@@ -84,24 +84,24 @@ func headerAttacks() []attack {
 			return run(a, p)
 		}
 	}
-	right := peerHeader("from", f1, "to", b1, "version", "1.0")
+	right := headerOf("from", f1, "to", b1, "version", "1.0")
 	return []attack{
-		{name: "header to a domain that is not hosted", only: headers, run: opening(peerHeader("from", f1, "to", nobody, "version", "1.0"))},
-		{name: "header without `to`", only: headers, run: opening(peerHeader("from", f1, "version", "1.0"))},
-		{name: "header without `version`", only: headers, run: opening(peerHeader("from", f1, "to", b1))},
-		{name: "header of the namespace `jabber:client`", only: headers, run: opening(strings.Replace(right, peerServer, "jabber:client", 1))},
-		{name: "header of 20 kB", only: headers, run: opening(peerHeader("from", strings.Repeat("x", 20<<10), "to", b1, "version", "1.0"))},
+		{name: "header to a domain that is not hosted", only: headers, run: opening(headerOf("from", f1, "to", nobody, "version", "1.0"))},
+		{name: "header without `to`", only: headers, run: opening(headerOf("from", f1, "version", "1.0"))},
+		{name: "header without `version`", only: headers, run: opening(headerOf("from", f1, "to", b1))},
+		{name: "header of the namespace `jabber:client`", only: headers, run: opening(strings.Replace(right, nsServer, "jabber:client", 1))},
+		{name: "header of 20 kB", only: headers, run: opening(headerOf("from", strings.Repeat("x", 20<<10), "to", b1, "version", "1.0"))},
 		{name: "no XML at all", only: headers, run: opening("GET / HTTP/1.1\r\n\r\n")},
 		{name: "something before the header", only: headers, run: opening("<message from='u@f1.test' to='v@b1.test' id='poison'/>")},
 		{name: "document type before the header", only: headers, run: opening("<!DOCTYPE x [<!ENTITY e 'e'>]>" + right)},
-		{name: "header without `from` after TLS", only: headers, run: plain(func(a *arena, p *peer) string {
+		{name: "header without `from` after TLS", only: headers, run: plain(func(a *arena, p *scripted) string {
 			if out := p.startTLS(a.config(a.foe, approach{from: f1, to: b1})); out != "" {
 				return out
 			}
-			return p.begin(peerHeader("to", b1, "version", "1.0"))
+			return p.begin(headerOf("to", b1, "version", "1.0"))
 		})},
 		{name: "header's `to` changes with TLS", only: headers, run: arriving(approach{from: f1, to: b1, firstTo: b2, noSNI: true})},
-		{name: "header's `from` changes with TLS to one without proof", only: headers, run: func(a *arena, _ *peer) string {
+		{name: "header's `from` changes with TLS to one without proof", only: headers, run: func(a *arena, _ *scripted) string {
 			p, out := a.approach(a.foe, approach{from: c1, first: f1, to: b1})
 			if out != "" {
 				return out
@@ -113,11 +113,11 @@ func headerAttacks() []attack {
 		{name: "SNI of a domain that is not hosted", only: encrypted, run: arriving(approach{from: f1, to: b1, sni: nobody})},
 		{name: "SNI of one hosted domain, header to another", only: negotiated, run: arriving(approach{from: f1, to: b1, sni: b2})},
 		{name: "ALPN `xmpp-client`", only: encrypted, run: arriving(approach{from: f1, to: b1, alpn: "xmpp-client"})},
-		{name: "no TLS: proof in the clear", only: headers, run: plain(func(a *arena, p *peer) string { return a.claim(a.foe, p, f1, b1) })},
-		{name: "no TLS: stanza in the clear", only: headers, run: plain(func(a *arena, p *peer) string { return a.say(p, f1, b1) })},
-		{name: "STARTTLS with a proof injected behind it", only: headers, run: plain(func(a *arena, p *peer) string {
-			p.printf("<starttls xmlns='%s'/><db:result from='%s' to='%s'>%s</db:result>", peerTLS, f1, b1, peerKey(a.foe.secret, b1, f1, p.id))
-			if n := p.next(); !n.is(peerTLS, "proceed") {
+		{name: "no TLS: proof in the clear", only: headers, run: plain(func(a *arena, p *scripted) string { return a.claim(a.foe, p, f1, b1) })},
+		{name: "no TLS: stanza in the clear", only: headers, run: plain(func(a *arena, p *scripted) string { return a.say(p, f1, b1) })},
+		{name: "STARTTLS with a proof injected behind it", only: headers, run: plain(func(a *arena, p *scripted) string {
+			p.printf("<starttls xmlns='%s'/><db:result from='%s' to='%s'>%s</db:result>", nsTLS, f1, b1, keyFor(a.foe.secret, b1, f1, p.id))
+			if n := p.next(); !n.is(nsTLS, "proceed") {
 				return p.outcome(n)
 			}
 			return p.outcome(p.next())
@@ -126,8 +126,8 @@ func headerAttacks() []attack {
 }
 
 // restarted authenticates rightly and goes on as somebody else.
-func restarted(from, to string) func(a *arena, _ *peer) string {
-	return func(a *arena, _ *peer) string {
+func restarted(from, to string) func(a *arena, _ *scripted) string {
+	return func(a *arena, _ *scripted) string {
 		p, out := a.approach(a.foe, approach{from: f1, to: b1})
 		if out != "" {
 			return out
@@ -144,8 +144,8 @@ func restarted(from, to string) func(a *arena, _ *peer) string {
 
 // certificateAttacks are about who the foe's certificate says that it is.
 func certificateAttacks() []attack {
-	with := func(kind string) func(a *arena, _ *peer) string {
-		return func(a *arena, _ *peer) string { return a.prove(approach{kind: kind}) }
+	with := func(kind string) func(a *arena, _ *scripted) string {
+		return func(a *arena, _ *scripted) string { return a.prove(approach{kind: kind}) }
 	}
 	return []attack{
 		{name: "no certificate", only: encrypted, run: with(without), right: isOpen},
@@ -160,12 +160,12 @@ func certificateAttacks() []attack {
 			change: func(c *s2s.Config) { c.Credentials.ClientAuth = true }},
 		{name: "TLS session of another domain's certificate resumed", only: negotiated, run: resumed,
 			change: func(c *s2s.Config) { c.Params.Resumption = true }},
-		{name: "certificate that expires while its stream lives", only: encrypted, on: true, kind: short, run: func(a *arena, p *peer) string {
+		{name: "certificate that expires while its stream lives", only: encrypted, on: true, kind: short, run: func(a *arena, p *scripted) string {
 			a.ahead.Store(int64(2 * time.Hour))
 			return a.say(p, f1, b1)
 		}},
-		{name: "domain that is hosted here, without a certificate for it", run: func(a *arena, _ *peer) string { return a.prove(approach{from: b2}) }},
-		{name: "domain that is hosted here, with a certificate for it", only: encrypted, run: func(a *arena, _ *peer) string {
+		{name: "domain that is hosted here, without a certificate for it", run: func(a *arena, _ *scripted) string { return a.prove(approach{from: b2}) }},
+		{name: "domain that is hosted here, with a certificate for it", only: encrypted, run: func(a *arena, _ *scripted) string {
 			return a.prove(approach{from: b2, kind: stolen})
 		}},
 	}
@@ -173,7 +173,7 @@ func certificateAttacks() []attack {
 
 // resumed resumes the TLS session that the foe's own certificate was shown for, as
 // another domain and without a certificate.
-func resumed(a *arena, _ *peer) string {
+func resumed(a *arena, _ *scripted) string {
 	cache := tls.NewLRUClientSessionCache(1)
 	p, out := a.approach(a.foe, approach{from: f1, to: b1, cache: cache})
 	if out != "" {
@@ -193,8 +193,8 @@ func resumed(a *arena, _ *peer) string {
 
 // proofAttacks are about the exchange of proof itself.
 func proofAttacks() []attack {
-	fresh := func(from string, run func(a *arena, p *peer) string) func(a *arena, p *peer) string {
-		return func(a *arena, _ *peer) string {
+	fresh := func(from string, run func(a *arena, p *scripted) string) func(a *arena, p *scripted) string {
+		return func(a *arena, _ *scripted) string {
 			p, out := a.approach(a.foe, approach{from: from, to: b1})
 			if out != "" {
 				return out
@@ -203,30 +203,30 @@ func proofAttacks() []attack {
 		}
 	}
 	return []attack{
-		{name: "sender's domain that is not in the DNS", only: headers, run: func(a *arena, _ *peer) string { return a.prove(approach{from: ghost}) }},
-		{name: "sender's domain whose server cannot be reached", only: headers, run: func(a *arena, _ *peer) string { return a.prove(approach{from: lost}) }},
-		{name: "SASL EXTERNAL as another domain", only: sasl, run: fresh(f1, func(_ *arena, p *peer) string { return p.auth(c1) })},
-		{name: "SASL EXTERNAL as another domain, three times", only: sasl, run: fresh(f1, func(_ *arena, p *peer) string {
+		{name: "sender's domain that is not in the DNS", only: headers, run: func(a *arena, _ *scripted) string { return a.prove(approach{from: ghost}) }},
+		{name: "sender's domain whose server cannot be reached", only: headers, run: func(a *arena, _ *scripted) string { return a.prove(approach{from: lost}) }},
+		{name: "SASL EXTERNAL as another domain", only: sasl, run: fresh(f1, func(_ *arena, p *scripted) string { return p.auth(c1) })},
+		{name: "SASL EXTERNAL as another domain, three times", only: sasl, run: fresh(f1, func(_ *arena, p *scripted) string {
 			for range 3 {
 				p.auth(c1)
 			}
 			return p.outcome(p.next())
 		})},
-		{name: "SASL PLAIN", only: sasl, run: fresh(f1, func(_ *arena, p *peer) string {
-			p.printf("<auth xmlns='%s' mechanism='PLAIN'>AGYxAHg=</auth>", peerSASL)
+		{name: "SASL PLAIN", only: sasl, run: fresh(f1, func(_ *arena, p *scripted) string {
+			p.printf("<auth xmlns='%s' mechanism='PLAIN'>AGYxAHg=</auth>", nsSASL)
 			return p.outcome(p.next())
 		})},
-		{name: "SASL where none is offered", only: noSASL, run: fresh(f1, func(_ *arena, p *peer) string { return p.auth(f1) })},
-		{name: "forged key, first on its stream", only: headers, run: fresh(c1, func(a *arena, p *peer) string { return a.ask(p, c1, b1, "0") })},
-		{name: "forged key, on a stream with authority", on: true, run: func(_ *arena, p *peer) string { return p.result(c1, b1, "0") }},
-		{name: "forged key, and the verdict on it behind it on the same stream", only: keys, run: fresh(c1, func(_ *arena, p *peer) string {
+		{name: "SASL where none is offered", only: noSASL, run: fresh(f1, func(_ *arena, p *scripted) string { return p.auth(f1) })},
+		{name: "forged key, first on its stream", only: headers, run: fresh(c1, func(a *arena, p *scripted) string { return a.ask(p, c1, b1, "0") })},
+		{name: "forged key, on a stream with authority", on: true, run: func(_ *arena, p *scripted) string { return p.result(c1, b1, "0") }},
+		{name: "forged key, and the verdict on it behind it on the same stream", only: keys, run: fresh(c1, func(_ *arena, p *scripted) string {
 			p.printf("<db:result from='%s' to='%s'>0</db:result><db:verify from='%s' to='%s' id='%s' type='valid'/>", c1, b1, c1, b1, p.id)
 			return p.answer(c1, b1)
 		})},
-		{name: "two forged keys for one pair at once", only: keys, on: true, run: func(a *arena, p *peer) string {
+		{name: "two forged keys for one pair at once", only: keys, on: true, run: func(a *arena, p *scripted) string {
 			hold := make(chan struct{})
 			a.honest.hook(func() {
-				a.honest.verify = func(n *node) (string, string) {
+				a.honest.verify = func(n *xmlElement) (string, string) {
 					<-hold
 					return "invalid", n.attr("id")
 				}
@@ -236,44 +236,44 @@ func proofAttacks() []attack {
 			close(hold)
 			return p.answer(c1, b1) + ", " + second
 		}},
-		{name: "key of another stream", only: keys, run: fresh(f1, func(a *arena, p *peer) string {
-			return a.ask(p, f1, b1, peerKey(a.foe.secret, b1, f1, p.id+"x"))
+		{name: "key of another stream", only: keys, run: fresh(f1, func(a *arena, p *scripted) string {
+			return a.ask(p, f1, b1, keyFor(a.foe.secret, b1, f1, p.id+"x"))
 		})},
-		{name: "key of another pair", only: keys, run: fresh(f1, func(a *arena, p *peer) string {
-			return a.ask(p, f1, b1, peerKey(a.foe.secret, b2, f1, p.id))
+		{name: "key of another pair", only: keys, run: fresh(f1, func(a *arena, p *scripted) string {
+			return a.ask(p, f1, b1, keyFor(a.foe.secret, b2, f1, p.id))
 		})},
-		{name: "verdict with another id", only: keys, change: func(c *s2s.Config) { c.Setup = time.Second }, run: func(a *arena, _ *peer) string {
-			a.foe.hook(func() { a.foe.verify = func(n *node) (string, string) { return "valid", n.attr("id") + "x" } })
+		{name: "verdict with another id", only: keys, change: func(c *s2s.Config) { c.Setup = time.Second }, run: func(a *arena, _ *scripted) string {
+			a.foe.hook(func() { a.foe.verify = func(n *xmlElement) (string, string) { return "valid", n.attr("id") + "x" } })
 			p, out := a.approach(a.foe, approach{from: f1, to: b1})
 			if out != "" {
 				return out
 			}
 			return p.result(f1, b1, "0")
 		}},
-		{name: "dialback for a domain that is not hosted", on: true, run: func(_ *arena, p *peer) string { return p.result(f1, nobody, "0") }},
-		{name: "dialback from a domain that is hosted here", on: true, run: func(_ *arena, p *peer) string { return p.result(b2, b1, "0") }},
-		{name: "dialback without `from`", on: true, run: func(a *arena, p *peer) string {
+		{name: "dialback for a domain that is not hosted", on: true, run: func(_ *arena, p *scripted) string { return p.result(f1, nobody, "0") }},
+		{name: "dialback from a domain that is hosted here", on: true, run: func(_ *arena, p *scripted) string { return p.result(b2, b1, "0") }},
+		{name: "dialback without `from`", on: true, run: func(a *arena, p *scripted) string {
 			p.printf("<db:result%s to='%s'>0</db:result>", p.db(), b1)
 			return a.settle(p)
 		}},
-		{name: "acceptance that nobody asked for", on: true, run: func(a *arena, p *peer) string {
+		{name: "acceptance that nobody asked for", on: true, run: func(a *arena, p *scripted) string {
 			p.printf("<db:result%s from='%s' to='%s' type='valid'/>", p.db(), c1, b1)
 			return a.settle(p)
 		}},
-		{name: "cut in the middle of dialback", only: headers, run: fresh(f1, func(a *arena, p *peer) string {
-			p.printf("<db:result from='%s' to='%s'>%s</db:res", f1, b1, peerKey(a.foe.secret, b1, f1, p.id))
+		{name: "cut in the middle of dialback", only: headers, run: fresh(f1, func(a *arena, p *scripted) string {
+			p.printf("<db:result from='%s' to='%s'>%s</db:res", f1, b1, keyFor(a.foe.secret, b1, f1, p.id))
 			return a.gone(p)
 		})},
-		{name: "cut in the middle of SASL", only: sasl, run: fresh(f1, func(a *arena, p *peer) string {
-			p.printf("<auth xmlns='%s' mechanism='EXTERNAL'>ZjEudGVzdA==</auth", peerSASL)
+		{name: "cut in the middle of SASL", only: sasl, run: fresh(f1, func(a *arena, p *scripted) string {
+			p.printf("<auth xmlns='%s' mechanism='EXTERNAL'>ZjEudGVzdA==</auth", nsSASL)
 			return a.gone(p)
 		})},
-		{name: "key of 100 kB", on: true, run: func(_ *arena, p *peer) string { return p.result(f1, b1, strings.Repeat("0", 100<<10)) }},
-		{name: "element that nobody knows", on: true, run: func(a *arena, p *peer) string {
+		{name: "key of 100 kB", on: true, run: func(_ *arena, p *scripted) string { return p.result(f1, b1, strings.Repeat("0", 100<<10)) }},
+		{name: "element that nobody knows", on: true, run: func(a *arena, p *scripted) string {
 			p.printf("<x xmlns='urn:x'/>")
 			return a.settle(p)
 		}},
-		{name: "second header inside the stream", on: true, run: func(a *arena, p *peer) string {
+		{name: "second header inside the stream", on: true, run: func(a *arena, p *scripted) string {
 			p.printf("<stream:stream to='%s' from='%s' version='1.0' xmlns='jabber:server'></stream:stream>", b1, c1)
 			return a.settle(p)
 		}},
@@ -282,17 +282,17 @@ func proofAttacks() []attack {
 
 // stanzaAttacks are about stanzas on a stream that has authority for something else.
 func stanzaAttacks() []attack {
-	saying := func(from, to string) func(a *arena, p *peer) string {
-		return func(a *arena, p *peer) string { return a.say(p, from, to) }
+	saying := func(from, to string) func(a *arena, p *scripted) string {
+		return func(a *arena, p *scripted) string { return a.say(p, from, to) }
 	}
-	writing := func(stanza string) func(a *arena, p *peer) string {
-		return func(a *arena, p *peer) string {
+	writing := func(stanza string) func(a *arena, p *scripted) string {
+		return func(a *arena, p *scripted) string {
 			p.printf("%s", stanza)
 			return a.settle(p)
 		}
 	}
 	return []attack{
-		{name: "stanza before any proof", only: headers, run: func(a *arena, _ *peer) string {
+		{name: "stanza before any proof", only: headers, run: func(a *arena, _ *scripted) string {
 			p, out := a.approach(a.foe, approach{from: f1, to: b1})
 			if out != "" {
 				return out
@@ -317,9 +317,9 @@ func stanzaAttacks() []attack {
 		{name: "stanza from a user of no domain", on: true, run: writing("<message from='u@' to='v@b1.test' id='poison'/>")},
 		{name: "stanza to a domain that is not hosted", on: true, run: saying(f1, nobody)},
 		{name: "stanza to a hosted domain without proof for the pair", on: true, right: wide,
-			run: func(a *arena, p *peer) string { return a.returned(a.say(p, f1, b3)) }},
+			run: func(a *arena, p *scripted) string { return a.returned(a.say(p, f1, b3)) }},
 		{name: "error from another provider's domain", on: true, run: writing("<message type='error' from='u@c1.test' to='v@b1.test' id='poison'/>")},
-		{name: "101 stanzas from another provider's domain", on: true, run: func(a *arena, p *peer) string {
+		{name: "101 stanzas from another provider's domain", on: true, run: func(a *arena, p *scripted) string {
 			for range 101 {
 				p.message(c1, b1, poison)
 			}
@@ -329,17 +329,17 @@ func stanzaAttacks() []attack {
 				}
 			}
 		}},
-		{name: "stanza of 100 kB", on: true, run: func(a *arena, p *peer) string {
+		{name: "stanza of 100 kB", on: true, run: func(a *arena, p *scripted) string {
 			p.message(f1, b1, poison+strings.Repeat("x", 100<<10))
 			return a.settle(p)
 		}},
 		{name: "comment between stanzas", on: true, run: writing("<!-- x --><message from='u@f1.test' to='v@b1.test' id='poison'/>")},
-		{name: "stanza in the other direction of a one-way stream", only: oneWay, run: func(a *arena, _ *peer) string {
+		{name: "stanza in the other direction of a one-way stream", only: oneWay, run: func(a *arena, _ *scripted) string {
 			return a.heard(a.reverse(f1), "<message from='u@%s' to='v@%s' id='%s'/>", f1, b1, poison)
 		}},
-		{name: "dialback in the other direction of a one-way stream", only: oneWay, run: func(a *arena, _ *peer) string {
+		{name: "dialback in the other direction of a one-way stream", only: oneWay, run: func(a *arena, _ *scripted) string {
 			p := a.reverse(f1)
-			return a.heard(p, "<db:result from='%s' to='%s'>%s</db:result>", f1, b1, peerKey(a.foe.secret, b1, f1, p.id))
+			return a.heard(p, "<db:result from='%s' to='%s'>%s</db:result>", f1, b1, keyFor(a.foe.secret, b1, f1, p.id))
 		}},
 	}
 }
@@ -347,12 +347,12 @@ func stanzaAttacks() []attack {
 // serverAttacks are done by whoever the host connects to.
 func serverAttacks() []attack {
 	return []attack{
-		{name: "the DNS leads the host to the foe", run: func(a *arena, _ *peer) string { return a.send(led) }},
-		{name: "server without STARTTLS", only: headers, run: func(a *arena, _ *peer) string {
+		{name: "the DNS leads the host to the foe", run: func(a *arena, _ *scripted) string { return a.send(led) }},
+		{name: "server without STARTTLS", only: headers, run: func(a *arena, _ *scripted) string {
 			a.lone.hook(func() { a.lone.silent = true })
 			return a.send(lone)
 		}},
-		{name: "server with a certificate of another name", only: encrypted, run: func(a *arena, _ *peer) string { return a.send(lone) }},
+		{name: "server with a certificate of another name", only: encrypted, run: func(a *arena, _ *scripted) string { return a.send(lone) }},
 	}
 }
 

@@ -22,41 +22,41 @@ import (
 // fmt: they share no code with the hosts that they talk to.
 
 const (
-	peerStream       = "http://etherx.jabber.org/streams"
-	peerServer       = "jabber:server"
-	peerTLS          = "urn:ietf:params:xml:ns:xmpp-tls"
-	peerSASL         = "urn:ietf:params:xml:ns:xmpp-sasl"
-	peerDialback     = "jabber:server:dialback"
-	peerBidi         = "urn:xmpp:bidi"
-	peerMux          = "urn:xmpp:mux:0"
-	peerStanzas      = "urn:ietf:params:xml:ns:xmpp-stanzas"
-	peerStreamErrors = "urn:ietf:params:xml:ns:xmpp-streams"
+	nsStream       = "http://etherx.jabber.org/streams"
+	nsServer       = "jabber:server"
+	nsTLS          = "urn:ietf:params:xml:ns:xmpp-tls"
+	nsSASL         = "urn:ietf:params:xml:ns:xmpp-sasl"
+	nsDialback     = "jabber:server:dialback"
+	nsBidi         = "urn:xmpp:bidi"
+	nsMux          = "urn:xmpp:mux:0"
+	nsStanzas      = "urn:ietf:params:xml:ns:xmpp-stanzas"
+	nsStreamErrors = "urn:ietf:params:xml:ns:xmpp-streams"
 )
 
-// peerPatience is how long a peer waits for what has to come.
-const peerPatience = 20 * time.Second
+// patience is how long a peer waits for what has to come.
+const patience = 20 * time.Second
 
-// peerKey is the dialback key of XEP-0220 §2.5, as XEP-0185 makes it.
-func peerKey(secret, target, sender, id string) string {
+// keyFor is the dialback key of XEP-0220 §2.5, as XEP-0185 makes it.
+func keyFor(secret, target, sender, id string) string {
 	inner := sha256.Sum256([]byte(secret))
 	outer := hmac.New(sha256.New, []byte(hex.EncodeToString(inner[:])))
 	io.WriteString(outer, target+" "+sender+" "+id)
 	return hex.EncodeToString(outer.Sum(nil))
 }
 
-// node is any XML element.
-type node struct {
+// xmlElement is any XML element.
+type xmlElement struct {
 	XMLName xml.Name
-	Attrs   []xml.Attr `xml:",any,attr"`
-	Nodes   []node     `xml:",any"`
-	Text    string     `xml:",chardata"`
+	Attrs   []xml.Attr   `xml:",any,attr"`
+	Nodes   []xmlElement `xml:",any"`
+	Text    string       `xml:",chardata"`
 }
 
-func (n *node) is(space, name string) bool {
+func (n *xmlElement) is(space, name string) bool {
 	return n != nil && n.XMLName == xml.Name{Space: space, Local: name}
 }
 
-func (n *node) attr(name string) string {
+func (n *xmlElement) attr(name string) string {
 	for _, a := range n.Attrs {
 		if a.Name.Local == name && a.Name.Space == "" {
 			return a.Value
@@ -66,7 +66,7 @@ func (n *node) attr(name string) string {
 }
 
 // child returns a child element by namespace and name; any name if that is empty.
-func (n *node) child(space, name string) *node {
+func (n *xmlElement) child(space, name string) *xmlElement {
 	for i := range n.Nodes {
 		if c := &n.Nodes[i]; c.XMLName.Space == space && (name == "" || c.XMLName.Local == name) {
 			return c
@@ -75,8 +75,8 @@ func (n *node) child(space, name string) *node {
 	return nil
 }
 
-func (n *node) stanza() bool {
-	if n == nil || n.XMLName.Space != peerServer {
+func (n *xmlElement) stanza() bool {
+	if n == nil || n.XMLName.Space != nsServer {
 		return false
 	}
 	switch n.XMLName.Local {
@@ -87,10 +87,10 @@ func (n *node) stanza() bool {
 }
 
 // condition returns what an error says, of a stanza or element of dialback.
-func (n *node) condition() string {
+func (n *xmlElement) condition() string {
 	for i := range n.Nodes {
 		if n.Nodes[i].XMLName.Local == "error" {
-			if c := n.Nodes[i].child(peerStanzas, ""); c != nil {
+			if c := n.Nodes[i].child(nsStanzas, ""); c != nil {
 				return c.XMLName.Local
 			}
 		}
@@ -109,15 +109,15 @@ const (
 	delivered = "delivered"
 )
 
-// peer is one end of a stream between servers.
-type peer struct {
+// scripted is one end of a stream between servers.
+type scripted struct {
 	t        testing.TB
 	tcp      net.Conn
 	conn     net.Conn // the same, or TLS above it
 	in       *bufio.Reader
 	dec      *xml.Decoder
 	id       string // of the stream, as said by whoever received it
-	features *node
+	features *xmlElement
 	end      string // how the stream ended, once it has
 	headless bool
 	secured  bool
@@ -129,24 +129,24 @@ type peer struct {
 	both     bool
 }
 
-func newPeer(t testing.TB, c net.Conn) *peer {
-	p := &peer{t: t, tcp: c}
+func newScripted(t testing.TB, c net.Conn) *scripted {
+	p := &scripted{t: t, tcp: c}
 	p.over(c)
 	return p
 }
 
 // over reads and writes a connection from now on.
-func (p *peer) over(c net.Conn) {
+func (p *scripted) over(c net.Conn) {
 	p.conn, p.in = c, bufio.NewReader(c)
 	p.restart()
 }
 
 // restart expects a new stream. The decoder takes one byte at a time from the
 // reader, so that none is lost.
-func (p *peer) restart() {
+func (p *scripted) restart() {
 	p.dec = xml.NewDecoder(p.in)
 	if p.headless {
-		head := "<stream:stream xmlns='" + peerServer + "' xmlns:stream='" + peerStream + "' xmlns:db='" + peerDialback + "'>"
+		head := "<stream:stream xmlns='" + nsServer + "' xmlns:stream='" + nsStream + "' xmlns:db='" + nsDialback + "'>"
 		p.dec = xml.NewDecoder(&prefixed{strings.NewReader(head), p.in})
 		if _, err := p.dec.Token(); err != nil {
 			p.t.Error(err)
@@ -168,27 +168,27 @@ func (p *prefixed) ReadByte() (byte, error) {
 }
 
 // close cuts the connection. It may be called from anywhere.
-func (p *peer) close() { p.tcp.Close() }
+func (p *scripted) close() { p.tcp.Close() }
 
 // printf writes. Where the other end has left already, reading tells.
-func (p *peer) printf(format string, args ...any) {
-	p.conn.SetWriteDeadline(time.Now().Add(peerPatience))
+func (p *scripted) printf(format string, args ...any) {
+	p.conn.SetWriteDeadline(time.Now().Add(patience))
 	fmt.Fprintf(p.conn, format, args...)
 }
 
 // next reads a header or an element; nil at the end of the stream, of which end
 // says how it came.
-func (p *peer) next() *node {
+func (p *scripted) next() *xmlElement {
 	if p.end != "" {
 		return nil
 	}
 	for {
-		p.conn.SetReadDeadline(time.Now().Add(peerPatience))
+		p.conn.SetReadDeadline(time.Now().Add(patience))
 		tok, err := p.dec.Token()
 		if err != nil {
 			var timeout net.Error
 			if errors.As(err, &timeout) && timeout.Timeout() {
-				p.t.Errorf("nothing came within %s", peerPatience)
+				p.t.Errorf("nothing came within %s", patience)
 			}
 			p.end = cut
 			return nil
@@ -198,8 +198,8 @@ func (p *peer) next() *node {
 			p.end = ended
 			return nil
 		case xml.StartElement:
-			n := &node{XMLName: tok.Name, Attrs: tok.Attr}
-			if n.is(peerStream, "stream") {
+			n := &xmlElement{XMLName: tok.Name, Attrs: tok.Attr}
+			if n.is(nsStream, "stream") {
 				return n
 			}
 			if err := p.dec.DecodeElement(n, &tok); err != nil {
@@ -212,26 +212,26 @@ func (p *peer) next() *node {
 }
 
 // outcome puts what came into words; nil is the end of the stream.
-func (p *peer) outcome(n *node) string {
+func (p *scripted) outcome(n *xmlElement) string {
 	switch {
 	case n == nil:
 		return p.end
-	case n.is(peerStream, "error"):
+	case n.is(nsStream, "error"):
 		condition := "undefined-condition"
-		if c := n.child(peerStreamErrors, ""); c != nil {
+		if c := n.child(nsStreamErrors, ""); c != nil {
 			condition = c.XMLName.Local
 		}
 		if p.next() != nil {
 			p.t.Errorf("something came behind the stream error %s", condition)
 		}
 		return "stream closed: " + condition
-	case n.is(peerSASL, "failure"):
-		return "refused: " + n.child(peerSASL, "").XMLName.Local
-	case n.is(peerSASL, "success"), n.is(peerDialback, "result") && n.attr("type") == "valid":
+	case n.is(nsSASL, "failure"):
+		return "refused: " + n.child(nsSASL, "").XMLName.Local
+	case n.is(nsSASL, "success"), n.is(nsDialback, "result") && n.attr("type") == "valid":
 		return accepted
-	case n.is(peerDialback, "result") && n.attr("type") == "error":
+	case n.is(nsDialback, "result") && n.attr("type") == "error":
 		return "refused: " + n.condition()
-	case n.is(peerDialback, "result"):
+	case n.is(nsDialback, "result"):
 		return "refused: " + n.attr("type")
 	case n.stanza() && n.attr("type") == "error":
 		return "bounced: " + n.condition()
@@ -239,8 +239,8 @@ func (p *peer) outcome(n *node) string {
 	return "<" + n.XMLName.Local + "/>"
 }
 
-func peerHeader(attrs ...string) string {
-	head := "<?xml version='1.0'?><stream:stream xmlns='" + peerServer + "' xmlns:db='" + peerDialback + "' xmlns:stream='" + peerStream + "'"
+func headerOf(attrs ...string) string {
+	head := "<?xml version='1.0'?><stream:stream xmlns='" + nsServer + "' xmlns:db='" + nsDialback + "' xmlns:stream='" + nsStream + "'"
 	for i := 0; i < len(attrs); i += 2 {
 		if attrs[i+1] != "" {
 			head += fmt.Sprintf(" %s='%s'", attrs[i], attrs[i+1])
@@ -250,18 +250,18 @@ func peerHeader(attrs ...string) string {
 }
 
 // open begins a stream and reads the features; the outcome is empty if there are any.
-func (p *peer) open(from, to string) string {
-	return p.begin(peerHeader("from", from, "to", to, "version", "1.0"))
+func (p *scripted) open(from, to string) string {
+	return p.begin(headerOf("from", from, "to", to, "version", "1.0"))
 }
 
-func (p *peer) begin(header string) string {
+func (p *scripted) begin(header string) string {
 	p.printf("%s", header)
 	n := p.next()
-	if !n.is(peerStream, "stream") {
+	if !n.is(nsStream, "stream") {
 		return p.outcome(n)
 	}
 	p.id = n.attr("id")
-	if n = p.next(); !n.is(peerStream, "features") {
+	if n = p.next(); !n.is(nsStream, "features") {
 		return p.outcome(n)
 	}
 	p.features = n
@@ -269,18 +269,18 @@ func (p *peer) begin(header string) string {
 }
 
 // startTLS negotiates STARTTLS after open.
-func (p *peer) startTLS(c *tls.Config) string {
-	p.printf("<starttls xmlns='%s'/>", peerTLS)
-	if n := p.next(); !n.is(peerTLS, "proceed") {
+func (p *scripted) startTLS(c *tls.Config) string {
+	p.printf("<starttls xmlns='%s'/>", nsTLS)
+	if n := p.next(); !n.is(nsTLS, "proceed") {
 		return p.outcome(n)
 	}
 	return p.shake(c)
 }
 
 // shake does the handshake of whoever connects.
-func (p *peer) shake(c *tls.Config) string {
+func (p *scripted) shake(c *tls.Config) string {
 	t := tls.Client(p.conn, c)
-	t.SetDeadline(time.Now().Add(peerPatience))
+	t.SetDeadline(time.Now().Add(patience))
 	if err := t.Handshake(); err != nil {
 		return tlsAlert
 	}
@@ -290,37 +290,37 @@ func (p *peer) shake(c *tls.Config) string {
 }
 
 // auth does SASL EXTERNAL.
-func (p *peer) auth(authzid string) string {
-	p.printf("<auth xmlns='%s' mechanism='EXTERNAL'>%s</auth>", peerSASL, base64.StdEncoding.EncodeToString([]byte(authzid)))
+func (p *scripted) auth(authzid string) string {
+	p.printf("<auth xmlns='%s' mechanism='EXTERNAL'>%s</auth>", nsSASL, base64.StdEncoding.EncodeToString([]byte(authzid)))
 	n := p.next()
-	if n.is(peerSASL, "success") {
+	if n.is(nsSASL, "success") {
 		p.restart()
 	}
 	return p.outcome(n)
 }
 
 // result asks for a pair by dialback and waits for the answer.
-func (p *peer) result(from, to, key string) string {
+func (p *scripted) result(from, to, key string) string {
 	p.printf("<db:result%s from='%s' to='%s'>%s</db:result>", p.db(), from, to, key)
 	return p.answer(from, to)
 }
 
 // db declares the prefix of dialback where no header has done so.
-func (p *peer) db() string {
+func (p *scripted) db() string {
 	if p.headless {
-		return " xmlns:db='" + peerDialback + "'"
+		return " xmlns:db='" + nsDialback + "'"
 	}
 	return ""
 }
 
 // answer waits for the answer to a db:result.
-func (p *peer) answer(from, to string) string {
+func (p *scripted) answer(from, to string) string {
 	for {
 		n := p.next()
 		switch {
-		case n.is(peerDialback, "verify"):
+		case n.is(nsDialback, "verify"):
 			p.t.Errorf("a key was to be verified on the stream that it came on: %+v", n)
-		case n.is(peerDialback, "result") && (n.attr("from") != to || n.attr("to") != from):
+		case n.is(nsDialback, "result") && (n.attr("from") != to || n.attr("to") != from):
 		default:
 			return p.outcome(n)
 		}
@@ -328,18 +328,18 @@ func (p *peer) answer(from, to string) string {
 }
 
 // message sends one from a domain to another.
-func (p *peer) message(from, to, id string) {
+func (p *scripted) message(from, to, id string) {
 	p.printf("<message from='u@%s' to='v@%s' id='%s' type='chat'><body>hello</body></message>", from, to, id)
 }
 
 // settle waits until all was acted upon that was sent before: a db:verify is
 // answered in every state of a stream. What came first on the way is the outcome.
-func (p *peer) settle(domain string) string {
+func (p *scripted) settle(domain string) string {
 	p.printf("<db:verify%s from='settle.test' to='%s' id='settle'>0</db:verify>", p.db(), domain)
 	first := ignored
 	for {
 		n := p.next()
-		if n.is(peerDialback, "verify") && n.attr("id") == "settle" && n.attr("type") != "" {
+		if n.is(nsDialback, "verify") && n.attr("id") == "settle" && n.attr("type") != "" {
 			return first
 		}
 		out := p.outcome(n)
@@ -355,9 +355,9 @@ func (p *peer) settle(domain string) string {
 	}
 }
 
-// foreign is a provider that shares no code with the hosts: it listens, and answers
-// whoever connects.
-type foreign struct {
+// foreignProvider is a provider that shares no code with the hosts: it listens, and
+// answers whoever connects.
+type foreignProvider struct {
 	t        testing.TB
 	name     string
 	domains  []string
@@ -370,23 +370,23 @@ type foreign struct {
 	mux      bool
 
 	listener net.Listener
-	stanzas  chan *node // that came
+	stanzas  chan *xmlElement // that came
 	serving  sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
-	peers  []*peer
-	silent bool                              // of TLS: it is not offered
-	verify func(n *node) (typ, id string)    // in place of what is right
-	judge  func(p *peer, n *node) string     // verdict on a db:result, else valid
-	taken  func(p *peer, from, to string)    // a stream was authenticated, or a pair accepted
-	heard  func(p *peer, n *node) (act bool) // an element, before all else
+	peers  []*scripted
+	silent bool                                        // of TLS: it is not offered
+	verify func(n *xmlElement) (typ, id string)        // in place of what is right
+	judge  func(p *scripted, n *xmlElement) string     // verdict on a db:result, else valid
+	taken  func(p *scripted, from, to string)          // a stream was authenticated, or a pair accepted
+	heard  func(p *scripted, n *xmlElement) (act bool) // an element, before all else
 	closed bool
 }
 
 // listen serves from now on, at an address of its own.
-func (f *foreign) listen(ip string) {
+func (f *foreignProvider) listen(ip string) {
 	f.t.Helper()
-	f.stanzas = make(chan *node, 4096)
+	f.stanzas = make(chan *xmlElement, 4096)
 	ln, err := net.Listen("tcp", ip+":0")
 	if err != nil {
 		f.t.Fatal(err)
@@ -403,9 +403,9 @@ func (f *foreign) listen(ip string) {
 	})
 }
 
-func (f *foreign) accept(c net.Conn) {
+func (f *foreignProvider) accept(c net.Conn) {
 	defer c.Close()
-	p := newPeer(f.t, c)
+	p := newScripted(f.t, c)
 	f.mu.Lock()
 	f.peers = append(f.peers, p)
 	gone := f.closed
@@ -420,9 +420,9 @@ func (f *foreign) accept(c net.Conn) {
 	f.serve(p)
 }
 
-func (f *foreign) shake(p *peer) bool {
+func (f *foreignProvider) shake(p *scripted) bool {
 	t := tls.Server(p.conn, f.config)
-	t.SetDeadline(time.Now().Add(peerPatience))
+	t.SetDeadline(time.Now().Add(patience))
 	if t.Handshake() != nil {
 		return false
 	}
@@ -432,7 +432,7 @@ func (f *foreign) shake(p *peer) bool {
 }
 
 // stop closes the listener and all connections.
-func (f *foreign) stop() {
+func (f *foreignProvider) stop() {
 	f.listener.Close()
 	f.mu.Lock()
 	f.closed = true
@@ -444,14 +444,14 @@ func (f *foreign) stop() {
 }
 
 // hook changes what the provider does.
-func (f *foreign) hook(change func()) {
+func (f *foreignProvider) hook(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
 }
 
 // wait is next without a limit of time.
-func (p *peer) wait() *node {
+func (p *scripted) wait() *xmlElement {
 	p.conn.SetReadDeadline(time.Time{})
 	if _, err := p.in.Peek(1); err != nil {
 		return nil
@@ -459,7 +459,7 @@ func (p *peer) wait() *node {
 	return p.next()
 }
 
-func (f *foreign) serve(p *peer) {
+func (f *foreignProvider) serve(p *scripted) {
 	for {
 		n := p.wait()
 		if n == nil {
@@ -472,29 +472,29 @@ func (f *foreign) serve(p *peer) {
 			continue
 		}
 		switch {
-		case n.is(peerStream, "stream"):
+		case n.is(nsStream, "stream"):
 			f.greet(p, n)
-		case n.is(peerTLS, "starttls"):
-			p.printf("<proceed xmlns='%s'/>", peerTLS)
+		case n.is(nsTLS, "starttls"):
+			p.printf("<proceed xmlns='%s'/>", nsTLS)
 			if !f.shake(p) {
 				return
 			}
-		case n.is(peerBidi, "bidi"):
+		case n.is(nsBidi, "bidi"):
 			p.both = true
-		case n.is(peerSASL, "auth"):
-			p.printf("<success xmlns='%s'/>", peerSASL)
+		case n.is(nsSASL, "auth"):
+			p.printf("<success xmlns='%s'/>", nsSASL)
 			p.authenticated = true
 			p.restart()
-		case n.is(peerDialback, "verify") && n.attr("type") == "":
+		case n.is(nsDialback, "verify") && n.attr("type") == "":
 			typ, id := "invalid", n.attr("id")
-			if strings.TrimSpace(n.Text) == peerKey(f.secret, n.attr("from"), n.attr("to"), id) {
+			if strings.TrimSpace(n.Text) == keyFor(f.secret, n.attr("from"), n.attr("to"), id) {
 				typ = "valid"
 			}
 			if verify != nil {
 				typ, id = verify(n)
 			}
 			p.printf("<db:verify from='%s' to='%s' id='%s' type='%s'/>", n.attr("to"), n.attr("from"), id, typ)
-		case n.is(peerDialback, "result") && n.attr("type") == "":
+		case n.is(nsDialback, "result") && n.attr("type") == "":
 			typ := "valid"
 			if judge != nil {
 				typ = judge(p, n)
@@ -514,7 +514,7 @@ func (f *foreign) serve(p *peer) {
 }
 
 // greet answers a header with the features of the stream's state.
-func (f *foreign) greet(p *peer, n *node) {
+func (f *foreignProvider) greet(p *scripted, n *xmlElement) {
 	f.mu.Lock()
 	silent, taken := f.silent, f.taken
 	f.mu.Unlock()
@@ -524,33 +524,33 @@ func (f *foreign) greet(p *peer, n *node) {
 	switch {
 	case p.authenticated:
 	case !p.secured && f.config != nil && !silent:
-		features = "<starttls xmlns='" + peerTLS + "'/>"
+		features = "<starttls xmlns='" + nsTLS + "'/>"
 	default:
 		if f.external {
-			features += "<mechanisms xmlns='" + peerSASL + "'><mechanism>EXTERNAL</mechanism></mechanisms>"
+			features += "<mechanisms xmlns='" + nsSASL + "'><mechanism>EXTERNAL</mechanism></mechanisms>"
 		}
 		if f.bidi {
 			features += "<bidi xmlns='urn:xmpp:features:bidi'/>"
 		}
 		if f.mux {
-			features += "<mux xmlns='" + peerMux + "'/>"
+			features += "<mux xmlns='" + nsMux + "'/>"
 		}
 		features += "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>"
 	}
-	p.printf("%s<stream:features>%s</stream:features>", peerHeader("id", p.id, "from", p.to, "to", p.from, "version", "1.0"), features)
+	p.printf("%s<stream:features>%s</stream:features>", headerOf("id", p.id, "from", p.to, "to", p.from, "version", "1.0"), features)
 	if p.authenticated && taken != nil {
 		taken(p, p.from, p.to)
 	}
 }
 
 // receive waits for a stanza.
-func (f *foreign) receive() *node {
+func (f *foreignProvider) receive() *xmlElement {
 	f.t.Helper()
 	select {
 	case n := <-f.stanzas:
 		return n
-	case <-time.After(peerPatience):
+	case <-time.After(patience):
 		f.t.Errorf("%s has received nothing", f.name)
-		return &node{}
+		return &xmlElement{}
 	}
 }
