@@ -215,14 +215,14 @@ func (r *reception) startTLS() error {
 
 func (r *reception) handshake(t *tls.Conn) error {
 	s, h := r.s, r.s.host
-	if err := t.HandshakeContext(r.ctx); err != nil {
+	if err := t.HandshakeContext(withAsked(r.ctx, s.local)); err != nil {
 		h.tally.add(FigureHandshakesFailed, 1)
 		return &handshakeError{err}
 	}
 	cs := t.ConnectionState()
 	s.tls = &cs
 	s.opened.Secured = time.Now()
-	s.secured = leafOf(h.id.of(domainOf(cs.ServerName)))
+	s.secured = leafOf(h.id.of(h.presented(cs.ServerName, s.local)))
 	if len(cs.PeerCertificates) == 0 {
 		s.chainErr = errors.New("the peer presented no certificate")
 	} else {

@@ -1,6 +1,8 @@
 package s2s
 
 import (
+	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -47,18 +49,34 @@ func (h *Host) tune(c *tls.Config) {
 	c.Time = h.c.Now
 }
 
+// presented returns the domain whose certificate a peer gets: the one that it named in
+// TLS, else the one that its stream header was for before STARTTLS, as servers have it
+// that leave the name out of TLS (Prosody 0.12 among them), else the first one.
+func (h *Host) presented(serverName, header string) string {
+	return cmp.Or(domainOf(serverName), header, h.c.Domains[0])
+}
+
+// askedKey is the key of a context for the domain of the stream header before STARTTLS.
+type askedKey struct{}
+
+func withAsked(ctx context.Context, domain string) context.Context {
+	return context.WithValue(ctx, askedKey{}, domain)
+}
+
+func asked(ctx context.Context) string {
+	domain, _ := ctx.Value(askedKey{}).(string)
+	return domain
+}
+
 // serverTLS is the configuration of all incoming connections: the certificate is
 // that of the domain asked for, and the peer's is looked at afterwards.
 func (h *Host) serverTLS() (*tls.Config, error) {
 	c := &tls.Config{
 		ClientAuth: tls.RequestClientCert,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			domain := domainOf(hello.ServerName)
-			if domain != "" && !h.hosts(domain) {
+			domain := h.presented(hello.ServerName, asked(hello.Context()))
+			if !h.hosts(domain) {
 				return nil, fmt.Errorf("s2s: %s is not hosted here", domain)
-			}
-			if domain == "" {
-				domain = h.c.Domains[0]
 			}
 			if cert := h.id.of(domain); cert != nil {
 				return cert, nil
