@@ -88,13 +88,13 @@ func (r *reception) negotiate() error {
 			return err
 		}
 		switch {
-		case el.Space == wire.NSTLS && el.Name == "starttls" && s.tls == nil && h.c.Params.TLS == TLSStart:
+		case el.Space == wire.NSTLS && el.Name == "starttls" && r.secures():
 			if err := r.startTLS(); err != nil {
 				return err
 			}
 		case el.Space == wire.NSTLS:
 			return streamError(wire.PolicyViolation, "STARTTLS is not on offer")
-		case s.tls == nil && h.c.Params.TLS == TLSStart && !h.plainVerify(el):
+		case r.secures() && !h.plainVerify(el):
 			return streamError(wire.PolicyViolation, "TLS comes first")
 		case el.Space == nsBidi && el.Name == "bidi" && h.c.Variant.Layout(h.c.Params).Both():
 			s.mu.Lock()
@@ -118,6 +118,10 @@ func (r *reception) negotiate() error {
 		}
 	}
 }
+
+// secures reports whether STARTTLS has to come next: towards a provider of direct TLS
+// too, for peers that cannot connect with it (ejabberd 23.01 among them).
+func (r *reception) secures() bool { return r.s.tls == nil && r.s.host.c.Params.TLS != TLSNone }
 
 // plainVerify reports whether an element may come without TLS where that is asked
 // for otherwise: requests to verify dialback keys may (XEP-0220 §2.1.2).
@@ -182,7 +186,7 @@ func (r *reception) features(dst []byte) []byte {
 	dst = append(dst, "<stream:features>"...)
 	switch {
 	case s.settled:
-	case s.tls == nil && h.c.Params.TLS == TLSStart:
+	case r.secures():
 		dst = append(dst, "<starttls xmlns='"+wire.NSTLS+"'>"...)
 		if h.c.Params.VerifyTLS || h.c.Variant.judge == nil {
 			dst = append(dst, "<required/>"...)

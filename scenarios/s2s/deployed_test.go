@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/xmppbench/xmppbench/internal/lab"
 )
 
 // These tests hold what deployed servers were seen to do (internal/interop) against peers that
@@ -112,4 +114,24 @@ func TestCertificateOfTheHeader(t *testing.T) {
 			t.Errorf("a stream for %s is secured with the certificate of %v", domain, names)
 		}
 	}
+}
+
+// TestDirectTLSTakesSTARTTLS has a peer that knows no direct TLS connect to a provider that does,
+// on the port for STARTTLS.
+func TestDirectTLSTakesSTARTTLS(t *testing.T) {
+	w := newWorld(t, "pair-external", map[string]any{"tls": "direct"})
+	p, _ := w.alone("a1.test")
+	ours, theirs := net.Pipe()
+	p.host.Accept(ours, false)
+	t.Cleanup(func() { theirs.Close() })
+	d := &deployed{t: t, conn: theirs}
+	d.header("b1.test", "a1.test", "")
+	d.await(`<starttls[^>]*><required/>`)
+	certificate, err := w.ca.Issue(lab.LeafOptions{Names: []string{"b1.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.startTLS(&tls.Config{RootCAs: w.ca.Pool(), ServerName: "a1.test", Certificates: []tls.Certificate{certificate}})
+	d.header("b1.test", "a1.test", "")
+	d.await(`<mechanism>EXTERNAL</mechanism>`)
 }
