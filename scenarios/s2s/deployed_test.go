@@ -2,16 +2,19 @@ package s2s_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
 // These tests hold what deployed servers were seen to do (internal/interop) against peers that
@@ -134,4 +137,72 @@ func TestDirectTLSTakesSTARTTLS(t *testing.T) {
 	d.startTLS(&tls.Config{RootCAs: w.ca.Pool(), ServerName: "a1.test", Certificates: []tls.Certificate{certificate}})
 	d.header("b1.test", "a1.test", "")
 	d.await(`<mechanism>EXTERNAL</mechanism>`)
+}
+
+// TestCertificateForOtherAuthorities has a server list authorities that have not signed our
+// certificate: it is presented nevertheless, as deployed servers do.
+func TestCertificateForOtherAuthorities(t *testing.T) {
+	w := newWorld(t, "pair-dialback", nil)
+	other, err := lab.NewCA("another authority", lab.CAOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := w.ca.Issue(lab.LeafOptions{Names: []string{"b1.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	presented := make(chan []*x509.Certificate, 1)
+	w.serveDeployed("b1.test", func(d *deployed) {
+		d.await(`<stream:stream[^>]*>`)
+		d.header("b1.test", "a1.test", "one")
+		d.send("<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>")
+		d.await(`<starttls[^>]*>`)
+		d.send("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+		secured := tls.Server(d.conn, &tls.Config{Certificates: []tls.Certificate{leaf}, ClientAuth: tls.RequestClientCert, ClientCAs: other.Pool()})
+		if err := secured.HandshakeContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+		presented <- secured.ConnectionState().PeerCertificates
+	})
+	p, _ := w.alone("a1.test")
+	if err := p.host.Connect(s2s.Pair{From: "a1.test", To: "b1.test"}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-presented:
+		if len(got) == 0 {
+			t.Error("no certificate was presented")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no connection came")
+	}
+}
+
+// serveDeployed has a peer serve the connections to a domain, one after the other, until it has
+// nothing more to say on them.
+func (w *world) serveDeployed(domain string, serve func(*deployed)) (address string) {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	w.t.Cleanup(func() {
+		listener.Close()
+		serving.Wait()
+	})
+	w.locator.Start[domain] = listener.Addr().String()
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				serve(&deployed{t: w.t, conn: conn, served: true})
+			})
+		}
+	})
+	return listener.Addr().String()
 }

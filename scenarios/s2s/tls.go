@@ -116,6 +116,16 @@ func (h *Host) clientTLS(s *Stream, o connectOptions) *tls.Config {
 	}
 	if own != nil {
 		c.Certificates = []tls.Certificate{*own}
+		c.GetClientCertificate = func(wish *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked := *wish
+			asked.AcceptableCAs = nil
+			if asked.SupportsCertificate(own) != nil {
+				return new(tls.Certificate), nil
+			}
+			// Whoever signed it: the authorities that a server lists are those of its own
+			// clients, and dialback needs none (ejabberd lists what is in s2s_cafile).
+			return own, nil
+		}
 	}
 	h.tune(c)
 	if h.c.Params.Resumption {
