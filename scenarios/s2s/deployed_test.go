@@ -206,3 +206,123 @@ func (w *world) serveDeployed(domain string, serve func(*deployed)) (address str
 	})
 	return listener.Addr().String()
 }
+
+// lenient makes providers that meet deployed servers.
+func lenient(_ string, c *s2s.Config) { c.LenientTarget, c.LenientAnswer = true, true }
+
+// TestOneRequestForASender has a peer without dialback errors, as Prosody 0.12 is, end the stream
+// when a sender is asked about twice: the second request would take back what the first has given.
+func TestOneRequestForASender(t *testing.T) {
+	for _, variant := range []string{"shared-dialback", "shared-dialback streams=one"} {
+		t.Run(variant, func(t *testing.T) {
+			name, streams, _ := strings.Cut(variant, " streams=")
+			given := map[string]any{"tls": "none"}
+			if streams != "" {
+				given["streams"] = streams
+			}
+			w := newWorld(t, name, given)
+			w.change = lenient
+			got := make(chan string, 10)
+			address := w.serveDeployed("b1.test", func(d *deployed) {
+				d.await(`<stream:stream[^>]*>`)
+				d.header("b1.test", "a1.test", "one")
+				d.send("<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>")
+				asked := map[string]bool{}
+				for range 6 {
+					el := d.await(`<(db:result|message) from='([^']*)' to='([^']*)'(>[0-9a-f]+</db:result>|[^>]*><body>x</body></message>)`)
+					got <- el[1] + " " + el[2]
+					if el[1] != "db:result" {
+						continue
+					}
+					if asked[el[2]] {
+						d.send("<stream:error><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
+						return
+					}
+					asked[el[2]] = true
+					// As Prosody has it: with id and key, which mean nothing.
+					d.send("<db:result from='%s' to='%s' id='one' type='valid'>key</db:result>", el[3], el[2])
+				}
+				d.await(`</stream:stream>`)
+				d.send("</stream:stream>")
+			})
+			w.locator.Start["b2.test"] = address
+			p, _ := w.alone("a1.test", "a2.test")
+			for _, pair := range allPairs([]string{"a1.test", "a2.test"}, []string{"b1.test", "b2.test"}) {
+				xml := fmt.Appendf(nil, "<message from='%s' to='%s'><body>x</body></message>", pair.From, pair.To)
+				err := p.host.Send(s2s.Stanza{Pair: pair, XML: xml, Done: func(_ s2s.Times, err error) {
+					if err != nil {
+						t.Error(err)
+					}
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			count := map[string]int{}
+			for range 6 {
+				select {
+				case el := <-got:
+					count[el]++
+				case <-time.After(10 * time.Second):
+					t.Fatalf("only %v came", count)
+				}
+			}
+			for el, want := range map[string]int{"db:result a1.test": 1, "db:result a2.test": 1, "message a1.test": 2, "message a2.test": 2} {
+				if count[el] != want {
+					t.Errorf("%s: %d, want %d", el, count[el], want)
+				}
+			}
+		})
+	}
+}
+
+// TestNoRequestOnTheirStream has a peer open a bidirectional stream, on which Prosody 0.12 takes no
+// dialback requests: pairs that it does not grant get a stream of our own.
+func TestNoRequestOnTheirStream(t *testing.T) {
+	w := newWorld(t, "shared-dialback", map[string]any{"tls": "none", "streams": "one"})
+	w.change = lenient
+	asked := make(chan string, 10)
+	w.serveDeployed("b1.test", func(d *deployed) {
+		header := d.await(`<stream:stream[^>]* from='([^']*)'`)
+		d.header("b1.test", header[1], "two")
+		d.send("<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>")
+		el := d.await(`<db:(result|verify) from='([^']*)' to='([^']*)'(?: id='([^']*)')?>`)
+		asked <- el[1] + " " + el[2]
+		d.send("<db:%s from='%s' to='%s' id='%s' type='valid'/>", el[1], el[3], el[2], el[4])
+		d.await(`</stream:stream>`)
+		d.send("</stream:stream>")
+	})
+	p, address := w.alone("a1.test", "a2.test")
+	d := dialDeployed(t, address)
+	d.header("b1.test", "a1.test", "")
+	d.await(`<bidi[^>]*/>`)
+	d.send("<bidi xmlns='urn:xmpp:bidi'/><db:result from='b1.test' to='a1.test'>key</db:result>")
+	d.await(`<db:result from='a1.test' to='b1.test' type='valid'/>`)
+	for _, from := range []string{"a1.test", "a2.test"} {
+		xml := fmt.Appendf(nil, "<message from='%s' to='b1.test'><body>x</body></message>", from)
+		if err := p.host.Send(s2s.Stanza{Pair: s2s.Pair{From: from, To: "b1.test"}, XML: xml}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.await(`<message from='a1.test'`)
+	for _, want := range []string{"verify a1.test", "result a2.test"} {
+		select {
+		case got := <-asked:
+			if got != want {
+				t.Errorf("the peer was asked for %s, want %s", got, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("nothing came, want %s", want)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.host.Close(t.Context()) }()
+	d.await(`</stream:stream>`)
+	d.send("</stream:stream>")
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if all := d.read.String(); strings.Contains(all, "<db:result from='a2.test'") {
+		t.Errorf("a request went out on the peer's stream: %s", all)
+	}
+}

@@ -86,7 +86,7 @@ func proveByDialback(s *Stream, p Pair, done func(Proved, error)) {
 		done(Proved{}, &UnspokenError{Peer: s.remote, Missing: "dialback errors, which a second target on one stream needs (XEP-0220 §2.6.2)"})
 		return
 	}
-	if s.host.c.Params.Granularity != GrainDomain {
+	if !s.bySender() {
 		s.ask(p, done)
 		return
 	}
@@ -102,6 +102,15 @@ func proveByDialback(s *Stream, p Pair, done func(Proved, error)) {
 		}
 		done(first, err)
 	})
+}
+
+// bySender reports whether a sender's domain is asked for once, whatever the target: as
+// the setting granularity says, or towards peers that announce no errors. Prosody 0.12 is
+// one of those. It looks at the sender alone, and a further request takes the sender's
+// authority away until it is verified: what is sent meanwhile ends the stream.
+func (s *Stream) bySender() bool {
+	c := s.host.c
+	return c.Params.Granularity == GrainDomain || s.initiator && !s.peer.errors && c.LenientTarget
 }
 
 // ask sends a request for a pair.

@@ -72,9 +72,11 @@ type Config struct {
 	// Piece is the largest single write in bytes, 4096 if zero. Frame bounds what is
 	// taken as one stanza, 4 MiB if zero.
 	Piece, Frame int
-	// LenientTarget admits stanzas of a proved sender to any hosted domain,
-	// LenientAnswer answers from wherever something was sent to: what deployed
-	// servers send.
+	// LenientTarget admits stanzas of a proved sender to any hosted domain, and asks
+	// deployed servers for no more than they can grant: a second target on a stream goes
+	// without a request where the peer announces no dialback errors, and streams that the
+	// peer has opened carry no requests. LenientAnswer admits answers from wherever
+	// something was sent to.
 	LenientTarget, LenientAnswer bool
 	// Trace, where set, sees the bytes of every stream, numbered from 1.
 	Trace func(stream uint64, out bool, b []byte)
@@ -643,7 +645,9 @@ func (h *Host) reachable(s *Stream, p Pair) {
 		if h.pairs[p] == nil {
 			h.carry(s, p)
 		}
-		h.lead(s, p.To)
+		if !h.c.LenientTarget { // a deployed server takes no requests on a stream that it has opened
+			h.lead(s, p.To)
+		}
 		return
 	}
 	key := EachPairBoth.Key(Endpoint{Domain: p.From}, Endpoint{Domain: p.To}, 1)
