@@ -90,8 +90,8 @@ const (
 	gatherLimit     = 500 * time.Millisecond
 )
 
-// gathers reports whether an assertion holds several domains.
-func (d *dac) gathers() bool {
+// batched reports whether the mode has several domains in one assertion.
+func (d *dac) batched() bool {
 	switch d.mode {
 	case ModeBatch, ModeWarm, ModeProactive:
 		return true
@@ -170,7 +170,7 @@ func (d *dac) stir() {
 	d.asked++
 	switch {
 	case d.opening:
-	case !d.gathers():
+	case d.batch == 1:
 		d.release()
 	case d.gathering:
 		d.pump() // there may be a whole batch now
@@ -195,7 +195,7 @@ func (d *dac) opened() {
 // gather decides whether to wait for more; lone is how long where nobody else is in
 // sight. The lock is held.
 func (d *dac) gather(lone time.Duration) {
-	if wait := d.company(lone); wait > 0 && d.gathers() {
+	if wait := d.company(lone); wait > 0 && d.batch > 1 {
 		d.pump()
 		d.timer = time.AfterFunc(wait, func() {
 			d.do(func() {

@@ -47,10 +47,10 @@ func newDAC(s *Stream) *dac {
 		d.role = attrcert.Initiator
 	}
 	d.chunk, d.window = dacMaxBatch, 1
-	if d.gathers() {
+	if d.batched() {
 		d.batch, d.chunk = p.Batch, p.Batch // the peer asserts as many at a time as it is asked for
 	}
-	if d.gathers() || d.mode == ModePipelined {
+	if d.batched() || d.mode == ModePipelined {
 		d.window = p.Window
 	}
 	_, _ = rand.Read(d.nonce) // never fails
