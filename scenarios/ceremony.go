@@ -96,6 +96,17 @@ func (c *ceremony) provider(name string) (*tls.Certificate, error) {
 	return &leaf, nil
 }
 
+// certificate returns the certificate of a hosting provider.
+func (c *ceremony) certificate(name string) (*x509.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, err := c.provider(name)
+	if err != nil {
+		return nil, err
+	}
+	return p.Leaf, nil
+}
+
 // credentials returns what a provider of the domains holds for the needs of a
 // variant.
 func (c *ceremony) credentials(needs s2s.Needs, name string, domains []string, revocation string) (s2s.Credentials, error) {

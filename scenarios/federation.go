@@ -142,6 +142,7 @@ type mesh struct {
 	web       *lab.Web
 	providers []*meshProvider
 	links     []SharedRelay
+	empty     []proc.Figures // what providers hold without a connection; nil where that is not known
 }
 
 // A meshProvider is one provider and its workers.
@@ -299,11 +300,19 @@ func (m *mesh) configure(ctx context.Context) error {
 			partners = append(partners, s2s.Partner{Name: p.name, Address: address, Domains: p.hosted[w]})
 		}
 	}
+	all := make([]s2s.Credentials, len(m.providers))
 	for i, p := range m.providers {
-		credentials, err := m.ceremony.credentials(variant.Needs(params), p.name, p.domains, params.Revocation)
-		if err != nil {
+		var err error
+		if all[i], err = m.ceremony.credentials(variant.Needs(params), p.name, p.domains, params.Revocation); err != nil {
 			return err
 		}
+	}
+	known, err := m.known(all)
+	if err != nil {
+		return err
+	}
+	for i, p := range m.providers {
+		credentials := all[i]
 		var listed []published
 		for w := range p.workers {
 			listed = append(listed, published{p.address[w], p.hosted[w]})
@@ -315,7 +324,7 @@ func (m *mesh) configure(ctx context.Context) error {
 			p.configs = append(p.configs, s2s.ProviderConfig{
 				Domains: p.hosted[w], Variant: variant.Name, Params: params, Credentials: restrict(credentials, p.hosted[w]),
 				Secret: fmt.Sprintf("secret of %s, seed %d", p.name, m.plan.Seed), Partners: partners,
-				DNS: []string{m.dns.Addr()}, Via: p.via, Web: m.web.Addr(), WebPlain: m.web.PlainAddr(), WebRoots: m.ceremony.root.CertificatePEM(),
+				Known: known, DNS: []string{m.dns.Addr()}, Via: p.via, Web: m.web.Addr(), WebPlain: m.web.PlainAddr(), WebRoots: m.ceremony.root.CertificatePEM(),
 				Setup: m.fed.Limit, Idle: m.idle(), Piece: m.plan.Simulator.Piece, Queue: maxQueued,
 			})
 		}
@@ -326,6 +335,32 @@ func (m *mesh) configure(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// known is what providers keep of proofs from streams before, where the variant goes
+// by that: as if all of them had been connected yesterday.
+func (m *mesh) known(all []s2s.Credentials) ([]s2s.Known, error) {
+	if !m.arm.S2S.Remembers() {
+		return nil, nil
+	}
+	var known []s2s.Known
+	for i, holder := range m.providers {
+		for j, verifier := range m.providers {
+			if i == j {
+				continue
+			}
+			from, err := m.ceremony.certificate(holder.name)
+			if err != nil {
+				return nil, err
+			}
+			to, err := m.ceremony.certificate(verifier.name)
+			if err != nil {
+				return nil, err
+			}
+			known = append(known, s2s.KnownOf(from, to, all[i].Proofs)...)
+		}
+	}
+	return known, nil
 }
 
 // maxQueued is how many stanzas of one pair may wait: more than any load leaves there.
@@ -394,6 +429,10 @@ func (m *mesh) steps(ctx context.Context, c *cell) error {
 		return err
 	}
 	if err := m.renew(ctx); err != nil {
+		return err
+	}
+	var err error
+	if m.empty, err = m.read(ctx); err != nil {
 		return err
 	}
 	pairs, err := m.bringUp(ctx, c)
@@ -712,21 +751,18 @@ func metricOf(figure string) string {
 // expected is the closed form of the mesh for the pairs that had traffic.
 func (m *mesh) expected(pairs []s2s.Pair) map[string]int {
 	sum := make(map[string]int)
-	for i, near := range m.providers {
-		for _, far := range m.providers[i+1:] {
-			var between []s2s.Pair
-			for _, p := range pairs {
-				if near.has(p.From) && far.has(p.To) {
-					between = append(between, p)
-				}
-			}
-			if len(between) == 0 {
-				continue
-			}
-			size := s2s.MeshOf(len(near.domains), len(far.domains), between, m.arm.S2S.Pool)
-			for name, n := range m.arm.Federation.Counts(m.arm.S2S, size).Figures() {
-				sum[name] += n
-			}
+	place := m.places()
+	between := make(map[[2]seat][]s2s.Pair)
+	for _, p := range pairs {
+		ends := [2]seat{place[p.From], place[p.To]}
+		between[ends] = append(between[ends], p)
+	}
+	// Each two processes are a mesh of their own: they share neither streams nor what they know.
+	for ends, pairs := range between {
+		near, far := m.providers[ends[0].provider], m.providers[ends[1].provider]
+		size := s2s.MeshOf(len(near.hosted[ends[0].worker]), len(far.hosted[ends[1].worker]), pairs, m.arm.S2S.Pool)
+		for name, n := range m.arm.Federation.Counts(m.arm.S2S, size).Figures() {
+			sum[name] += n
 		}
 	}
 	// Keys are held once, whatever the number of peers.
@@ -743,7 +779,21 @@ func (m *mesh) expected(pairs []s2s.Pair) map[string]int {
 	return sum
 }
 
-func (p *meshProvider) has(domain string) bool { return strings.HasPrefix(domain, p.domains[0][:1]) }
+// A seat is the process that hosts a domain.
+type seat struct{ provider, worker int }
+
+// places returns the seats of all domains.
+func (m *mesh) places() map[string]seat {
+	all := make(map[string]seat)
+	for i, p := range m.providers {
+		for w, domains := range p.hosted {
+			for _, d := range domains {
+				all[d] = seat{i, w}
+			}
+		}
+	}
+	return all
+}
 
 // figures returns the counts of all hosts. What is still on its way, as the end of a
 // stream that has served its purpose, is waited for.
@@ -776,30 +826,57 @@ func (m *mesh) figures(ctx context.Context, want map[string]int) (s2s.Figures, e
 
 // hold reads memory and descriptors of the standing mesh.
 func (m *mesh) hold(ctx context.Context, c *cell) error {
-	if err := m.each(func(_, _ int, worker Worker) error { return worker.Call(ctx, workerFree, nil, nil) }); err != nil {
+	held, err := m.read(ctx)
+	if err != nil || held == nil {
 		return err
 	}
-	for i, p := range m.providers {
+	total := int64(0)
+	for i, u := range held {
 		side := ".b"
 		if i == 0 {
 			side = ".a"
 		}
+		c.set("rss"+side, c.scalars["rss"+side]+float64(u.RSS))
+		c.set("fds"+side, c.scalars["fds"+side]+float64(u.Descriptors))
+		total += u.RSS
+		if m.empty != nil {
+			total -= m.empty[i].RSS
+		}
+	}
+	if n := c.scalars["connections"]; n >= fewConnections && m.empty != nil {
+		c.set("rss.connection", float64(total)/n)
+	}
+	return nil
+}
+
+// fewConnections is the number of them below which the memory of one is not told from
+// what a process takes and gives back by itself.
+const fewConnections = 100
+
+// read returns what the processes of each provider hold, after what nobody needs has
+// been freed; nil where the sides cannot be told apart.
+func (m *mesh) read(ctx context.Context) ([]proc.Figures, error) {
+	if err := m.each(func(_, _ int, worker Worker) error { return worker.Call(ctx, workerFree, nil, nil) }); err != nil {
+		return nil, err
+	}
+	all := make([]proc.Figures, len(m.providers))
+	for i, p := range m.providers {
 		for _, w := range p.workers {
 			if w.PID() == 0 {
-				return nil // the sides cannot be told apart
+				return nil, nil
 			}
 			u, err := proc.Usage(w.PID())
 			if errors.Is(err, proc.ErrUnavailable) {
-				return nil
+				return nil, nil
 			}
 			if err != nil {
-				return err
+				return nil, err
 			}
-			c.set("rss"+side, c.scalars["rss"+side]+float64(u.RSS))
-			c.set("fds"+side, c.scalars["fds"+side]+float64(u.Descriptors))
+			all[i].RSS += u.RSS
+			all[i].Descriptors += u.Descriptors
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // A load is traffic of the mesh as a whole.

@@ -35,6 +35,7 @@ func TestFederationOfEveryVariant(t *testing.T) {
 	for _, variant := range s2s.Names() {
 		for _, event := range []string{EventNone, EventIdle, EventRestart, EventAdd} {
 			t.Run(variant+"/"+event, func(t *testing.T) {
+				t.Parallel() // most of it is waiting
 				p := meshPlan(t, variant, nil)
 				p.Federation.Event = event
 				p.Federation.Bulk, p.Federation.BulkEvery = 100_000, 50*time.Millisecond

@@ -75,6 +75,9 @@ type dacMemory struct {
 // maxRemembered bounds what is kept of peers.
 const maxRemembered = 1 << 17
 
+// Remembers reports whether what was proved on a stream counts on later ones.
+func (p Params) Remembers() bool { return p.Mode == ModeWarm || p.Mode == ModeProactive }
+
 // prepareDAC makes what a host needs before its first stream.
 func prepareDAC(h *Host) error {
 	p := h.c.Params
@@ -84,7 +87,7 @@ func prepareDAC(h *Host) error {
 	if p.Revocation == RevocationCRL && h.c.CRLs == nil {
 		return errors.New("s2s: attribute certificates that can be revoked need a way to fetch lists: Config.CRLs")
 	}
-	h.dac = &dacHost{remembers: p.Mode == ModeWarm || p.Mode == ModeProactive, known: make(map[dacKey]dacMemory), shown: make(map[dacKey]dacMemory)}
+	h.dac = &dacHost{remembers: p.Remembers(), known: make(map[dacKey]dacMemory), shown: make(map[dacKey]dacMemory)}
 	h.dac.verifier = h.newVerifier()
 	own := keyHash(h.id.own.Leaf)
 	for _, k := range h.c.Known {
