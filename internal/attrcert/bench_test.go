@@ -11,13 +11,16 @@ func BenchmarkIssue(b *testing.B) {
 		b.Run(keys, func(b *testing.B) {
 			w := newWorld(b, keys)
 			template := w.template()
-			b.ReportMetric(float64(len(w.issue(b, nil))), "octets")
+			size := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := attrcert.Issue(template, w.owner.cert, w.owner.key); err != nil {
+				der, err := attrcert.Issue(template, w.owner.cert, w.owner.key)
+				if err != nil {
 					b.Fatal(err)
 				}
+				size = len(der)
 			}
+			b.ReportMetric(float64(size), "octets")
 		})
 	}
 }
