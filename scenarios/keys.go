@@ -168,7 +168,6 @@ func Keys() []Key {
 		sessions   = []string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost}
 		retrieval  = []string{RosterLogin, LoginStorm}
 		rated      = []string{RosterLogin, LoginStorm}
-		arriving   = []string{RosterLogin, LoginStorm, FederationScenario}
 		judged     = []string{RosterLogin, LoginStorm, RosterPushStorm, FederationScenario}
 		federation = []string{FederationScenario}
 	)
@@ -247,8 +246,8 @@ func Keys() []Key {
 			Doc: "Whether a chunked retrieval goes on in the same mode after a cut, or a push as pulls and the other way.",
 			set: field(func(p *Plan) *string { return &p.Cut.Continue })},
 
-		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: arriving,
-			Doc: "Arrival process of the logins, or of the messages between domains.",
+		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: rated,
+			Doc: "Arrival process of the logins.",
 			set: field(func(p *Plan) *string { return &p.Load.Arrivals })},
 		{Path: "load.rate", Kind: KindRate, Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
 			Doc: "Logins per second; one-shot runs one login for each block and variant.",

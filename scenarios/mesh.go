@@ -113,7 +113,7 @@ func portion(n, portions int) int { return (n + portions - 1) / portions }
 
 // Memory that a mesh is expected to take, in bytes.
 const (
-	endMemory     = 25 << 10 // of one end of a connection with TLS
+	endMemory     = 28 << 10 // of one end of a connection with TLS, as measured
 	processMemory = 12 << 20 // of a provider's process without connections
 )
 
@@ -319,16 +319,21 @@ const (
 // against refuses a federation with a real server for which its target file does not
 // say enough, or which the server cannot be made to do. It returns the key that is
 // wrong.
-func (f Federation) against(file *TargetFile) (key string, err error) {
+func (p Plan) against(file *TargetFile) (key string, err error) {
+	f := p.Federation
 	switch {
 	case file.Federation == (OwnProvider{}):
 		return "federation", errors.New("is missing: say where our provider listens, where our DNS server answers, and what our domains are called")
+	case file.Connect.Host == "":
+		return "connect.host", errors.New("is missing: a federation needs the address of the server")
 	case f.Providers != 2:
 		return "providers", fmt.Errorf("%d federate, but a real server is one of two: leave the key out", f.Providers)
 	case f.Workers > 1:
 		return "workers", fmt.Errorf("our provider listens at one address, %s, in one process: leave the key out", file.Federation.Listen)
-	case f.Event == EventRestart:
-		return "event.kind", errors.New("a real server cannot be restarted from here")
+	case p.Link.Shaped():
+		return "link", errors.New("lies between two providers of the simulator: leave it out for a real server")
+	case f.Event == EventRestart || f.Event == EventAdd:
+		return "event.kind", fmt.Errorf("%s is for two providers of the simulator", f.Event)
 	case f.Domains.B > len(file.Domains):
 		return "domains", fmt.Errorf("has %d domains, and %s asks for %d at the server", len(file.Domains), f.Domains, f.Domains.B)
 	case file.Accounts.Count > 0 && file.Accounts.Count < f.Domains.B:

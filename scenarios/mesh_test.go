@@ -206,7 +206,7 @@ func TestFits(t *testing.T) {
 		{"ports of several processes", "domains: 200x200\nworkers: 2", machine{ports: 28232}, ""},
 		{
 			"memory", "domains: 200x200\nworkers: 2", machine{memory: 1 << 30},
-			"pair-external: the mesh takes about 3954 MiB of memory, 25 KiB for each of the two ends of 80000 connections, and 1024 MiB are available: lower domains",
+			"pair-external: the mesh takes about 4423 MiB of memory, 28 KiB for each of the two ends of 80000 connections, and 1024 MiB are available: lower domains",
 		},
 		{"shared streams", "domains: 1000x1000\nvariants: shared-cert", machine{1024, 1000, 1 << 30}, ""},
 	}

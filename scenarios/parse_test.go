@@ -428,7 +428,7 @@ provision: {data: ./data, owner: prosody}
 
 // TestFederationTarget refuses plans that a real server is not prepared for.
 func TestFederationTarget(t *testing.T) {
-	const own = "federation: {listen: \"127.0.10.4:15269\", dns: \"127.0.10.53:15053\", domain: \"g{i}.test\"}\n"
+	const own = "connect: {host: 127.0.10.1}\nfederation: {listen: \"127.0.10.4:15269\", dns: \"127.0.10.53:15053\", domain: \"g{i}.test\"}\n"
 	tests := []struct {
 		name, plan, target string
 		accounts           int
@@ -439,7 +439,9 @@ func TestFederationTarget(t *testing.T) {
 		{"too few domains", "domains: 2x3", own, 2, "t: domains: has 2 domains, and 2x3 asks for 3 at the server"},
 		{"several providers", "domains: 2x2\nproviders: 3", own, 2, "t: providers: 3 federate, but a real server is one of two"},
 		{"several processes", "domains: 2x2\nworkers: 2", own, 2, "t: workers: our provider listens at one address, 127.0.10.4:15269"},
-		{"restart", "domains: 2x2\nevent: {kind: restart}", own, 2, "t: event.kind: a real server cannot be restarted from here"},
+		{"restart", "domains: 2x2\nevent: {kind: restart}", own, 2, "t: event.kind: restart is for two providers of the simulator"},
+		{"link", "domains: 2x2\nlink: {rtt: 5ms}", own, 2, "t: link: lies between two providers of the simulator"},
+		{"no address", "domains: 2x2", strings.Replace(own, "connect: {host: 127.0.10.1}\n", "", 1), 2, "t: connect.host: is missing"},
 		{"too few accounts", "domains: 2x2", own, 1, "t: accounts.count: is 1, and each of 2 domains needs an account"},
 	}
 	for _, tt := range tests {

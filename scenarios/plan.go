@@ -213,7 +213,7 @@ func CheckTargets(p Plan, targets []Targets) error {
 			continue
 		}
 		if p.Scenario == FederationScenario {
-			if key, err := p.Federation.against(server.File); err != nil {
+			if key, err := p.against(server.File); err != nil {
 				return &FileError{File: server.File.Name, Key: key, Err: err}
 			}
 			continue // settings of the simulator are those of our own provider

@@ -189,7 +189,9 @@ func targetSchema() *schemaNode {
 		}),
 		"federation": object("Our end of a federation with the server, whose resolver must ask our DNS server.", map[string]*schemaNode{
 			"listen": text("address:port at which our provider takes streams."), "dns": text("address:port at which our DNS server answers."),
-			"domain": text("Names of our domains, {i} for the number."),
+			"domain":      text("Names of our domains, {i} for the number."),
+			"certificate": text("PEM file of the certificate that our provider shows, which names all of its domains; left out, one that nobody knows."),
+			"key":         text("PEM file of its key."),
 		}),
 		"observe": object("The process whose CPU time and memory stand for the server.", map[string]*schemaNode{
 			"pid": whole("Process."), "pid-file": text("File that holds it."),
