@@ -426,6 +426,21 @@ provision: {data: ./data, owner: prosody}
 	validate(t, compile(t, "schema/target.schema.json"), []byte(source))
 }
 
+// TestFederationAccounts makes one account at each domain of a server.
+func TestFederationAccounts(t *testing.T) {
+	file, err := ParseTarget("t.yaml", []byte("server: prosody\ndomains: [r1.test, r2.test, r3.test]\nprovision: {data: d}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pop, err := file.Population(parseFederation(t, "domains: 2x3")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pop.Accounts() != 3 || pop.Account(2).Domain != "r3.test" {
+		t.Errorf("%d accounts, the last at %s", pop.Accounts(), pop.Account(pop.Accounts()-1).Domain)
+	}
+}
+
 // TestFederationTarget refuses plans that a real server is not prepared for.
 func TestFederationTarget(t *testing.T) {
 	const own = "connect: {host: 127.0.10.1}\nfederation: {listen: \"127.0.10.4:15269\", dns: \"127.0.10.53:15053\", domain: \"g{i}.test\"}\n"

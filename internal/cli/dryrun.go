@@ -27,7 +27,8 @@ func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa boo
 		fmt.Fprintf(a.stdout, "%s at %s:\n%s, about %s.\n", plans[0].Scenario, strings.Join(names, ", "), cells(plans, len(targets), aa), roundDuration(total))
 	}
 	if plans[0].Scenario == scenarios.FederationScenario {
-		return a.dryMesh(plans, total)
+		server := slices.ContainsFunc(targets, func(t scenarios.Targets) bool { _, ok := t.(scenarios.ServerTargets); return ok })
+		return a.dryMesh(plans, total, server)
 	}
 	return a.drySessions(plans, total)
 }
@@ -95,8 +96,9 @@ func expected(theory map[string]float64, scalar string) string {
 	return time.Duration(v * float64(time.Second)).Round(100 * time.Microsecond).String()
 }
 
-// dryMesh says what meshes of providers come to.
-func (a *app) dryMesh(plans []scenarios.Plan, total time.Duration) error {
+// dryMesh says what meshes of providers come to. server says that one of the providers
+// is a real server, which follows rules of its own.
+func (a *app) dryMesh(plans []scenarios.Plan, total time.Duration, server bool) error {
 	var estimates []scenarios.MeshEstimate
 	for _, p := range plans {
 		estimates = append(estimates, p.MeshEstimates()...)
@@ -105,7 +107,10 @@ func (a *app) dryMesh(plans []scenarios.Plan, total time.Duration) error {
 		return a.writeJSON(estimated[scenarios.MeshEstimate]{total, estimates})
 	}
 	text := "\nThe mesh of all pairs of domains, which the counts of a run must equal:"
-	if slices.ContainsFunc(estimates, func(e scenarios.MeshEstimate) bool { return e.AtMost }) {
+	switch {
+	case server:
+		text = "\nThe mesh of all pairs of domains if both ends kept to the variant, which a real server need not:"
+	case slices.ContainsFunc(estimates, func(e scenarios.MeshEstimate) bool { return e.AtMost }):
 		text = "\nThe mesh of all pairs of domains; traffic decides how many of them a run brings up:"
 	}
 	fmt.Fprintln(a.stdout, text)
