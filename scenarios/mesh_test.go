@@ -107,6 +107,21 @@ func TestFederationErrors(t *testing.T) {
 	}
 }
 
+// TestTurnedOff turns off on the command line what a file asks for.
+func TestTurnedOff(t *testing.T) {
+	source, err := Shipped(FederationScenario)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans, err := Parse("federation.yaml", source, Override{Set: []string{"bulk.bytes=0", "traffic.rate=none"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := plans[0].Federation; f.Bulk != 0 || f.Traffic.Rate != 0 {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestFederationArms(t *testing.T) {
 	plans := parseFederation(t, `
 variants: [pair-external, {variant: shared-cert, pool: 4, as: pool-4}, shared-cert]

@@ -193,6 +193,7 @@ type planParser struct {
 	dims   []dimension
 	arms   []armSpec
 	asked  map[string]place // variant settings given for all variants
+	set    []string         // keys that the command line sets
 
 	thresholds []string
 }
@@ -298,6 +299,9 @@ func (p *planParser) entry(path string, where, value ast.Node) {
 		p.dims = slices.Delete(p.dims, i, i+1)
 	}
 	p.dims = append(p.dims, d)
+	if p.option != "" {
+		p.set = append(p.set, path)
+	}
 }
 
 // lookup finds a key. The setter of a variant's setting is nil: settings of
@@ -511,7 +515,7 @@ func validLabel(s string) bool {
 // overrides applies what the command line says over what the file says.
 func (p *planParser) overrides(o Override) {
 	for _, set := range o.Set {
-		p.flagged("--set "+set, func() { p.set(set) })
+		p.flagged("--set "+set, func() { p.assign(set) })
 	}
 	if o.Variants != nil {
 		p.arms = nil
@@ -523,8 +527,8 @@ func (p *planParser) overrides(o Override) {
 	}
 }
 
-// set applies one path=value.
-func (p *planParser) set(set string) {
+// assign applies one path=value.
+func (p *planParser) assign(set string) {
 	path, text, ok := strings.Cut(set, "=")
 	if !ok || path == "" {
 		p.fail(nil, "", "must be path=value, as in roster.items=10k")
