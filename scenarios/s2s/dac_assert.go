@@ -85,9 +85,10 @@ const (
 	// Where several pairs are asked for at once, it is over when nobody has asked for
 	// so long.
 	gatherQuiet = 10 * time.Millisecond
-	// Look-ups under way are waited for, but not for ever; nor is a burst without end.
-	gatherResolving = 50 * time.Millisecond
-	gatherLimit     = 500 * time.Millisecond
+	// Look-ups under way are waited for, but not for long; a burst without end not for
+	// ever.
+	gatherSeeking = 100 * time.Millisecond
+	gatherLimit   = time.Second
 )
 
 // batched reports whether the mode has several domains in one assertion.
@@ -211,12 +212,12 @@ func (d *dac) gather(lone time.Duration) {
 
 // company is how long others are likely to come. The lock is held.
 func (d *dac) company(lone time.Duration) time.Duration {
-	resolving, last := d.s.host.unsettled()
+	coming, seeking, last := d.s.host.unsettled()
 	elapsed := time.Since(d.since)
 	switch {
 	case elapsed >= gatherLimit:
 		return 0
-	case resolving > 0 && elapsed < gatherResolving:
+	case coming > 0, seeking > 0 && elapsed < gatherSeeking:
 		return gatherLone
 	case d.asked > 1:
 		return gatherQuiet - time.Since(last)

@@ -88,7 +88,7 @@ func newDACPeer(t testing.TB, c net.Conn, own tls.Certificate) *dacPeer {
 func (p *dacPeer) over(c net.Conn) {
 	p.conn = c
 	p.dec = xml.NewDecoder(bytewise{c})
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Hour))
 }
 
 func (p *dacPeer) printf(format string, args ...any) {

@@ -232,7 +232,7 @@ func wantRefused(err error, domain, reason string) error {
 	if ok && also && route.Condition == "remote-server-timeout" && proof.Domain == domain && proof.Reason == reason {
 		return nil
 	}
-	return fmt.Errorf("got %v, want %s for %s", err, reason, domain)
+	return fmt.Errorf("got %w, want %s for %s", err, reason, domain)
 }
 
 // TestAttrcertTranscript plays the transcript, which was written before the code. The

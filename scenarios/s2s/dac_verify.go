@@ -109,8 +109,8 @@ func (d *dac) challengeWanted() {
 			b := d.wanted[0]
 			d.wanted = d.wanted[1:]
 			b.wanted = false
-			if b.verifying || b.state == challenged {
-				continue // the peer was faster
+			if len(b.waiting) == 0 || b.verifying || b.state == challenged {
+				continue // the peer was faster, or nobody waits any more
 			}
 			b.state = challenged
 			c.names = append(c.names, b.name)
@@ -522,6 +522,7 @@ func (d *dac) retracted(r *dacRetract) {
 		}
 		b.review = time.Time{}
 		d.exclude(b)
+		d.s.host.strays(d.s, name)
 		if !b.verifying {
 			d.disappoint(b, &ProofError{Domain: name, Reason: "retracted"})
 		}
@@ -542,6 +543,7 @@ func (d *dac) impossible(name string) {
 		b.state = unknown
 	}
 	d.exclude(b)
+	d.s.host.strays(d.s, name)
 	d.disappoint(b, &ProofError{Domain: name, Reason: "impossible", Err: errors.New("the peer does not speak for it")})
 	d.unhold()
 }

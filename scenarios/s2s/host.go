@@ -170,7 +170,8 @@ type Host struct {
 	mu      sync.Mutex
 	closing bool
 	number  uint64    // of streams, for Trace
-	seeking int       // routes whose target is not known yet
+	coming  int       // routes that are about to seek their target
+	seeking int       // routes whose target is being looked up
 	begun   time.Time // when the last route began
 	routes  map[Pair]*route
 	links   map[string]*link
@@ -428,34 +429,37 @@ func (h *Host) review(r *route) {
 // begin seeks a stream for a route. The lock is held.
 func (h *Host) begin(r *route, now time.Time) {
 	r.busy = true
-	h.seeking++
+	h.coming++
 	h.begun = now
 	h.wg.Go(func() { h.establish(r) })
 }
 
-// sought notes that a route has found its target, or has not.
-func (h *Host) sought() {
+// count adds to a counter of routes.
+func (h *Host) count(routes *int, n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seeking--
+	*routes += n
 }
 
-// unsettled returns how many routes seek their target, and when the last one began.
-func (h *Host) unsettled() (seeking int, last time.Time) {
+// unsettled returns how many routes are about to seek their target and how many wait
+// for a look-up, and when the last one began.
+func (h *Host) unsettled() (coming, seeking int, last time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.seeking, h.begun
+	return h.coming, h.seeking, h.begun
 }
 
 // establish leads a route to a stream with authority for its pair.
 func (h *Host) establish(r *route) {
+	// What comes of a route is noted before it is no longer on its way.
+	defer h.count(&h.coming, -1)
 	if s := h.through(r.pair); s != nil {
-		h.sought()
 		h.extend(s, r)
 		return
 	}
+	h.count(&h.seeking, 1)
 	h.resolve(r.pair.To, func(t *target, err error) {
-		h.sought()
+		h.count(&h.seeking, -1)
 		if err != nil {
 			h.fail(r, err)
 			return
@@ -705,6 +709,20 @@ func (h *Host) leadsTo(s *Stream, domain string) {
 	s.mu.Unlock()
 	if !ended { // else it was taken off the books already
 		h.lead(s, domain)
+	}
+}
+
+// strays notes that a stream leads to a domain no more: it may have moved.
+func (h *Host) strays(s *Stream, domain string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.domains[domain] == s {
+		delete(h.domains, domain)
+	}
+	for p, over := range h.pairs {
+		if over == s && p.To == domain {
+			delete(h.pairs, p)
+		}
 	}
 }
 
