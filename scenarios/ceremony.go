@@ -33,6 +33,12 @@ type ceremony struct {
 	lists     map[string][]byte           // revocation lists, by domain
 }
 
+// Lengths of the chains that providers and owners of domains present, without the root.
+const (
+	ownChain   = 1
+	ownerChain = 2
+)
+
 // newCeremony makes the authorities.
 func newCeremony(key string) (*ceremony, error) {
 	c := &ceremony{

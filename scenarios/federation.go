@@ -713,8 +713,8 @@ func (m *mesh) settle(ctx context.Context, c *cell, pairs []s2s.Pair) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		if m.arm.S2S.Resumption && (name == s2s.FigureFull || name == s2s.FigureResumed) {
-			continue // which of them it is depends on who comes first
+		if m.arm.S2S.Resumption && slices.Contains([]string{s2s.FigureFull, s2s.FigureSigned, s2s.FigureVerified}, name) {
+			continue // how many sessions there are to resume depends on who comes first
 		}
 		c.count(metricOf(name), got[name], int64(want[name]))
 	}
@@ -764,6 +764,9 @@ func (m *mesh) expected(pairs []s2s.Pair) map[string]int {
 		for name, n := range m.arm.Federation.Counts(m.arm.S2S, size).Figures() {
 			sum[name] += n
 		}
+		made, verified := m.arm.Federation.Signatures(m.arm.S2S, size, ownChain, ownerChain)
+		sum[s2s.FigureSigned] += made
+		sum[s2s.FigureVerified] += verified
 	}
 	// Keys are held once, whatever the number of peers.
 	sum[s2s.FigureKeys] = 0

@@ -147,3 +147,36 @@ func MeshOf(a, b int, pairs []Pair, pool int) Mesh {
 	m.Each = slices.DeleteFunc(each, func(e Ends) bool { return e == Ends{} })
 	return m
 }
+
+// Signatures is the closed form of private key operations made and of signatures
+// verified in a mesh, both providers together, without resumption: two of
+// each handshake, those of the chains that both ends present, and those of proofs.
+// own and owner are the lengths of the chains of providers and of owners of domains,
+// without the root.
+func (v Variant) Signatures(p Params, m Mesh, own, owner int) (made, verified int) {
+	c := v.Counts(p, m)
+	server := own
+	switch v.Needs(p) {
+	case EachDomain, OneForAll:
+		server = owner
+	case OwnOnly, Attributes, Nothing:
+	}
+	client := server
+	if v.client != nil {
+		client = own
+	}
+	made = 2 * c.Handshakes
+	verified = c.Handshakes * (2 + client + server)
+	if v.Needs(p) != Attributes {
+		return made, verified
+	}
+	if !p.Remembers() {
+		// The owner's signature, on each stream; its chain and a list, where there is one, once.
+		verified += c.Proofs + (m.ActiveA+m.ActiveB)*owner + c.Fetches
+	}
+	if p.Binding {
+		made += c.Asserts
+		verified += c.Asserts
+	}
+	return made, verified
+}

@@ -389,7 +389,11 @@ func (s *Stream) granted(p Pair) {
 		s.out.to.add(p.To, time.Time{})
 	}
 	s.out.addPair(p)
-	if s.both {
+	switch {
+	case s.both && h.c.Params.Granularity == GrainDomain:
+		s.in.from.add(p.To, time.Time{})
+		s.in.to.covers = h.hosts
+	case s.both:
 		s.in.addPair(p.Reverse())
 	}
 	s.mu.Unlock()
