@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
@@ -35,12 +36,35 @@ func (f Federation) pairs() int {
 	return f.Domains.A*f.Domains.B*others + f.Domains.B*f.Domains.B*others*(others-1)/2
 }
 
-// between is the closed form of two providers with n and m domains. Each stream of
-// a pool is taken to have pairs of all domains, which is so unless there are few.
-func (p Plan) between(arm Arm, n, m int) s2s.Counts {
+// hosted returns the names of the first n domains of a provider of the simulator.
+func hosted(provider, n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = letter(provider) + strconv.Itoa(i+1) + ".test"
+	}
+	return all
+}
+
+// between is the closed form of the i-th and the j-th provider. On which streams of a
+// pool pairs fall is a matter of their names; where there are very many pairs, each
+// stream is taken to have pairs of all domains.
+func (p Plan) between(arm Arm, i, j int) s2s.Counts {
+	const many = 50_000
+	sizes := p.Federation.sizes()
+	n, m := sizes[i], sizes[j]
 	mesh := s2s.Full(n, m)
-	mesh.Slots = max(1, min(arm.S2S.Pool, mesh.Pairs))
-	mesh.ProvedA, mesh.ProvedB = min(n*mesh.Slots, mesh.Pairs), min(m*mesh.Slots, mesh.Pairs)
+	switch pool := arm.S2S.Pool; {
+	case pool > 1 && n*m > many:
+		mesh.Slots, mesh.ProvedA, mesh.ProvedB = pool, n*pool, m*pool
+	case pool > 1:
+		pairs := make([]s2s.Pair, 0, n*m)
+		for _, from := range hosted(i, n) {
+			for _, to := range hosted(j, m) {
+				pairs = append(pairs, s2s.Pair{From: from, To: to})
+			}
+		}
+		mesh = s2s.MeshOf(n, m, pairs, pool)
+	}
 	return arm.Federation.Counts(arm.S2S, mesh)
 }
 
@@ -49,15 +73,14 @@ func (p Plan) between(arm Arm, n, m int) s2s.Counts {
 // keys of a provider are the same towards all.
 func (p Plan) meshCounts(arm Arm) map[string]int {
 	sum := make(map[string]int)
-	sizes := p.Federation.sizes()
 	keys := 0
-	for i, n := range sizes {
-		for _, m := range sizes[i+1:] {
-			for figure, count := range p.between(arm, n, m).Figures() {
+	for i, n := range p.Federation.sizes() {
+		for j := i + 1; j < p.Federation.Providers; j++ {
+			for figure, count := range p.between(arm, i, j).Figures() {
 				sum[metricOf(figure)] += count
 			}
 		}
-		keys += p.between(arm, n, n).Keys / 2
+		keys += arm.Federation.Counts(arm.S2S, s2s.Full(n, n)).Keys / 2
 	}
 	sum[metricOf(s2s.FigureKeys)] = keys
 	return sum
@@ -67,12 +90,11 @@ func (p Plan) meshCounts(arm Arm) map[string]int {
 // pairs talk.
 func (p Plan) opened(arm Arm) int {
 	most := 0
-	sizes := p.Federation.sizes()
-	for i, n := range sizes {
+	for i := range p.Federation.Providers {
 		opened := 0
-		for j, m := range sizes {
+		for j := range p.Federation.Providers {
 			if i != j {
-				opened += p.between(arm, n, m).Opened
+				opened += p.between(arm, min(i, j), max(i, j)).Opened
 			}
 		}
 		most = max(most, opened)
@@ -87,10 +109,9 @@ func (p Plan) descriptors(arm Arm) int {
 
 // dialled is the largest number of connections that one provider makes to another.
 func (p Plan) dialled(arm Arm) int {
-	f := p.Federation
-	largest := p.between(arm, f.Domains.A, f.Domains.B).Opened
-	if f.Providers > 2 {
-		largest = max(largest, p.between(arm, f.Domains.B, f.Domains.B).Opened)
+	largest := p.between(arm, 0, 1).Opened
+	if p.Federation.Providers > 2 {
+		largest = max(largest, p.between(arm, 1, 2).Opened)
 	}
 	if arm.Federation.Layout(arm.S2S) == s2s.EachPair {
 		return portion(largest, 2) // half of them each way
@@ -286,7 +307,7 @@ func (p Plan) fits(m machine) error {
 				arm.Label, opened, counted(p.workers(arm, p.Federation), "process", "processes"), need, m.descriptors)
 		}
 		// A link has two descriptors for each connection, in one process for each two providers.
-		if need := 2*p.between(arm, p.Federation.Domains.A, p.Federation.Domains.B).Opened + reservedDescriptors; p.Link.Shaped() && m.descriptors > 0 && need > m.descriptors {
+		if need := 2*p.between(arm, 0, 1).Opened + reservedDescriptors; p.Link.Shaped() && m.descriptors > 0 && need > m.descriptors {
 			return fmt.Errorf("%s: the link takes %d file descriptors, two for each connection, and its process may open %d: raise ulimit -n, lower domains, or leave link out",
 				arm.Label, need, m.descriptors)
 		}

@@ -169,6 +169,30 @@ func TestMeshCounts(t *testing.T) {
 	}
 }
 
+// TestEstimatesAreExpected holds what a dry run prints against what a run expects of
+// the pairs that it has seen.
+func TestEstimatesAreExpected(t *testing.T) {
+	for variant, settings := range map[string]map[string]any{
+		"pair-dialback": {"verify": "separate"}, "shared-dialback": {"pool": 3}, "shared-7712": {"pool": 3}, "shared-cert": {"streams": "two", "pool": 3},
+		"shared-mux": {"pool": 3}, "shared-posh": {"pool": 3}, "shared-dane": {"pool": 3}, "shared-attrcert": {"pool": 3, "batch": 2},
+	} {
+		t.Run(variant, func(t *testing.T) {
+			p := meshPlan(t, variant, settings)
+			p.Federation.Providers, p.Federation.Traffic.Rate = 3, 0
+			want := p.meshCounts(p.Arms[0])
+			run := federate(t, p)
+			if len(run.Counts) < 10 {
+				t.Errorf("%d counts", len(run.Counts))
+			}
+			for _, c := range run.Counts {
+				if n, ok := want[c.Name]; ok && float64(n) != c.Expected {
+					t.Errorf("%s is estimated to be %d, and %g is expected", c.Name, n, c.Expected)
+				}
+			}
+		})
+	}
+}
+
 func TestMeshEstimates(t *testing.T) {
 	p := parseFederation(t, "domains: 20x10\nworkers: 2\nlink: {rtt: 50ms}\nvariants: [pair-external, {variant: shared-cert, pool: 2}]\ntraffic: {rate: 100/s}\n")[0]
 	got := p.MeshEstimates()

@@ -19,10 +19,10 @@ func shared7712() Variant {
 		Layout:  func(Params) Layout { return EachProvider },
 		Needs:   func(Params) Needs { return EachDomain },
 		Counts: func(p Params, m Mesh) Counts {
-			asserted := m.ActiveA + m.ActiveB
+			asserted := m.ProvedA + m.ProvedB // on each stream anew
 			return Counts{
 				Persistent: 2 * m.Slots, Opened: 2*m.Slots + asserted, Handshakes: 2*m.Slots + asserted,
-				Results: 2 * m.Pairs, Verifies: asserted, Lookups: asserted, Keys: m.keys(EachDomain),
+				Results: 2 * m.Pairs, Verifies: asserted, Lookups: m.ActiveA + m.ActiveB, Keys: m.keys(EachDomain),
 			}
 		},
 		Rounds: func(p Params) Rounds {
