@@ -32,7 +32,7 @@ interop-install: ## install Prosody, ejabberd and the foreign clients where miss
 	./internal/interop/install.sh
 
 interop: build interop-install ## tests against real Prosody and ejabberd, and foreign clients against serve
-	$(GO) test -tags interop -count=1 -timeout 20m ./internal/interop/...
+	$(GO) test -tags interop -count=1 -timeout 20m ./internal/interop/... ./internal/attrcert
 
 bench: ## benchmarks of the hot paths, the engine's own ratios and the link
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m $(PACKAGES)

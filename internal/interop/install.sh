@@ -8,6 +8,10 @@ set -eu
 packages="prosody lua-unbound ejabberd erlang-p1-sqlite3 sqlite3"
 # Foreign clients, and what compiles one of them.
 packages="$packages python3-slixmpp libstrophe-dev pkg-config gcc libc6-dev"
+# Another implementation of attribute certificates; its driver is a source file, which takes
+# the compiler of a JDK to start.
+command -v javac >/dev/null || packages="$packages default-jdk-headless"
+packages="$packages libbcprov-java libbcpkix-java openssl"
 # xmpp.js wants Node.js 20.10 or newer, from wherever it was installed.
 command -v npm >/dev/null || packages="$packages nodejs npm"
 
