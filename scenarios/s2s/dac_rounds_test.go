@@ -18,6 +18,12 @@ import (
 // parties are as far away.
 func apart(t *testing.T, given map[string]any, rtt time.Duration, sizes [2]int, f func(t *testing.T, w *world, a, b *provider)) {
 	t.Helper()
+	apartVia(t, given, rtt, sizes, func(c net.Conn) net.Conn { return c }, f)
+}
+
+// apartVia is apart with connections that are something special.
+func apartVia(t *testing.T, given map[string]any, rtt time.Duration, sizes [2]int, via func(net.Conn) net.Conn, f func(t *testing.T, w *world, a, b *provider)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "shared-attrcert", given)
 		hosting := map[string][]string{"provider-a.test": domains("a", sizes[0]), "provider-b.test": domains("b", sizes[1])}
@@ -33,7 +39,7 @@ func apart(t *testing.T, given map[string]any, rtt time.Duration, sizes [2]int, 
 			server, far := net.Pipe()
 			relays.Go(func() { _ = l.Relay(ctx, client, server) })
 			at[address].host.Accept(far, w.params.TLS == s2s.TLSDirect)
-			return near, nil
+			return via(near), nil
 		}
 		attest := w.attest(hosting)
 		for name, hosted := range hosting {
@@ -49,10 +55,7 @@ func apart(t *testing.T, given map[string]any, rtt time.Duration, sizes [2]int, 
 			}
 			attest(name, &c)
 			fetch := c.CRLs
-			c.CRLs = func(ctx context.Context, url string) ([]byte, error) {
-				time.Sleep(2 * rtt) // TCP, then HTTP
-				return fetch(ctx, url)
-			}
+			c.CRLs = slowly(fetch, 2*rtt) // TCP, then HTTP
 			if w.change != nil {
 				w.change(name, &c)
 			}
@@ -70,6 +73,14 @@ func apart(t *testing.T, given map[string]any, rtt time.Duration, sizes [2]int, 
 		cancel()
 		relays.Wait()
 	})
+}
+
+// slowly makes a fetch take its time.
+func slowly(fetch func(context.Context, string) ([]byte, error), wait time.Duration) func(context.Context, string) ([]byte, error) {
+	return func(ctx context.Context, url string) ([]byte, error) {
+		time.Sleep(wait)
+		return fetch(ctx, url)
+	}
 }
 
 // TestAttrcertRounds holds times on a distant peer against the closed form, to the
