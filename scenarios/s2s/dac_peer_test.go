@@ -455,3 +455,98 @@ func TestAttrcertForeignResponder(t *testing.T) {
 		})
 	}
 }
+
+// TestAttrcertLimits keeps to what the peer is ready to take.
+func TestAttrcertLimits(t *testing.T) {
+	tests := []struct {
+		name     string
+		features string
+		want     []int // domains in each assertion
+	}{
+		{"batch", "max-batch='2' max-bytes='100000'", []int{2, 2, 1}},
+		{"bytes", "max-batch='100' max-bytes='3000'", []int{2, 2, 1}},
+		{"one at a time", "max-batch='100' max-bytes='1'", []int{1, 1, 1, 1, 1}},
+	}
+	for _, tt := range tests {
+		apartFrom(t, nil, func(c *s2s.Config) { c.Domains = append(c.Domains, "b3.test", "b4.test", "b5.test") }, func(t *testing.T, w *world, b *provider, p *dacPeer) {
+			var pairs []s2s.Pair
+			for i := range 5 {
+				domain := fmt.Sprintf("b%d.test", i+1)
+				pairs = append(pairs, s2s.Pair{From: domain, To: "c1.test"})
+				if err := b.host.Prove(domain, w.signers.sign(domain, b.name, nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := b.host.Connect(pairs...); err != nil {
+				t.Fatal(err)
+			}
+			p.header()
+			p.open("c1.test", "b1.test")
+			p.printf("<stream:features><dac xmlns='%s' nonce='%s' %s><proof-type>ac</proof-type></dac></stream:features>", peerDAC, b64(p.nonce[:]), tt.features)
+			var got []int
+			for range tt.want {
+				n := 0
+				for _, c := range p.expect("assert").Nodes {
+					if c.XMLName.Local == "domain" {
+						n++
+					}
+				}
+				got = append(got, n)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %v domains in assertions, want %v", tt.name, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestAttrcertUnspoken meets peers that do not speak the protocol, or not as it should be.
+func TestAttrcertUnspoken(t *testing.T) {
+	tests := []struct {
+		name, features string
+		binding        bool
+		want           string
+	}{
+		{"nothing", "", false, "does not offer domain attribute certificates"},
+		{"another version", "<dac xmlns='urn:example:xmppbench:dac:1'/>", false, "does not offer domain attribute certificates"},
+		{"other proofs", "<dac xmlns='NS' nonce='NONCE' max-batch='2' max-bytes='9'><proof-type>key</proof-type></dac>", false, "are not offered"},
+		{"short nonce", "<dac xmlns='NS' nonce='AAAA' max-batch='2' max-bytes='9'><proof-type>ac</proof-type></dac>", false, "octets"},
+		{"no binding", "<dac xmlns='NS' nonce='NONCE' max-batch='2' max-bytes='9'><proof-type>ac</proof-type></dac>", true, "bound to the connection"},
+	}
+	for _, tt := range tests {
+		apartFrom(t, map[string]any{"binding": tt.binding}, nil, func(t *testing.T, w *world, b *provider, p *dacPeer) {
+			sent := posting(t, b.host, "b1.test", "c1.test")
+			p.header()
+			p.open("c1.test", "b1.test")
+			p.printf("<stream:features>%s</stream:features>", strings.NewReplacer("NS", peerDAC, "NONCE", b64(p.nonce[:])).Replace(tt.features))
+			if n := p.next(); n.XMLName.Local != "error" {
+				t.Errorf("%s: %+v", tt.name, n)
+			}
+			if err := <-sent; err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestAttrcertImpostor has a peer assert domains of the host's own, and say things
+// without authority on a stream that does not bear it.
+func TestAttrcertImpostor(t *testing.T) {
+	w, b := oneHost(t, map[string]any{"unauth": "close-rfc6120"}, nil)
+	o := w.signers
+	p := dialDAC(t, b.listener.Addr().String(), o.provider("provider-c.test"), "c1.test", "b1.test")
+	if got := p.assert("q1", proving("b2.test", o.sign("b2.test", "provider-c.test", nil))); got != "policy" {
+		t.Errorf("a domain of the host's own is %s", got)
+	}
+	if got := p.assert("q2", proving("c1.test", o.sign("c1.test", "provider-c.test", nil))); got != "valid" {
+		t.Fatal(got)
+	}
+	p.printf("<verdict xmlns='%s' id='f0'><valid name='b1.test' until='2030-01-01T00:00:00Z'/></verdict>", peerDAC)
+	p.message("c2.test", "b1.test")
+	if got := p.expect("error"); got.Nodes[0].XMLName.Local != "invalid-from" {
+		t.Errorf("the stream ended with %+v", got)
+	}
+	if f := b.host.Figures(); f[s2s.FigureStanzasIn] != 0 || f[s2s.FigureUnauthorised] != 1 {
+		t.Errorf("figures %v", f)
+	}
+}
