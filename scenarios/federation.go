@@ -212,7 +212,7 @@ func (m *mesh) start(ctx context.Context, i int) (*meshProvider, error) {
 	}
 	for w := range workers {
 		// An address of its own for each: it has ports of its own, and peers can tell it from others.
-		worker, err := m.starter.Start(ctx, WorkerConfig{Listen: fmt.Sprintf("127.0.%d.%d:0", providerNet+i, w+1)})
+		worker, err := m.starter.Start(ctx, m.worker(fmt.Sprintf("127.0.%d.%d:0", providerNet+i, w+1), fmt.Sprintf("%s%d", letter(i), w)))
 		if err != nil {
 			return p, err
 		}
@@ -224,6 +224,11 @@ func (m *mesh) start(ctx context.Context, i int) (*meshProvider, error) {
 		p.address = append(p.address, address)
 	}
 	return p, nil
+}
+
+// worker is a worker that listens at an address and is called by a label in a trace.
+func (m *mesh) worker(listen, label string) WorkerConfig {
+	return WorkerConfig{Listen: listen, Trace: m.traceFile, Label: label, Epoch: m.epoch}
 }
 
 // providerNet is the third number of the first provider's addresses.

@@ -187,7 +187,7 @@ func (m *mesh) startOwn(ctx context.Context) (*meshProvider, error) {
 	f := m.foreign
 	p := &meshProvider{name: "our provider", domains: f.own.domains(m.fed.Domains.A), address: []string{f.own.Listen}}
 	p.hosted = [][]string{p.domains}
-	worker, err := m.starter.Start(ctx, WorkerConfig{Listen: f.own.Listen})
+	worker, err := m.starter.Start(ctx, m.worker(f.own.Listen, letter(0)))
 	if err != nil {
 		return p, err
 	}

@@ -34,6 +34,10 @@ type RunConfig struct {
 	// Trace, where set, sees the bytes of every stream, which is numbered from 1,
 	// with secrets masked; out tells those written. It is called concurrently.
 	Trace func(stream uint64, out bool, b []byte)
+	// TraceFile, where set, is a file to which processes of providers append the XML
+	// between them, with times from Epoch on.
+	TraceFile string
+	Epoch     time.Time
 }
 
 // Progress is the state of a run.

@@ -50,6 +50,9 @@ type site struct {
 	trace   func(stream uint64, out bool, b []byte)
 	streams atomic.Uint64 // opened so far
 	shaper  Shaper
+	// traceFile gets the XML between providers, with times from epoch on; empty for none.
+	traceFile string
+	epoch     time.Time
 	// note, where set, writes what was noticed into the events of the run.
 	note    func(kind, text string, fields map[string]string)
 	starter WorkerStarter
@@ -64,7 +67,7 @@ func openSite(ctx context.Context, plan Plan, targets Targets, c RunConfig) (_ *
 	if err != nil {
 		return nil, err
 	}
-	s := &site{plan: plan, target: target, about: target.Describe(), keys: new(session.KeyCache), trace: c.Trace, shaper: c.Shaper, starter: c.Workers}
+	s := &site{plan: plan, target: target, about: target.Describe(), keys: new(session.KeyCache), trace: c.Trace, shaper: c.Shaper, starter: c.Workers, traceFile: c.TraceFile, epoch: c.Epoch}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime/debug"
 	"slices"
 	"sort"
@@ -29,6 +30,8 @@ import (
 type ProviderWorker struct {
 	provider *s2s.Provider
 	recorder *results.Recorder
+	config   WorkerConfig
+	trace    *os.File // nil without
 
 	mu      sync.Mutex
 	seq     uint64
@@ -38,6 +41,12 @@ type ProviderWorker struct {
 // WorkerConfig says where a worker listens.
 type WorkerConfig struct {
 	Listen string `json:"listen"` // host:port; port 0 takes a free one
+	// Trace, where set, is a file that gets the XML of all streams, a line for each
+	// read and write, after what others write there. Label names the worker in it,
+	// Epoch is when its times begin.
+	Trace string    `json:"trace,omitempty"`
+	Label string    `json:"label,omitempty"`
+	Epoch time.Time `json:"epoch,omitzero"`
 }
 
 // Methods of [ProviderWorker.Handle], with what goes in and comes out.
@@ -57,10 +66,35 @@ const (
 
 // OpenWorker opens the listener of a worker.
 func OpenWorker(ctx context.Context, c WorkerConfig) (*ProviderWorker, error) {
-	w := &ProviderWorker{recorder: results.NewRecorder(), waiting: make(map[uint64]func(time.Time, error))}
+	w := &ProviderWorker{config: c, recorder: results.NewRecorder(), waiting: make(map[uint64]func(time.Time, error))}
 	var err error
-	w.provider, err = s2s.Listen(ctx, c.Listen, w.deliver)
-	return w, err
+	if c.Trace != "" {
+		if w.trace, err = os.OpenFile(c.Trace, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if w.provider, err = s2s.Listen(ctx, c.Listen, w.deliver); err != nil {
+		return nil, errors.Join(err, w.endTrace())
+	}
+	return w, nil
+}
+
+func (w *ProviderWorker) endTrace() error {
+	if w.trace == nil {
+		return nil
+	}
+	return w.trace.Close()
+}
+
+// line writes what passed on a stream into the trace, in one write, so that lines of
+// several processes do not mix.
+func (w *ProviderWorker) line(stream uint64, out bool, b []byte) {
+	way := "in"
+	if out {
+		way = "out"
+	}
+	// A trace that cannot be written is no reason to end a run; the file shows it.
+	_, _ = fmt.Fprintf(w.trace, "%10.6f %s/%d %s: %s\n", time.Since(w.config.Epoch).Seconds(), w.config.Label, stream, way, b)
 }
 
 // closeWorker bounds the end of all streams of a worker.
@@ -70,7 +104,7 @@ const closeWorker = 8 * time.Second
 func (w *ProviderWorker) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWorker)
 	defer cancel()
-	return w.provider.Close(ctx)
+	return errors.Join(w.provider.Close(ctx), w.endTrace())
 }
 
 // Handle answers one call of the process that runs the plan.
@@ -87,6 +121,9 @@ func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawM
 			if err := w.provider.Revive(ctx); err != nil {
 				return nil, err
 			}
+		}
+		if w.trace != nil {
+			c.Trace = w.line
 		}
 		return nil, w.provider.Federate(c)
 	case workerFigures:

@@ -573,9 +573,14 @@ func (r *runJob) openTrace(c *scenarios.RunConfig) (func() error, error) {
 	if err != nil {
 		return nil, usage(fmt.Errorf("--trace: %w", err))
 	}
+	start := time.Now()
+	if r.plans[0].Scenario == scenarios.FederationScenario {
+		// The XML passes in other processes, which append to the file.
+		c.TraceFile, c.Epoch = r.flags.trace, start
+		return f.Close, nil
+	}
 	var mu sync.Mutex
 	w := bufio.NewWriter(f)
-	start := time.Now()
 	c.Trace = func(stream uint64, out bool, b []byte) {
 		side := "S"
 		if out {

@@ -254,7 +254,7 @@ func (r *reception) refuse(err error) error {
 		syntax    *wire.SyntaxError
 		handshake *handshakeError
 	)
-	say := wire.StreamError{}
+	var say wire.StreamError
 	switch {
 	case errors.Is(err, io.EOF):
 		_ = s.wire.Close(s.host.ctx) // the peer has said goodbye

@@ -222,7 +222,7 @@ func (p *provider) deliver(in s2s.Inbound) {
 	to := in.Stanza.To()
 	if strings.HasPrefix(to, "echo@") {
 		b := wire.AppendReply(nil, in.Stanza.Tag, "chat", []byte("<body>back</body>"))
-		p.host.Send(s2s.Stanza{Pair: in.Pair.Reverse(), XML: b})
+		p.host.Send(s2s.Stanza{Pair: in.Reverse(), XML: b})
 		return
 	}
 	if p.echoed != nil {

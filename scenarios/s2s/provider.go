@@ -50,6 +50,9 @@ type ProviderConfig struct {
 	Idle    time.Duration `json:"idle,omitempty"`
 	Piece   int           `json:"piece,omitempty"`
 	Lenient bool          `json:"lenient,omitempty"` // towards deployed servers: see Config.LenientTarget
+
+	// Trace, where set, is as in [Config]. It does not go through JSON.
+	Trace func(stream uint64, out bool, b []byte) `json:"-"`
 }
 
 // Provider is a hosting provider that federates: a listener and a [Host] behind it.
@@ -112,7 +115,7 @@ func (p *Provider) Federate(c ProviderConfig) error {
 	config := Config{
 		Domains: c.Domains, Address: p.Address(), Variant: v, Params: c.Params, Credentials: c.Credentials,
 		Secret: c.Secret, Partners: c.Partners, Setup: c.Setup, Dials: c.Dials, Queue: c.Queue, Idle: c.Idle, Piece: c.Piece,
-		LenientTarget: c.Lenient, LenientAnswer: c.Lenient, Deliver: p.inbound,
+		LenientTarget: c.Lenient, LenientAnswer: c.Lenient, Deliver: p.inbound, Trace: c.Trace,
 		Known: c.Known,
 	}
 	config = config.withDefaults()
@@ -193,12 +196,12 @@ func (p *Provider) inbound(in Inbound) {
 		}
 		b := wire.AppendReply(nil, in.Stanza.Tag, "chat", []byte("<body>echo</body>"))
 		// A stream that has just ended loses the answer with the question.
-		_ = p.Host().Send(Stanza{Pair: in.Pair.Reverse(), XML: b})
+		_ = p.Host().Send(Stanza{Pair: in.Reverse(), XML: b})
 	case "iq":
 		switch in.Stanza.Type() {
 		case "get", "set":
 			b := wire.AppendStanzaError(nil, in.Stanza.Tag, &wire.StanzaError{Type: "cancel", Condition: "service-unavailable"})
-			_ = p.Host().Send(Stanza{Pair: in.Pair.Reverse(), XML: b})
+			_ = p.Host().Send(Stanza{Pair: in.Reverse(), XML: b})
 		}
 	}
 }

@@ -2,7 +2,6 @@ package s2s
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -442,11 +441,3 @@ func (s *Stream) Remote() string { return s.remote }
 
 // Initiator reports whether this end has opened the stream.
 func (s *Stream) Initiator() bool { return s.initiator }
-
-// provider identifies the peer for glare, where both open a stream at once.
-func (s *Stream) provider() string {
-	if s.initiator {
-		return cmp.Or(s.local, s.remote)
-	}
-	return cmp.Or(s.remote, s.local)
-}
