@@ -61,18 +61,17 @@ type claimState int
 
 const (
 	unclaimed claimState = iota
-	accepted
-	refusedClaim
+	claimAccepted
+	claimRefused
 )
 
 // dacFlight is an assertion on its way.
 type dacFlight struct {
-	id     string
 	claims []*claim
-	dacTimes
+	asked  time.Time // when it was written
 }
 
-// dacTimes are those of an assertion and its verdict.
+// dacTimes are when a proof was asked for or shown, and when it was accepted.
 type dacTimes struct{ asked, granted time.Time }
 
 // Bounds of assertions on their way to the wire, and of how long a part of a batch
@@ -121,9 +120,9 @@ func (d *dac) needClaim(name string, j *dacJoin) {
 	}
 	c := d.claimOf(name)
 	switch {
-	case c.state == accepted && !d.now().After(c.until):
+	case c.state == claimAccepted && !d.now().After(c.until):
 		d.arrive(j, c.when.asked, c.when.granted)
-	case c.state == refusedClaim && c.hash == attrcert.RefHash(proof.AC):
+	case c.state == claimRefused && c.hash == attrcert.RefHash(proof.AC):
 		// Invalid domains are not tried again without new material.
 		d.fail(j, &ProofError{Domain: name, Reason: string(c.reason), Err: errRefusedBefore})
 	default:
@@ -269,7 +268,7 @@ func (d *dac) pump() {
 // the same challenge, or none, go together. The lock is held.
 func (d *dac) compose(id string, most int) (*dacAssert, *dacFlight) {
 	a := &dacAssert{id: id}
-	f := &dacFlight{id: id}
+	f := &dacFlight{}
 	pool := dacPool{ids: make(map[string]string)}
 	size, taken := 0, 0
 	if len(d.queue) < most {
@@ -291,9 +290,12 @@ func (d *dac) compose(id string, most int) (*dacAssert, *dacFlight) {
 		if size += dacSize(dd, proof); size > d.bytes && len(f.claims) > 0 {
 			break
 		}
-		if dd.ac != nil {
+		switch {
+		case dd.ac != nil:
 			dd.leaf, dd.via = pool.add(proof.Chain)
 			c.carrier = id
+		case dd.refHash != nil:
+			c.carrier = "" // what was shown on this stream may have been another one
 		}
 		c.hash, c.shown = attrcert.RefHash(proof.AC), dd.ac != nil
 		c.queued, c.flight, c.wanted, c.whole = false, f, false, false
@@ -453,7 +455,7 @@ func (d *dac) challenged(c *dacChallenge) {
 	for _, name := range c.names {
 		proof, ok := d.s.host.proof(name)
 		cl := d.claims[name]
-		if !ok || cl != nil && cl.state == refusedClaim && cl.hash == attrcert.RefHash(proof.AC) {
+		if !ok || cl != nil && cl.state == claimRefused && cl.hash == attrcert.RefHash(proof.AC) {
 			d.reject(name)
 			continue
 		}
@@ -536,11 +538,11 @@ func (d *dac) demanded(c *claim, nonce []byte) {
 func (d *dac) acceptedBy(c *claim, until time.Time, when dacTimes) {
 	now := d.now()
 	c.renewal = time.Time{}
-	if until.After(c.until) || c.state != accepted {
+	if until.After(c.until) || c.state != claimAccepted {
 		c.renewal = now.Add(until.Sub(now) / 5 * 4)
 		d.plan(c.renewal)
 	}
-	c.state, c.until, c.when, c.reason = accepted, until, when, ""
+	c.state, c.until, c.when, c.reason = claimAccepted, until, when, ""
 	late := until.Add(d.s.host.c.Params.Skew)
 	d.s.mu.Lock()
 	d.s.out.from.add(c.name, until)
@@ -560,7 +562,7 @@ func (d *dac) acceptedBy(c *claim, until time.Time, when dacTimes) {
 
 // refusedBy notes that the peer does not accept a domain. The lock is held.
 func (d *dac) refusedBy(c *claim, reason attrcert.Reason) {
-	c.state, c.reason, c.renewal = refusedClaim, reason, time.Time{}
+	c.state, c.reason, c.renewal = claimRefused, reason, time.Time{}
 	d.silence(c)
 	d.failAll(c.waiting, &ProofError{Domain: c.name, Reason: string(reason), Err: errors.New("the peer has refused it")})
 	c.waiting = nil
@@ -589,7 +591,7 @@ func (d *dac) trusted(v *dacVerdict, now time.Time) {
 		if c.queued {
 			d.unqueue(c)
 		}
-		c.hash = attrcert.RefHash(proof.AC)
+		c.hash, c.carrier = attrcert.RefHash(proof.AC), "" // as far as this end can tell
 		d.acceptedBy(c, e.until, dacTimes{now, now})
 	}
 }
@@ -600,7 +602,7 @@ func (d *dac) revoked(r *dacRevoke) {
 		return
 	}
 	for i := range r.entries {
-		if c := d.claims[r.entries[i].name]; c != nil && c.state == accepted {
+		if c := d.claims[r.entries[i].name]; c != nil && c.state == claimAccepted {
 			d.refusedBy(c, r.entries[i].reason)
 		}
 	}
@@ -633,7 +635,7 @@ func (d *dac) retract(name string) {
 	if c == nil || d.ended != nil {
 		return
 	}
-	known := c.state == accepted || c.flight != nil
+	known := c.state == claimAccepted || c.flight != nil
 	d.silence(c)
 	d.unqueue(c)
 	d.failAll(c.waiting, &ProofError{Domain: name, Reason: "retracted"})

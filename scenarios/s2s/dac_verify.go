@@ -288,24 +288,24 @@ func (d *dac) verifyBinding(a *dacAssert, nonce []byte) error {
 	return err
 }
 
-// dacChain is a certificate of an assertion's pool.
-type dacChain struct {
+// poolCert is a certificate of an assertion's pool, as far as it could be read.
+type poolCert struct {
 	hash dacHash
 	cert *x509.Certificate
 	err  error
 }
 
-func parsePool(a *dacAssert) map[string]dacChain {
-	pool := make(map[string]dacChain, len(a.certs))
+func parsePool(a *dacAssert) map[string]poolCert {
+	pool := make(map[string]poolCert, len(a.certs))
 	for _, c := range a.certs {
 		cert, err := x509.ParseCertificate(c.der)
-		pool[c.id] = dacChain{sha256.Sum256(c.der), cert, err}
+		pool[c.id] = poolCert{sha256.Sum256(c.der), cert, err}
 	}
 	return pool
 }
 
 // verifyOne decides on one domain of an assertion.
-func (d *dac) verifyOne(ctx context.Context, j *dacJob, pool map[string]dacChain) {
+func (d *dac) verifyOne(ctx context.Context, j *dacJob, pool map[string]poolCert) {
 	dd, was := j.domain, &j.was
 	switch {
 	case d.s.host.hosts(j.name):
@@ -336,7 +336,7 @@ func (d *dac) verifyOne(ctx context.Context, j *dacJob, pool map[string]dacChain
 }
 
 // read makes a claim of what an assertion shows.
-func (j *dacJob) read(holder *x509.Certificate, pool map[string]dacChain) error {
+func (j *dacJob) read(holder *x509.Certificate, pool map[string]poolCert) error {
 	dd := j.domain
 	j.claim = &attrcert.Claim{Domain: j.name, Holder: holder}
 	j.ac = attrcert.RefHash(dd.ac)
@@ -405,8 +405,11 @@ func (d *dac) decide(a *dacAssert, jobs []*dacJob) {
 				b.when.asked = now
 			}
 		default:
-			if j.domain.ac != nil {
+			switch {
+			case j.domain.ac != nil:
 				b.carrier = a.id
+			case j.domain.refHash != nil:
+				b.carrier = ""
 			}
 			d.believe(b, j, now)
 		}

@@ -22,6 +22,7 @@
 //
 // # Locks
 //
-// The host's lock is taken before a stream's, and a stream's before that of the
-// wire below it. No callback runs under any of them.
+// The lock of what is asserted on a stream is taken before the host's, the host's
+// before a stream's, and a stream's before that of the wire below it. No callback runs
+// under any of them.
 package s2s
