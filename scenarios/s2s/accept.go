@@ -76,7 +76,8 @@ func (r *reception) negotiate() error {
 				return err
 			}
 			if s.settled {
-				return nil
+				// Not before: what waits for the peer may leave at once, and has to follow the header.
+				return h.c.Variant.authenticated(s)
 			}
 			continue
 		}

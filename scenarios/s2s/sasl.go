@@ -87,5 +87,5 @@ func (s *Stream) authenticate(el *wire.Element, r *reception) error {
 		return err
 	}
 	s.settled, r.greeted = true, false
-	return v.authenticated(s)
+	return nil
 }
