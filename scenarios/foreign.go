@@ -2,6 +2,9 @@ package scenarios
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	pemfile "encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -81,6 +84,9 @@ func (s *site) meet(ctx context.Context) (_ *foreign, err error) {
 			return nil, fmt.Errorf("scenarios: federation.key: %w", err)
 		}
 	}
+	if err := f.check(s.plan, time.Now()); err != nil {
+		return nil, fmt.Errorf("scenarios: %s: %w", s.about.Name, err)
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.close(context.WithoutCancel(ctx)))
@@ -93,6 +99,75 @@ func (s *site) meet(ctx context.Context) (_ *foreign, err error) {
 		return nil, err
 	}
 	return f, s.answering(ctx, f)
+}
+
+// check refuses what cannot work, before the first connection: certificates that have
+// expired or do not name our domains, and addresses that clash.
+func (f *foreign) check(p Plan, now time.Time) error {
+	roots, err := parseCertificates(f.roots)
+	if err != nil {
+		return fmt.Errorf("connect.ca: %w", err)
+	}
+	for _, c := range roots {
+		if err := current(c, now); err != nil {
+			return fmt.Errorf("connect.ca: the authority %q %w", c.Subject.CommonName, err)
+		}
+	}
+	taken := map[string]string{f.own.Listen: "federation.listen"}
+	for d, address := range f.address {
+		if what := taken[address]; what != "" {
+			return fmt.Errorf("%s is %s, which is where the server takes streams for %s", what, address, d)
+		}
+	}
+	if f.own.DNS == f.own.Listen {
+		return fmt.Errorf("federation.dns and federation.listen are both %s: give them different ports", f.own.DNS)
+	}
+	if f.pair == nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(f.pair.Certificates, f.pair.Key)
+	if err != nil {
+		return fmt.Errorf("federation.certificate and federation.key: %w", err)
+	}
+	if err := current(pair.Leaf, now); err != nil {
+		return fmt.Errorf("federation.certificate: it %w", err)
+	}
+	for _, d := range f.own.domains(p.Federation.Domains.A) {
+		if !s2s.Covers(pair.Leaf, d) {
+			return fmt.Errorf("federation.certificate: it does not name %s, one of our %d domains: issue one that does, or lower domains", d, p.Federation.Domains.A)
+		}
+	}
+	return nil
+}
+
+// current says why a certificate is not valid at a time.
+func current(c *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(c.NotAfter):
+		return fmt.Errorf("has expired on %s", c.NotAfter.UTC().Format(time.DateTime))
+	case now.Before(c.NotBefore):
+		return fmt.Errorf("is not valid before %s", c.NotBefore.UTC().Format(time.DateTime))
+	}
+	return nil
+}
+
+// parseCertificates reads certificates in PEM form; other blocks are passed over.
+func parseCertificates(text []byte) ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
+	for {
+		var block *pemfile.Block
+		if block, text = pemfile.Decode(text); block == nil {
+			return all, nil
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
 }
 
 // publish makes the domains of both ends known to the server. The targets of SRV
