@@ -8,7 +8,7 @@ FUZZTIME      ?= 10s
 PACKAGES      := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-all test test-race interop interop-install bench fuzz lint generate generate-check tidy-check check clean
+.PHONY: help build demo demo-all demo-federation test test-race interop interop-install bench fuzz lint generate generate-check tidy-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: build ## five ways to fetch 10 000 contacts, on the simulator (under 2 min
 
 demo-all: build ## the demo with every roster variant
 	$(XMPPBENCH) run roster-login --variants all
+
+demo-federation: build ## 20 × 20 domains federate in four ways, on the simulator (2 minutes)
+	$(XMPPBENCH) run federation
 
 test: ## unit tests: no root, no server, no network beyond the module proxy
 	$(GO) test $(PACKAGES)
