@@ -84,7 +84,7 @@ func (m *mesh) start(ctx context.Context, i int) (*meshProvider, error) {
 	}
 	p := &meshProvider{name: "provider-" + letter(i) + ".test", via: make(map[string]string)}
 	for d := range n {
-		p.domains = append(p.domains, fmt.Sprintf("%s%d.test", letter(i), d+1))
+		p.domains = append(p.domains, domainName(i, d+1))
 	}
 	workers := m.plan.workers(m.arm, m.fed)
 	p.hosted = make([][]string, workers)

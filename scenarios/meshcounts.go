@@ -35,6 +35,9 @@ func (m *mesh) settle(ctx context.Context, c *cell, pairs []s2s.Pair) error {
 	if m.arm.S2S.Resumption {
 		c.count("handshakes", got[s2s.FigureFull]+got[s2s.FigureResumed], int64(want[s2s.FigureFull]))
 	}
+	for name := range want {
+		c.set(metricOf(name), 0) // none is a number too
+	}
 	for figure, n := range got {
 		if metric := metricOf(figure); metric != "" {
 			c.set(metric, float64(n))

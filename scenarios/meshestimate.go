@@ -36,13 +36,9 @@ func (f Federation) pairs() int {
 	return f.Domains.A*f.Domains.B*others + f.Domains.B*f.Domains.B*others*(others-1)/2
 }
 
-// hosted returns the names of the first n domains of a provider of the simulator.
-func hosted(provider, n int) []string {
-	all := make([]string, n)
-	for i := range all {
-		all[i] = letter(provider) + strconv.Itoa(i+1) + ".test"
-	}
-	return all
+// domainName is the name of a domain of a provider of the simulator, numbered from 1.
+func domainName(provider, number int) string {
+	return letter(provider) + strconv.Itoa(number) + ".test"
 }
 
 // between is the closed form of the i-th and the j-th provider. On which streams of a
@@ -58,9 +54,9 @@ func (p Plan) between(arm Arm, i, j int) s2s.Counts {
 		mesh.Slots, mesh.ProvedA, mesh.ProvedB = pool, n*pool, m*pool
 	case pool > 1:
 		pairs := make([]s2s.Pair, 0, n*m)
-		for _, from := range hosted(i, n) {
-			for _, to := range hosted(j, m) {
-				pairs = append(pairs, s2s.Pair{From: from, To: to})
+		for from := range n {
+			for to := range m {
+				pairs = append(pairs, s2s.Pair{From: domainName(i, from+1), To: domainName(j, to+1)})
 			}
 		}
 		mesh = s2s.MeshOf(n, m, pairs, pool)

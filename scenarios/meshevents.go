@@ -3,7 +3,6 @@ package scenarios
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -116,7 +115,7 @@ func (m *mesh) alone(ctx context.Context, p *meshProvider) error {
 // to every domain of the second.
 func (m *mesh) addDomain(ctx context.Context, c *cell) error {
 	near, far := m.providers[0], m.providers[1]
-	domain := fmt.Sprintf("%s%d.test", letter(0), len(near.domains)+1)
+	domain := domainName(0, len(near.domains)+1)
 	variant, params := m.arm.Federation, m.arm.S2S
 	credentials, err := m.ceremony.credentials(variant.Needs(params), near.name, append(slices.Clone(near.domains), domain), params.Revocation)
 	if err != nil {
