@@ -609,6 +609,9 @@ func (h *Host) open(l *link, p Pair, t *target, o connectOptions) {
 	waiting := l.waiting
 	l.waiting = nil
 	yielded := l.yielded
+	if err == nil && s.over() {
+		err = fmt.Errorf("s2s: the stream to %s ended as soon as it was set up: %w", p.To, wire.ErrClosed)
+	}
 	switch {
 	case yielded:
 	case err != nil:
@@ -696,6 +699,9 @@ func (h *Host) reachable(s *Stream, p Pair) {
 
 // carry notes that a stream of the peer's admits a pair of this end. The lock is held.
 func (h *Host) carry(s *Stream, p Pair) {
+	if s.over() {
+		return // it was taken off the books already
+	}
 	h.pairs[p] = s
 	s.carries = append(s.carries, p)
 }
@@ -704,12 +710,7 @@ func (h *Host) carry(s *Stream, p Pair) {
 func (h *Host) leadsTo(s *Stream, domain string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.mu.Lock()
-	ended := s.ended
-	s.mu.Unlock()
-	if !ended { // else it was taken off the books already
-		h.lead(s, domain)
-	}
+	h.lead(s, domain)
 }
 
 // strays notes that a stream leads to a domain no more: it may have moved.
@@ -728,7 +729,7 @@ func (h *Host) strays(s *Stream, domain string) {
 
 // lead notes that a shared stream leads to the provider of a domain. The lock is held.
 func (h *Host) lead(s *Stream, domain string) {
-	if !h.c.Variant.Layout(h.c.Params).Shared() || h.c.Params.Pool > 1 || h.domains[domain] != nil {
+	if !h.c.Variant.Layout(h.c.Params).Shared() || h.c.Params.Pool > 1 || h.domains[domain] != nil || s.over() {
 		return
 	}
 	h.domains[domain] = s

@@ -106,6 +106,14 @@ func (s *Stream) send(b []byte, written func()) error {
 	return err
 }
 
+// over reports whether the stream has ended. With the host's lock held, the answer
+// holds as long as the lock: who takes the stream off the books has it then.
+func (s *Stream) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
 // allowed reports whether this end may send stanzas of the pair.
 func (s *Stream) allowed(p Pair) bool {
 	now := s.host.now()
