@@ -122,25 +122,22 @@ func (s *Stream) allowed(p Pair) bool {
 	return !s.ended && s.out.Allows(p, now)
 }
 
-// post hands a stanza to the wire. The host's lock is held.
+// post hands a stanza to the wire. The host's lock is held. After an error the stanza
+// is the caller's again, and its Done is not called.
 func (s *Stream) post(st Stanza, t Times) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ended {
-		s.mu.Unlock()
 		return wire.ErrClosed
 	}
-	s.unflushed = append(s.unflushed, posted{st, t})
-	s.mu.Unlock()
-	s.used.Store(int64(s.host.since()))
-	err := s.wire.Post(st.XML, s.flushed)
-	if err != nil {
-		s.mu.Lock()
-		if n := len(s.unflushed); !s.ended && n > s.head {
-			s.unflushed = s.unflushed[:n-1]
-		}
-		s.mu.Unlock()
+	// Under the lock, so that whoever takes the stream off the books finds either both the
+	// stanza and the wire's promise to write it, or neither.
+	if err := s.wire.Post(st.XML, s.flushed); err != nil {
+		return err
 	}
-	return err
+	s.unflushed = append(s.unflushed, posted{st, t})
+	s.used.Store(int64(s.host.since()))
+	return nil
 }
 
 // flushed is called for each stanza, in order, when its last byte was written.
