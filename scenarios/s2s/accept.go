@@ -38,7 +38,7 @@ func (h *Host) receive(conn net.Conn, direct bool) {
 		}
 		under = t
 	}
-	s.wire = wire.NewStream(under, nil, s.options(h.c.Variant.headless))
+	s.begin(under, h.c.Variant.headless)
 	if err := h.enter(s); err != nil {
 		_ = conn.Close()
 		return
@@ -47,6 +47,7 @@ func (h *Host) receive(conn net.Conn, direct bool) {
 	err := r.negotiate()
 	if err == nil {
 		// A new goroutine has a small stack: the one that negotiated has grown.
+		s.ready.Store(true)
 		h.wg.Go(s.serve)
 		return
 	}

@@ -61,6 +61,7 @@ func (h *Host) connect(local, remote string, t *target, o connectOptions) (*Stre
 		_ = s.wire.Close(ctx) // the host is closing
 		return nil, err
 	}
+	s.ready.Store(true)
 	h.wg.Go(s.serve)
 	return s, nil
 }
@@ -102,7 +103,7 @@ func (n *negotiation) run() error {
 		}
 		under = t
 	}
-	s.wire = wire.NewStream(under, nil, s.options(false))
+	s.begin(under, false)
 	if err := n.open(); err != nil {
 		return err
 	}
@@ -139,7 +140,7 @@ func (n *negotiation) headless(secure string) error {
 		}
 		under = t
 	}
-	s.wire = wire.NewStream(under, nil, s.options(true))
+	s.begin(under, true)
 	s.opened.Features = time.Now()
 	return n.s.host.c.Variant.begin(n)
 }

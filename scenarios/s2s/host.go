@@ -894,6 +894,9 @@ func (h *Host) sweep() {
 		h.mu.Unlock()
 		now, since := h.now(), h.since()
 		for _, s := range streams {
+			if !s.ready.Load() {
+				continue // the time for setting it up is limited
+			}
 			if d := s.dac.Load(); d != nil {
 				d.tick(now)
 			}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,10 +37,13 @@ type Stream struct {
 	peer              peerFeatures
 	opened            Times // when the steps of setting it up were done
 
-	used atomic.Int64 // nanoseconds of the host's epoch of the last stanza
-	gone chan struct{}
+	ready atomic.Bool  // it is set up: what stands above does not change any more
+	used  atomic.Int64 // nanoseconds of the host's epoch of the last stanza
+	gone  chan struct{}
 
-	// Guarded by the host's lock: where it is the stream in Host.pairs and Host.domains.
+	// Guarded by the host's lock: since when it is on the books, and where it is the
+	// stream in Host.pairs and Host.domains.
+	entered time.Time
 	carries []Pair
 	leads   []string
 
@@ -165,8 +169,10 @@ func (s *Stream) flushed() {
 	}
 }
 
-// serve reads the stream to its end. It is the last thing that its goroutine does.
-func (s *Stream) serve() {
+// begin reads and writes the stream over a connection.
+func (s *Stream) begin(c net.Conn, opened bool) {
+	s.wire = wire.NewStream(c, nil, s.options(opened))
+	// Now, since it can be closed from here on, which takes the handlers away.
 	s.wire.Handle(func(head *wire.Stanza) wire.Handler {
 		h := wire.Handler{Watch: wire.Watch{Mode: wire.Frame}, Done: s.control}
 		switch string(head.Name()) {
@@ -175,9 +181,10 @@ func (s *Stream) serve() {
 		}
 		return h
 	})
-	err := s.wire.Serve(s.host.ctx)
-	s.host.lost(s, err)
 }
+
+// serve reads the stream to its end. It is the last thing that its goroutine does.
+func (s *Stream) serve() { s.host.lost(s, s.wire.Serve(s.host.ctx)) }
 
 // stanza judges one stanza and hands it on.
 func (s *Stream) stanza(st *wire.Stanza) error {
