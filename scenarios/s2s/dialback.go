@@ -359,9 +359,6 @@ func offerDialback(_ *Stream, dst []byte) []byte {
 	return append(dst, "<dialback xmlns='"+nsDialbackFeature+"'><errors/></dialback>"...)
 }
 
-// errNoVerdict is why a key could not be verified.
-var errNoVerdict = errors.New("s2s: the key could not be verified")
-
 // settle turns what became of a verification into a verdict on the request.
 func settle(v dialbackVerdict, err error) dialbackVerdict {
 	switch {
@@ -378,25 +375,48 @@ func settle(v dialbackVerdict, err error) dialbackVerdict {
 	return v
 }
 
+// verifyVia verifies a key over the stream that get gives. One that is just being
+// closed is followed by another.
+func (s *Stream) verifyVia(r dialbackRequest, get func(got func(*Stream, error)), again bool, answer func(dialbackVerdict)) {
+	h := s.host
+	get(func(back *Stream, err error) {
+		if err != nil {
+			answer(settle(dialbackVerdict{}, err))
+			return
+		}
+		back.verifyKey(r, s.id, func(v dialbackVerdict, err error) {
+			retried := again && errors.Is(err, wire.ErrClosed) && h.spawn(func() {
+				select {
+				case <-back.gone:
+				case <-h.ctx.Done():
+				}
+				s.verifyVia(r, get, false, answer)
+			})
+			if !retried {
+				answer(settle(v, err))
+			}
+		})
+	})
+}
+
 // verifyReverse verifies a key over the stream that this end sends on to the
 // domain's provider, and asks for the reverse pair beside it.
 func verifyReverse(s *Stream, r dialbackRequest, answer func(dialbackVerdict)) {
 	h := s.host
 	reverse := r.pair.Reverse()
-	fail := func(err error) { answer(settle(dialbackVerdict{}, fmt.Errorf("%w: %w", errNoVerdict, err))) }
 	h.resolve(reverse.To, func(t *target, err error) {
 		if err != nil {
-			fail(err)
+			answer(settle(dialbackVerdict{}, err))
 			return
 		}
-		h.link(h.key(reverse, t), reverse, t, func(back *Stream, err error) {
-			if err != nil {
-				fail(err)
-				return
-			}
-			back.verifyKey(r, s.id, func(v dialbackVerdict, err error) { answer(settle(v, err)) })
-			_ = h.Connect(reverse) // where the host is closing nobody needs it
-		})
+		s.verifyVia(r, func(got func(*Stream, error)) {
+			h.link(h.key(reverse, t), reverse, t, func(back *Stream, err error) {
+				got(back, err)
+				if err == nil {
+					_ = h.Connect(reverse) // where the host is closing nobody needs it
+				}
+			})
+		}, true, answer)
 	})
 }
 
@@ -433,12 +453,8 @@ func verifyKept(s *Stream, r dialbackRequest, answer func(dialbackVerdict)) {
 			answer(settle(dialbackVerdict{}, err))
 			return
 		}
-		h.linkWith("verify "+t.provider(), r.pair.Reverse(), t, connectOptions{verify: true}, func(back *Stream, err error) {
-			if err != nil {
-				answer(settle(dialbackVerdict{}, err))
-				return
-			}
-			back.verifyKey(r, s.id, func(v dialbackVerdict, err error) { answer(settle(v, err)) })
-		})
+		s.verifyVia(r, func(got func(*Stream, error)) {
+			h.linkWith("verify "+t.provider(), r.pair.Reverse(), t, connectOptions{verify: true}, got)
+		}, true, answer)
 	})
 }

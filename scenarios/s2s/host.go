@@ -188,6 +188,7 @@ type route struct {
 	pair   Pair
 	stream *Stream // that admits the pair; nil while there is none
 	busy   bool    // authority is being asked for
+	again  int     // how often in a row a stream was on its way out when this route wanted it
 	queue  []queued
 }
 
@@ -504,7 +505,11 @@ func (h *Host) extend(s *Stream, r *route) {
 		return
 	}
 	prove(s, r.pair, func(p Proved, err error) {
-		if err != nil {
+		switch {
+		case errors.Is(err, wire.ErrClosed):
+			h.again(s, r, err)
+			return
+		case err != nil:
 			h.fail(r, err)
 			return
 		}
@@ -521,7 +526,7 @@ func (h *Host) attach(s *Stream, r *route, t Times) {
 	if s.ended {
 		s.mu.Unlock()
 		h.mu.Unlock()
-		h.fail(r, wire.ErrClosed)
+		h.again(s, r, wire.ErrClosed)
 		return
 	}
 	if s.waiting == nil {
@@ -541,8 +546,44 @@ func (h *Host) attach(s *Stream, r *route, t Times) {
 			break
 		}
 	}
+	if errors.Is(cause, wire.ErrClosed) {
+		r.queue, r.busy, r.stream = failed, true, nil
+		h.mu.Unlock()
+		h.again(s, r, cause)
+		return
+	}
+	r.again = 0
 	h.mu.Unlock()
 	h.bounce(r.pair, failed, cause)
+}
+
+// maxAgain bounds how many streams that are on their way out a route runs into.
+const maxAgain = 8
+
+// again seeks another stream for a route whose stream was just being closed, in
+// order, by whichever end: nothing was wrong with it. Where that stream had been
+// opened after the stanzas were handed over, the peer closes every one of them, and
+// they are returned.
+func (h *Host) again(s *Stream, r *route, err error) {
+	h.mu.Lock()
+	give := h.closing || r.again >= maxAgain || len(r.queue) > 0 && s.entered.After(r.queue[0].handed)
+	r.again++
+	if !give {
+		r.busy, r.stream = true, nil
+		h.wg.Go(func() {
+			select {
+			case <-s.gone:
+			case <-h.ctx.Done():
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.begin(r, time.Now())
+		})
+	}
+	h.mu.Unlock()
+	if give {
+		h.fail(r, err)
+	}
 }
 
 // fail gives a route up and returns what waited.
@@ -755,6 +796,7 @@ func (h *Host) enter(s *Stream) error {
 	if h.closing {
 		return ErrClosed
 	}
+	s.entered = time.Now()
 	h.streams[s] = struct{}{}
 	if s.initiator {
 		h.alive[s] = struct{}{}
