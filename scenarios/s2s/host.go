@@ -484,6 +484,11 @@ func (h *Host) key(p Pair, t *target) string {
 func (h *Host) through(p Pair) *Stream {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.leading(p)
+}
+
+// leading is through with the lock held.
+func (h *Host) leading(p Pair) *Stream {
 	if s := h.pairs[p]; s != nil {
 		return s
 	}
@@ -523,7 +528,7 @@ func (h *Host) extend(s *Stream, r *route) {
 func (h *Host) attach(s *Stream, r *route, t Times) {
 	h.mu.Lock()
 	s.mu.Lock()
-	if s.ended {
+	if s.ended || s.leaving {
 		s.mu.Unlock()
 		h.mu.Unlock()
 		h.again(s, r, wire.ErrClosed)
@@ -625,8 +630,14 @@ func (h *Host) linkWith(key string, p Pair, t *target, o connectOptions, got fun
 		return
 	}
 	l := h.links[key]
-	if l != nil && l.stream != nil {
-		s := l.stream
+	var s *Stream
+	switch {
+	case l != nil:
+		s = l.stream
+	case !o.verify:
+		s = h.leading(p) // the peer has opened one meanwhile, and does not expect another
+	}
+	if s != nil {
 		h.mu.Unlock()
 		got(s, nil)
 		return
@@ -713,6 +724,9 @@ func (h *Host) reachable(s *Stream, p Pair) {
 	l.yielded = true
 	delete(h.links, key)
 	own := l.stream
+	if own != nil {
+		own.leaving = true
+	}
 	waiting := l.waiting
 	l.waiting = nil
 	h.carry(s, p)
@@ -946,9 +960,19 @@ func (h *Host) sweep() {
 			case s.expired(now):
 				s.abort(byExpiry())
 			case h.c.Idle > 0 && s.initiator && since-time.Duration(s.used.Load()) > h.c.Idle:
-				h.wg.Go(func() { _ = s.close(h.ctx) }) // lost sees the end
+				h.leave(s)
 			}
 		}
+	}
+}
+
+// leave closes a stream that nobody needs any more.
+func (h *Host) leave(s *Stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !s.leaving {
+		s.leaving = true
+		h.wg.Go(func() { _ = s.close(h.ctx) }) // lost sees the end
 	}
 }
 

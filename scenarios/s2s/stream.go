@@ -41,9 +41,10 @@ type Stream struct {
 	used  atomic.Int64 // nanoseconds of the host's epoch of the last stanza
 	gone  chan struct{}
 
-	// Guarded by the host's lock: since when it is on the books, and where it is the
-	// stream in Host.pairs and Host.domains.
+	// Guarded by the host's lock: since when it is on the books, whether this end is
+	// closing it, and where it is the stream in Host.pairs and Host.domains.
 	entered time.Time
+	leaving bool
 	carries []Pair
 	leads   []string
 
