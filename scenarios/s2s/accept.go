@@ -258,11 +258,14 @@ func (r *reception) refuse(err error) error {
 	)
 	var say wire.StreamError
 	switch {
+	case errors.As(err, &handshake):
+		_ = s.raw.Close() // the alert is out
+		return err
 	case errors.Is(err, io.EOF):
 		_ = s.wire.Close(s.host.ctx) // the peer has said goodbye
 		return nil
-	case errors.As(err, &handshake):
-		_ = s.raw.Close() // the alert is out
+	case errors.As(err, &bye) && s.wire.Err() != nil:
+		<-s.wire.Done() // it was the peer's; every way to the end is bounded
 		return err
 	case errors.As(err, &bye):
 		say = *bye

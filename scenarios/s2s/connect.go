@@ -47,6 +47,9 @@ func (h *Host) connect(local, remote string, t *target, o connectOptions) (*Stre
 	s.raw = wire.NewConn(conn, 0)
 	n := &negotiation{s: s, ctx: ctx, options: o}
 	if err := n.run(); err != nil {
+		if bye, ok := errors.AsType[*wire.StreamError](err); ok {
+			h.received(bye)
+		}
 		if s.wire != nil {
 			s.wire.Abort(wire.StreamError{Condition: "undefined-condition", Text: "the stream could not be set up"})
 			<-s.wire.Done()

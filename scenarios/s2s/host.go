@@ -862,12 +862,8 @@ func (h *Host) lost(s *Stream, err error) {
 	}
 	h.mu.Unlock()
 
-	var bye *wire.StreamError
-	if errors.As(err, &bye) {
-		h.tally.add(FigurePeerErrorPrefix+bye.Condition, 1)
-		if bye.Condition == "conflict" {
-			h.tally.add(FigureConflict, 1)
-		}
+	if bye, ok := errors.AsType[*wire.StreamError](err); ok && !s.gaveUp.Load() {
+		h.received(bye)
 	}
 	var syntax *wire.SyntaxError
 	if errors.As(err, &syntax) {
@@ -890,6 +886,14 @@ func (h *Host) lost(s *Stream, err error) {
 	}
 	if d := s.dac.Load(); d != nil {
 		d.end(cause)
+	}
+}
+
+// received counts a stream error of a peer.
+func (h *Host) received(e *wire.StreamError) {
+	h.tally.add(FigurePeerErrorPrefix+e.Condition, 1)
+	if e.Condition == "conflict" {
+		h.tally.add(FigureConflict, 1)
 	}
 }
 
@@ -978,7 +982,7 @@ func (h *Host) leave(s *Stream) {
 
 // abort gives the stream up with an error.
 func (s *Stream) abort(e wire.StreamError) {
-	s.host.tally.add(FigureStreamErrorPrefix+e.Condition, 1)
+	s.given(e.Condition)
 	s.wire.Abort(e)
 }
 

@@ -40,6 +40,8 @@ type Stream struct {
 	ready atomic.Bool  // it is set up: what stands above does not change any more
 	used  atomic.Int64 // nanoseconds of the host's epoch of the last stanza
 	gone  chan struct{}
+	// gaveUp says that this end has ended the stream with an error.
+	gaveUp atomic.Bool
 
 	// Guarded by the host's lock: since when it is on the books, whether this end is
 	// closing it, and where it is the stream in Host.pairs and Host.domains.
@@ -174,14 +176,29 @@ func (s *Stream) flushed() {
 func (s *Stream) begin(c net.Conn, opened bool) {
 	s.wire = wire.NewStream(c, nil, s.options(opened))
 	// Now, since it can be closed from here on, which takes the handlers away.
-	s.wire.Handle(func(head *wire.Stanza) wire.Handler {
-		h := wire.Handler{Watch: wire.Watch{Mode: wire.Frame}, Done: s.control}
-		switch string(head.Name()) {
-		case "message", "iq", "presence":
-			h.Done = s.stanza
-		}
-		return h
-	})
+	whole := wire.Handler{Watch: wire.Watch{Mode: wire.Frame}, Done: s.handle}
+	s.wire.Handle(func(*wire.Stanza) wire.Handler { return whole })
+}
+
+// handle acts on what has come. A stream error is what the peer is told.
+func (s *Stream) handle(st *wire.Stanza) error {
+	var err error
+	switch string(st.Name()) {
+	case "message", "iq", "presence":
+		err = s.stanza(st)
+	default:
+		err = s.control(st)
+	}
+	if bye, ok := errors.AsType[*wire.StreamError](err); ok {
+		s.given(bye.Condition)
+	}
+	return err
+}
+
+// given notes that this end gives the stream up with an error.
+func (s *Stream) given(condition string) {
+	s.gaveUp.Store(true)
+	s.host.tally.add(FigureStreamErrorPrefix+condition, 1)
 }
 
 // serve reads the stream to its end. It is the last thing that its goroutine does.
