@@ -203,7 +203,8 @@ type link struct {
 	key     string
 	stream  *Stream
 	waiting []func(*Stream, error)
-	yielded bool // to one that the peer has opened
+	yielded bool    // to one that the peer has opened
+	other   *Stream // that the peer has opened, and is to give up
 }
 
 // New returns a host that listens nowhere yet: see [Host.Accept]. The context ends
@@ -670,6 +671,11 @@ func (h *Host) open(l *link, p Pair, t *target, o connectOptions) {
 		if h.links[l.key] == l {
 			delete(h.links, l.key)
 		}
+		if l.other != nil && !l.other.over() {
+			// The peer keeps its own (RFC 6120 §4.9.3.3).
+			h.carry(l.other, p)
+			s, err = l.other, nil
+		}
 	default:
 		l.stream = s
 		if !o.verify {
@@ -718,6 +724,7 @@ func (h *Host) reachable(s *Stream, p Pair) {
 		return
 	}
 	if p.From < s.remote { // this end's own stream stays, the peer gives its up
+		l.other = s
 		h.mu.Unlock()
 		return
 	}
