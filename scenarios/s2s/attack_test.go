@@ -242,13 +242,20 @@ func proofAttacks() []attack {
 		{name: "key of another pair", only: keys, run: fresh(f1, func(a *arena, p *scripted) string {
 			return a.ask(p, f1, b1, keyFor(a.foe.secret, b2, f1, p.id))
 		})},
-		{name: "verdict with another id", only: keys, change: func(c *s2s.Config) { c.Setup = time.Second }, run: func(a *arena, _ *scripted) string {
-			a.foe.hook(func() { a.foe.verify = func(n *xmlElement) (string, string) { return "valid", n.attr("id") + "x" } })
+		{name: "forged key, and a verdict with another id before the right one", only: keys, run: func(a *arena, _ *scripted) string {
+			a.foe.hook(func() {
+				a.foe.heard = func(p *scripted, n *xmlElement) bool {
+					if n.is(nsDialback, "verify") && n.attr("type") == "" {
+						p.printf("<db:verify from='%s' to='%s' id='%sx' type='valid'/>", n.attr("to"), n.attr("from"), n.attr("id"))
+					}
+					return true
+				}
+			})
 			p, out := a.approach(a.foe, approach{from: f1, to: b1})
 			if out != "" {
 				return out
 			}
-			return p.result(f1, b1, "0")
+			return a.ask(p, f1, b1, "0")
 		}},
 		{name: "dialback for a domain that is not hosted", on: true, run: func(_ *arena, p *scripted) string { return p.result(f1, nobody, "0") }},
 		{name: "dialback from a domain that is hosted here", on: true, run: func(_ *arena, p *scripted) string { return p.result(b2, b1, "0") }},
