@@ -3,6 +3,7 @@ package s2s_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -324,5 +325,30 @@ func TestNoRequestOnTheirStream(t *testing.T) {
 	}
 	if all := d.read.String(); strings.Contains(all, "<db:result from='a2.test'") {
 		t.Errorf("a request went out on the peer's stream: %s", all)
+	}
+}
+
+// TestConditionOfDialback has a peer refuse a request: its condition is the reason.
+func TestConditionOfDialback(t *testing.T) {
+	w := newWorld(t, "pair-dialback", map[string]any{"tls": "none"})
+	w.serveDeployed("b1.test", func(d *deployed) {
+		d.await(`<stream:stream[^>]*>`)
+		d.header("b1.test", "a1.test", "one")
+		d.send("<stream:features><dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback></stream:features>")
+		d.await(`</db:result>`)
+		d.send("<db:result from='b1.test' to='a1.test' type='error'><error type='cancel'><not-allowed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:result>")
+		d.await(`</stream:stream>`)
+		d.send("</stream:stream>")
+	})
+	p, _ := w.alone("a1.test")
+	failed := make(chan error, 1)
+	st := s2s.Stanza{Pair: s2s.Pair{From: "a1.test", To: "b1.test"}, XML: message("a1.test", "b1.test", "one")}
+	st.Done = func(_ s2s.Times, err error) { failed <- err }
+	if err := p.host.Send(st); err != nil {
+		t.Fatal(err)
+	}
+	var proof *s2s.ProofError
+	if err := <-failed; !errors.As(err, &proof) || proof.Reason != "not-allowed" {
+		t.Errorf("got %v, want the reason not-allowed", err)
 	}
 }

@@ -270,11 +270,12 @@ func parseVerdict(el *wire.Element, typ string) dialbackVerdict {
 	switch typ {
 	case "valid", "invalid":
 	default:
-		v.typ = "error"
-		v.condition = wire.ParseStanzaError(el).Condition
-		if v.condition == "" || el.Child("", "error") == nil {
-			v.condition = "undefined-condition"
+		// The error is of the stream's namespace, not of dialback's.
+		in := *el
+		if e := el.Child("", "error"); e != nil {
+			in.Space = e.Space
 		}
+		v.typ, v.condition = "error", wire.ParseStanzaError(&in).Condition
 	}
 	return v
 }
