@@ -179,6 +179,9 @@ func (r *reception) open(tag []byte) error {
 	if err := s.wire.Send(b); err != nil {
 		return err
 	}
+	if d := s.dac.Load(); d != nil {
+		d.opened()
+	}
 	return bye
 }
 

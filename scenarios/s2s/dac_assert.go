@@ -27,7 +27,7 @@ type asserting struct {
 	pending int                   // octets of assertions that are not written yet
 
 	greeted bool // the peer has the nonce of this end
-	opening bool // whatever waited for the stream is about to ask
+	opening bool // the features are not through, or whatever waited for the stream is about to ask
 	held    bool // the proof of the peer's first domain comes before those of this end
 
 	gathering bool      // a part of a batch waits for more
@@ -180,7 +180,8 @@ func (d *dac) stir() {
 	}
 }
 
-// opened ends the time in which all pairs that waited for the stream ask for theirs.
+// opened ends the time in which nothing can be asserted yet, and all pairs that waited
+// for the stream ask for their proofs.
 func (d *dac) opened() {
 	d.do(func() {
 		if d.ended != nil {

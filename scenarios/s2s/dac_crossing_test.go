@@ -126,11 +126,11 @@ func TestAttrcertRetractedUnderWay(t *testing.T) {
 		if got := p.assert("q2", proving("c1.test", o.sign("c1.test", "provider-c.test", nil))); got != "valid" {
 			t.Errorf("asserted anew: %s", got)
 		}
-		if err := <-sent; err != nil {
-			t.Error(err)
-		}
 		if n := p.expect("message"); n.attr("from") != "u@b1.test" {
 			t.Errorf("%+v", n)
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
 		}
 	})
 }

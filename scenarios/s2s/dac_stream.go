@@ -53,6 +53,7 @@ func newDAC(s *Stream) *dac {
 	if d.batched() || d.mode == ModePipelined {
 		d.window = p.Window
 	}
+	d.opening = true
 	_, _ = rand.Read(d.nonce) // never fails
 	d.claims, d.beliefs, d.flights = make(map[string]*claim), make(map[string]*belief), make(map[string]*dacFlight)
 	return d

@@ -386,6 +386,7 @@ func (d *dac) decide(a *dacAssert, jobs []*dacJob) {
 	}
 	v := dacVerdict{id: a.id}
 	now := time.Now()
+	var admitted []*belief
 	for _, j := range jobs {
 		b := j.belief
 		b.verifying = false
@@ -412,6 +413,7 @@ func (d *dac) decide(a *dacAssert, jobs []*dacJob) {
 				b.carrier = ""
 			}
 			d.believe(b, j, now)
+			admitted = append(admitted, b)
 		}
 		v.entries = append(v.entries, j.entry)
 		if j.storm {
@@ -419,6 +421,10 @@ func (d *dac) decide(a *dacAssert, jobs []*dacJob) {
 		}
 	}
 	d.post(v.append(nil, true), nil)
+	// The peer takes nothing for its domains before it has the verdict: no stanza may overtake it.
+	for _, b := range admitted {
+		d.address(b)
+	}
 	if d.storm > maxStorm {
 		d.s.abort(wire.StreamError{Condition: wire.PolicyViolation, Text: "refused proofs were shown again and again"})
 		return
@@ -457,22 +463,31 @@ func (d *dac) believe(b *belief, j *dacJob, now time.Time) {
 	}
 	d.admit(b)
 	d.h.remember(d.h.known, dacKey{d.peer, b.name}, dacMemory{b.ac, keep})
-	waiting := b.waiting
-	b.waiting = nil
-	for _, w := range waiting {
-		d.arrive(w, b.when.asked, now)
-	}
 }
 
-// admit lets stanzas of a domain pass. The lock is held.
+// admit lets stanzas from a domain pass. What is sent to it comes here from now on, and
+// waits for address. The lock is held.
 func (d *dac) admit(b *belief) {
-	s, until := d.s, d.late(b.until)
+	s := d.s
 	s.mu.Lock()
-	s.in.from.add(b.name, until)
-	s.out.to.add(b.name, until)
+	s.in.from.add(b.name, d.late(b.until))
 	s.mu.Unlock()
 	if !s.initiator {
 		s.host.leadsTo(s, b.name)
+	}
+}
+
+// address lets stanzas to a domain pass, and tells those who wait for it. The lock is
+// held.
+func (d *dac) address(b *belief) {
+	s := d.s
+	s.mu.Lock()
+	s.out.to.add(b.name, d.late(b.until))
+	s.mu.Unlock()
+	waiting := b.waiting
+	b.waiting = nil
+	for _, w := range waiting {
+		d.arrive(w, b.when.asked, b.when.granted)
 	}
 }
 

@@ -212,6 +212,7 @@ func (d *dac) recall() []dacVerdict {
 		}
 		b.state, b.until, b.when = believed, e.until, dacTimes{now, now}
 		d.admit(b)
+		d.address(b) // nothing can be sent before the verdicts: the stream is not open yet
 		if v.entries = append(v.entries, e); len(v.entries) == d.batch {
 			verdicts, v = append(verdicts, v), dacVerdict{}
 		}
@@ -246,7 +247,6 @@ func beginAttributes(n *negotiation) error {
 	}
 	d.given, d.bytes = f.nonce, min(d.bytes, f.maxBytes)
 	d.batch, d.chunk = min(d.batch, f.maxBatch), min(d.chunk, f.maxBatch)
-	d.opening = true
 	s.mu.Lock()
 	s.both = true
 	s.mu.Unlock()
