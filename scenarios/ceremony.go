@@ -12,6 +12,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/attrcert"
 	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
@@ -237,9 +238,9 @@ func (c *ceremony) publish(dns *lab.DNS, web *lab.Web, v s2s.Variant, p s2s.Para
 	if v.Asks != nil {
 		asks = v.Asks(p)
 	}
-	service := s2s.ServiceStart
+	service := resolve.ServerStart
 	if p.TLS == s2s.TLSDirect {
-		service = s2s.ServiceDirect
+		service = resolve.ServerDirect
 	}
 	document := s2s.NewPOSHDocument(proofLife, own.Leaf)
 	for i, w := range workers {

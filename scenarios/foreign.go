@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
@@ -179,7 +180,7 @@ func (f *foreign) publish(n int) error {
 		return err
 	}
 	for _, d := range f.own.domains(n) {
-		for _, service := range []string{s2s.ServiceStart, s2s.ServiceDirect} {
+		for _, service := range []string{resolve.ServerStart, resolve.ServerDirect} {
 			if err := f.dns.AddSRV(service, d, own.Addr().String(), own.Port()); err != nil {
 				return err
 			}
@@ -194,7 +195,7 @@ func (f *foreign) publish(n int) error {
 		if err != nil {
 			return err
 		}
-		if err := f.dns.AddSRV(s2s.ServiceStart, d, host, uint16(n)); err != nil {
+		if err := f.dns.AddSRV(resolve.ServerStart, d, host, uint16(n)); err != nil {
 			return err
 		}
 	}

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/internal/provision"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/internal/session"
 )
 
@@ -56,7 +56,9 @@ func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) 
 	if err != nil {
 		return nil, err
 	}
-	t.plain = session.Dialer{Host: f.Connect.Host, Port: f.Connect.Port, Resolver: s.resolver(), Sources: sources}
+	// Clients know nothing of each other's look-ups.
+	resolver := &resolve.Resolver{Servers: f.Connect.DNS, Seed: p.Seed, NoCache: true}
+	t.plain = session.Dialer{Host: f.Connect.Host, Port: f.Connect.Port, Resolver: resolver, Sources: sources}
 	t.direct = t.plain
 	t.direct.Port = f.Connect.DirectTLSPort
 	if f.Provisioned() {
@@ -70,17 +72,17 @@ func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) 
 	}
 	t.about.Accounts = t.accounts.Accounts()
 	domain := t.accounts.Account(0).Domain
-	if t.about.Endpoint, err = s.endpoint(ctx, domain, session.StartTLS); err != nil {
+	if t.about.Endpoint, err = endpoint(ctx, t.plain, domain, session.StartTLS); err != nil {
 		return nil, err
 	}
-	endpoint := t.about.Endpoint
+	first := t.about.Endpoint
 	if p.Login.TLS == session.DirectTLS.String() {
-		if t.about.DirectTLS, err = s.endpoint(ctx, domain, session.DirectTLS); err != nil {
+		if t.about.DirectTLS, err = endpoint(ctx, t.direct, domain, session.DirectTLS); err != nil {
 			return nil, err
 		}
-		endpoint = t.about.DirectTLS
+		first = t.about.DirectTLS
 	}
-	if err := s.allowed(endpoint); err != nil {
+	if err := s.allowed(first); err != nil {
 		return nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, p.Login.StepLimit)
@@ -92,29 +94,13 @@ func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) 
 	return t, conn.Close()
 }
 
-// endpoint returns the host:port of the client port.
-func (s ServerTargets) endpoint(ctx context.Context, domain string, mode session.TLSMode) (string, error) {
-	c := s.File.Connect
-	if c.Host != "" {
-		port := uint16(5222)
-		given := c.Port
-		if mode == session.DirectTLS {
-			port, given = 5223, c.DirectTLSPort
-		}
-		if given != 0 {
-			port = given
-		}
-		return net.JoinHostPort(c.Host, strconv.Itoa(int(port))), nil
-	}
-	targets, err := s.resolver().Targets(ctx, domain, mode)
+// endpoint returns the host:port of the client port that is tried first.
+func endpoint(ctx context.Context, d session.Dialer, domain string, mode session.TLSMode) (string, error) {
+	targets, err := d.Targets(ctx, domain, mode)
 	if err != nil {
 		return "", err
 	}
 	return targets[0].String(), nil
-}
-
-func (s ServerTargets) resolver() *session.Resolver {
-	return &session.Resolver{Servers: s.File.Connect.DNS}
 }
 
 // allowed refuses hosts outside of this machine that nobody named on purpose: a

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync/atomic"
+
+	"github.com/xmppbench/xmppbench/internal/resolve"
 )
 
 // Sources are the local addresses to connect from, taken in turn: one address has about 28,000 ports to one server,
@@ -50,26 +53,46 @@ func (s *Sources) pick(to netip.Addr) (from netip.Addr, ok bool) {
 
 // A Dialer connects to the server of a domain. The zero value follows the domain's SRV records. TCP keep-alive
 // probes are off, as they would be traffic on sessions that are measured idle.
+//
+// Each login looks up anew, as clients that share nothing do, if the Resolver's NoCache is set.
 type Dialer struct {
-	Host     string    // server to connect to in place of what SRV records say: name or address
-	Port     uint16    // port in place of the SRV record's or the default
-	Resolver *Resolver // nil: the system's
-	Sources  *Sources  // nil: the system chooses
+	Host     string            // server to connect to in place of what SRV records say: name or address
+	Port     uint16            // port in place of the SRV record's or the default
+	Resolver *resolve.Resolver // nil: the system's, for each connection anew
+	Sources  *Sources          // nil: the system chooses
 }
 
-// targets returns where to connect to, and whether that took a look-up.
-func (d *Dialer) targets(ctx context.Context, domain string, mode TLSMode) ([]Target, error) {
-	var targets []Target
+// service returns what the clients of a domain look it up by.
+func (m TLSMode) service() string {
+	if m == DirectTLS {
+		return resolve.ClientDirect
+	}
+	return resolve.ClientStart
+}
+
+// resolver returns whom to ask.
+func (d *Dialer) resolver() *resolve.Resolver {
+	if d.Resolver != nil {
+		return d.Resolver
+	}
+	// It is used once: from a seed, each would draw the same.
+	return &resolve.Resolver{NoCache: true, Random: rand.Uint32N}
+}
+
+// Targets returns where the clients of a domain connect to, in the order in which to try: the Host, or what the SRV
+// records of the domain say, or the domain itself. It blocks as [resolve.Resolver.SRV] does, and has its errors; with a
+// Host nothing is looked up.
+func (d *Dialer) Targets(ctx context.Context, domain string, mode TLSMode) ([]resolve.Target, error) {
+	var targets []resolve.Target
 	if d.Host != "" {
-		targets = []Target{{d.Host, 5222}}
-		if mode == DirectTLS {
-			targets[0].Port = 5223
-		}
+		port, _ := resolve.DefaultPort(mode.service()) // clients always have one
+		targets = []resolve.Target{{Host: d.Host, Port: port}}
 	} else {
-		var err error
-		if targets, err = d.Resolver.Targets(ctx, domain, mode); err != nil {
+		answer, err := d.resolver().SRV(ctx, mode.service(), domain)
+		if err != nil {
 			return nil, err
 		}
+		targets = answer.Targets
 	}
 	if d.Port != 0 {
 		for i := range targets {
@@ -109,7 +132,7 @@ func (d *Dialer) dial(ctx context.Context, domain string, mode TLSMode, enter fu
 	if !d.static() {
 		ctx = enter(StepResolve)
 	}
-	targets, err := d.targets(ctx, domain, mode)
+	targets, err := d.Targets(ctx, domain, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -118,13 +141,13 @@ func (d *Dialer) dial(ctx context.Context, domain string, mode TLSMode, enter fu
 		if i > 0 && !d.static() {
 			ctx = enter(StepResolve)
 		}
-		addrs, err := d.Resolver.Addresses(ctx, target.Host)
+		found, err := d.resolver().Addresses(ctx, target.Host)
 		if err != nil {
 			failures = append(failures, err)
 			continue
 		}
 		ctx = enter(StepDial)
-		for _, a := range addrs {
+		for _, a := range found.Addrs {
 			c, err := d.connect(ctx, netip.AddrPortFrom(a, target.Port))
 			if err == nil {
 				return c, nil

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
@@ -251,26 +252,26 @@ type directory struct {
 	where map[string]netip.AddrPort // by domain
 }
 
-func (d *directory) SRV(_ context.Context, service, domain string) (s2s.SRVAnswer, error) {
+func (d *directory) SRV(_ context.Context, service, domain string) (resolve.SRVAnswer, error) {
 	at, ok := d.where[domain]
 	if !ok {
-		return s2s.SRVAnswer{}, &s2s.NoServiceError{Service: service, Domain: domain}
+		return resolve.SRVAnswer{}, &resolve.NoServiceError{Service: service, Domain: domain}
 	}
-	return s2s.SRVAnswer{Targets: []s2s.SRVTarget{{Host: at.Addr().String(), Port: at.Port()}}, Secure: true}, nil
+	return resolve.SRVAnswer{Targets: []resolve.Target{{Host: at.Addr().String(), Port: at.Port()}}, Secure: true}, nil
 }
 
-func (d *directory) Addresses(_ context.Context, host string) (s2s.AddressAnswer, error) {
-	return s2s.AddressAnswer{}, &s2s.NoAddressError{Host: host}
+func (d *directory) Addresses(_ context.Context, host string) (resolve.AddressAnswer, error) {
+	return resolve.AddressAnswer{}, &resolve.NoAddressError{Host: host}
 }
 
-func (d *directory) TLSA(_ context.Context, _ uint16, host string) (s2s.TLSAAnswer, error) {
+func (d *directory) TLSA(_ context.Context, _ uint16, host string) (resolve.TLSAAnswer, error) {
 	for domain, c := range map[string]tls.Certificate{f1: d.g.foe[right][f1], c1: d.g.honest[c1]} {
 		if d.where[domain].Addr().String() == host {
 			r, err := s2s.TLSARecord(c.Leaf, s2s.DANEEE, s2s.SelectKey, s2s.MatchSHA256)
-			return s2s.TLSAAnswer{Records: []s2s.TLSA{r}, Secure: true}, err
+			return resolve.TLSAAnswer{Records: []resolve.TLSA{r}, Secure: true}, err
 		}
 	}
-	return s2s.TLSAAnswer{Secure: true}, nil
+	return resolve.TLSAAnswer{Secure: true}, nil
 }
 
 // A pledge is a pair that had authority before the attack, and the stream it is on.

@@ -5,13 +5,12 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 )
 
 // Certificate usages that tie an end entity to a name (RFC 6698 §2.1.1, RFC 7218 §2.1). The two others, which name an
@@ -31,39 +30,19 @@ const (
 	MatchSHA512 = 2
 )
 
-// A TLSA record says which certificate is found at a port (RFC 6698 §2.1).
-type TLSA struct {
-	Usage, Selector, Matching uint8
-	Data                      []byte
-}
-
-// String writes the record as in a zone file, as "3 1 1 0123...".
-func (t TLSA) String() string {
-	return fmt.Sprintf("%d %d %d %x", t.Usage, t.Selector, t.Matching, t.Data)
-}
-
-// parseTLSA takes a record over. Data that is no hexadecimal text makes it unusable.
-func parseTLSA(r *dns.TLSA) TLSA {
-	data, err := hex.DecodeString(r.Certificate)
-	if err != nil {
-		data = nil
-	}
-	return TLSA{r.Usage, r.Selector, r.MatchingType, data}
-}
-
 // TLSARecord makes the record that says of a certificate where it may be used.
-func TLSARecord(cert *x509.Certificate, usage, selector, matching uint8) (TLSA, error) {
-	t := TLSA{Usage: usage, Selector: selector, Matching: matching}
-	data, ok := t.of(cert)
-	if t.Data = data; !ok || !t.Usable() {
-		return TLSA{}, fmt.Errorf("s2s: TLSA record %d %d %d: want usage %d or %d, selector 0 or 1, matching type 0, 1 or 2",
+func TLSARecord(cert *x509.Certificate, usage, selector, matching uint8) (resolve.TLSA, error) {
+	t := resolve.TLSA{Usage: usage, Selector: selector, Matching: matching}
+	data, ok := associated(t, cert)
+	if t.Data = data; !ok || !usable(t) {
+		return resolve.TLSA{}, fmt.Errorf("s2s: TLSA record %d %d %d: want usage %d or %d, selector 0 or 1, matching type 0, 1 or 2",
 			usage, selector, matching, PKIXEE, DANEEE)
 	}
 	return t, nil
 }
 
-// of returns what the data of such a record is for a certificate.
-func (t TLSA) of(cert *x509.Certificate) ([]byte, bool) {
+// associated returns what the data of such a record is for a certificate.
+func associated(t resolve.TLSA, cert *x509.Certificate) ([]byte, bool) {
 	var selected []byte
 	switch t.Selector {
 	case SelectCertificate:
@@ -86,9 +65,9 @@ func (t TLSA) of(cert *x509.Certificate) ([]byte, bool) {
 	return nil, false
 }
 
-// Usable reports whether the record can be applied: its parameters are known and its data has the length that goes with
+// usable reports whether a record can be applied: its parameters are known and its data has the length that goes with
 // them (RFC 6698 §4.1). Usages that name an authority count as not usable here.
-func (t TLSA) Usable() bool {
+func usable(t resolve.TLSA) bool {
 	if t.Usage != PKIXEE && t.Usage != DANEEE || t.Selector > SelectKey {
 		return false
 	}
@@ -103,10 +82,10 @@ func (t TLSA) Usable() bool {
 	return false
 }
 
-// Matches reports whether the record speaks of the certificate, whatever its usage.
-func (t TLSA) Matches(cert *x509.Certificate) bool {
-	data, ok := t.of(cert)
-	return ok && t.Usable() && bytes.Equal(data, t.Data)
+// matches reports whether a usable record speaks of the certificate, whatever its usage.
+func matches(t resolve.TLSA, cert *x509.Certificate) bool {
+	data, ok := associated(t, cert)
+	return ok && bytes.Equal(data, t.Data)
 }
 
 // DANEOptions are what PKIX-EE records need besides the records; DANE-EE records need nothing of it.
@@ -126,7 +105,7 @@ type DANEResult struct {
 	Usable int
 	// Matched is true where one of them proves the certificate, Record which one.
 	Matched bool
-	Record  TLSA
+	Record  resolve.TLSA
 	// Err says why none of the usable ones does.
 	Err error
 }
@@ -137,10 +116,10 @@ type DANEResult struct {
 // A DANE-EE record that matches is enough: path, names and validity of the certificate are not looked at, since the
 // record vouches for them (RFC 7671 §5.1). A PKIX-EE record that matches needs a valid path and one of the names as
 // well (RFC 7671 §5.3). Every usable record counts; the preference among digests of RFC 7671 §9 is not applied.
-func MatchTLSA(records []TLSA, chain []*x509.Certificate, opts DANEOptions) DANEResult {
+func MatchTLSA(records []resolve.TLSA, chain []*x509.Certificate, opts DANEOptions) DANEResult {
 	var out DANEResult
-	usable := slices.DeleteFunc(slices.Clone(records), func(t TLSA) bool { return !t.Usable() })
-	out.Usable = len(usable)
+	apply := slices.DeleteFunc(slices.Clone(records), func(t resolve.TLSA) bool { return !usable(t) })
+	out.Usable = len(apply)
 	if out.Usable == 0 {
 		return out
 	}
@@ -149,9 +128,9 @@ func MatchTLSA(records []TLSA, chain []*x509.Certificate, opts DANEOptions) DANE
 		return out
 	}
 	// Records in place of the path come first: they are cheap.
-	slices.SortStableFunc(usable, func(a, b TLSA) int { return int(b.Usage) - int(a.Usage) })
-	for _, t := range usable {
-		if !t.Matches(chain[0]) {
+	slices.SortStableFunc(apply, func(a, b resolve.TLSA) int { return int(b.Usage) - int(a.Usage) })
+	for _, t := range apply {
+		if !matches(t, chain[0]) {
 			continue
 		}
 		if t.Usage == PKIXEE {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
@@ -25,7 +26,7 @@ func TestMatchTLSA(t *testing.T) {
 	foreign := chain(t, issue(t, other, lab.LeafOptions{Names: []string{"a.test"}}))
 	server := chain(t, issue(t, ca, lab.LeafOptions{Names: []string{"a.test"}, Usage: lab.ServerUsage}))
 	stranger := chain(t, issue(t, ca, lab.LeafOptions{Names: []string{"x.test"}}))
-	record := func(c []*x509.Certificate, usage, selector, matching uint8) s2s.TLSA {
+	record := func(c []*x509.Certificate, usage, selector, matching uint8) resolve.TLSA {
 		t.Helper()
 		r, err := s2s.TLSARecord(c[0], usage, selector, matching)
 		if err != nil {
@@ -33,7 +34,7 @@ func TestMatchTLSA(t *testing.T) {
 		}
 		return r
 	}
-	unusable := []s2s.TLSA{
+	unusable := []resolve.TLSA{
 		{Usage: 0, Selector: 1, Matching: 1, Data: record(mine, s2s.DANEEE, 1, 1).Data}, // PKIX-TA
 		{Usage: 2, Selector: 1, Matching: 1, Data: record(mine, s2s.DANEEE, 1, 1).Data}, // DANE-TA
 		{Usage: 3, Selector: 2, Matching: 1, Data: record(mine, s2s.DANEEE, 1, 1).Data},
@@ -53,36 +54,36 @@ func TestMatchTLSA(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		records []s2s.TLSA
+		records []resolve.TLSA
 		chain   []*x509.Certificate
 		names   string
 		client  bool
 		usable  int
 		want    func(error) bool
 	}{
-		{"DANE-EE", []s2s.TLSA{record(mine, s2s.DANEEE, 1, 1)}, mine, "a.test", false, 1, yes},
-		{"DANE-EE, key kept", []s2s.TLSA{record(mine, s2s.DANEEE, 1, 1)}, renewed, "a.test", false, 1, yes},
-		{"DANE-EE, certificate renewed", []s2s.TLSA{record(mine, s2s.DANEEE, 0, 1)}, renewed, "a.test", false, 1, no("none of 1")},
-		{"DANE-EE skips names", []s2s.TLSA{record(stranger, s2s.DANEEE, 1, 1)}, stranger, "a.test", false, 1, yes},
-		{"DANE-EE skips validity", []s2s.TLSA{record(expired, s2s.DANEEE, 1, 1)}, expired, "a.test", false, 1, yes},
-		{"DANE-EE skips the path", []s2s.TLSA{record(foreign, s2s.DANEEE, 0, 2)}, foreign, "a.test", false, 1, yes},
-		{"DANE-EE skips usages", []s2s.TLSA{record(server, s2s.DANEEE, 0, 2)}, server, "a.test", true, 1, yes},
-		{"PKIX-EE", []s2s.TLSA{record(mine, s2s.PKIXEE, 1, 1)}, mine, "a.test", false, 1, yes},
-		{"PKIX-EE, name of the target host", []s2s.TLSA{record(mine, s2s.PKIXEE, 1, 1)}, mine, "x.test a.test", false, 1, yes},
-		{"PKIX-EE checks names", []s2s.TLSA{record(stranger, s2s.PKIXEE, 1, 1)}, stranger, "a.test b.test", false, 1, no(`none of ["a.test" "b.test"]`)},
-		{"PKIX-EE without a name to check", []s2s.TLSA{record(mine, s2s.PKIXEE, 1, 1)}, mine, "", false, 1, no("none of []")},
-		{"PKIX-EE checks validity", []s2s.TLSA{record(expired, s2s.PKIXEE, 1, 1)}, expired, "a.test", false, 1,
+		{"DANE-EE", []resolve.TLSA{record(mine, s2s.DANEEE, 1, 1)}, mine, "a.test", false, 1, yes},
+		{"DANE-EE, key kept", []resolve.TLSA{record(mine, s2s.DANEEE, 1, 1)}, renewed, "a.test", false, 1, yes},
+		{"DANE-EE, certificate renewed", []resolve.TLSA{record(mine, s2s.DANEEE, 0, 1)}, renewed, "a.test", false, 1, no("none of 1")},
+		{"DANE-EE skips names", []resolve.TLSA{record(stranger, s2s.DANEEE, 1, 1)}, stranger, "a.test", false, 1, yes},
+		{"DANE-EE skips validity", []resolve.TLSA{record(expired, s2s.DANEEE, 1, 1)}, expired, "a.test", false, 1, yes},
+		{"DANE-EE skips the path", []resolve.TLSA{record(foreign, s2s.DANEEE, 0, 2)}, foreign, "a.test", false, 1, yes},
+		{"DANE-EE skips usages", []resolve.TLSA{record(server, s2s.DANEEE, 0, 2)}, server, "a.test", true, 1, yes},
+		{"PKIX-EE", []resolve.TLSA{record(mine, s2s.PKIXEE, 1, 1)}, mine, "a.test", false, 1, yes},
+		{"PKIX-EE, name of the target host", []resolve.TLSA{record(mine, s2s.PKIXEE, 1, 1)}, mine, "x.test a.test", false, 1, yes},
+		{"PKIX-EE checks names", []resolve.TLSA{record(stranger, s2s.PKIXEE, 1, 1)}, stranger, "a.test b.test", false, 1, no(`none of ["a.test" "b.test"]`)},
+		{"PKIX-EE without a name to check", []resolve.TLSA{record(mine, s2s.PKIXEE, 1, 1)}, mine, "", false, 1, no("none of []")},
+		{"PKIX-EE checks validity", []resolve.TLSA{record(expired, s2s.PKIXEE, 1, 1)}, expired, "a.test", false, 1,
 			func(err error) bool { return errors.As(err, &invalid) && invalid.Reason == x509.Expired }},
-		{"PKIX-EE checks the path", []s2s.TLSA{record(foreign, s2s.PKIXEE, 1, 1)}, foreign, "a.test", false, 1,
+		{"PKIX-EE checks the path", []resolve.TLSA{record(foreign, s2s.PKIXEE, 1, 1)}, foreign, "a.test", false, 1,
 			func(err error) bool { return errors.As(err, &unknown) }},
-		{"PKIX-EE checks usages where asked to", []s2s.TLSA{record(server, s2s.PKIXEE, 1, 1)}, server, "a.test", true, 1,
+		{"PKIX-EE checks usages where asked to", []resolve.TLSA{record(server, s2s.PKIXEE, 1, 1)}, server, "a.test", true, 1,
 			func(err error) bool { return errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage }},
-		{"PKIX-EE fails, DANE-EE holds", []s2s.TLSA{record(foreign, s2s.PKIXEE, 1, 1), record(foreign, s2s.DANEEE, 1, 1)}, foreign, "a.test", false, 2, yes},
-		{"one of many", []s2s.TLSA{record(stranger, s2s.DANEEE, 1, 1), record(foreign, s2s.DANEEE, 0, 1), record(mine, s2s.DANEEE, 0, 2)}, mine, "a.test", false, 3, yes},
-		{"none of many", []s2s.TLSA{record(stranger, s2s.DANEEE, 1, 1), record(foreign, s2s.PKIXEE, 0, 0)}, mine, "a.test", false, 2, no("none of 2")},
-		{"not the authority's", []s2s.TLSA{record([]*x509.Certificate{ca.Certificate()}, s2s.DANEEE, 0, 1)}, append(mine[:1:1], ca.Certificate()), "a.test", false, 1, no("none of 1")},
+		{"PKIX-EE fails, DANE-EE holds", []resolve.TLSA{record(foreign, s2s.PKIXEE, 1, 1), record(foreign, s2s.DANEEE, 1, 1)}, foreign, "a.test", false, 2, yes},
+		{"one of many", []resolve.TLSA{record(stranger, s2s.DANEEE, 1, 1), record(foreign, s2s.DANEEE, 0, 1), record(mine, s2s.DANEEE, 0, 2)}, mine, "a.test", false, 3, yes},
+		{"none of many", []resolve.TLSA{record(stranger, s2s.DANEEE, 1, 1), record(foreign, s2s.PKIXEE, 0, 0)}, mine, "a.test", false, 2, no("none of 2")},
+		{"not the authority's", []resolve.TLSA{record([]*x509.Certificate{ca.Certificate()}, s2s.DANEEE, 0, 1)}, append(mine[:1:1], ca.Certificate()), "a.test", false, 1, no("none of 1")},
 		{"unusable ones are passed over", append(unusable[:len(unusable):len(unusable)], record(mine, s2s.DANEEE, 1, 1)), mine, "a.test", false, 1, yes},
-		{"nothing presented", []s2s.TLSA{record(mine, s2s.DANEEE, 1, 1)}, nil, "a.test", false, 1, no("no certificate")},
+		{"nothing presented", []resolve.TLSA{record(mine, s2s.DANEEE, 1, 1)}, nil, "a.test", false, 1, no("no certificate")},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,12 +93,12 @@ func TestMatchTLSA(t *testing.T) {
 			if got.Usable != tt.usable || got.Matched != (got.Err == nil) || !tt.want(got.Err) {
 				t.Errorf("got %+v", got)
 			}
-			if got.Matched && !got.Record.Matches(tt.chain[0]) {
-				t.Errorf("matched by %v, which does not match", got.Record)
+			if r := got.Record; got.Matched && r.String() != record(tt.chain, r.Usage, r.Selector, r.Matching).String() {
+				t.Errorf("matched by %v, which does not match", r)
 			}
 		})
 	}
-	for _, records := range [][]s2s.TLSA{nil, unusable} {
+	for _, records := range [][]resolve.TLSA{nil, unusable} {
 		if got := s2s.MatchTLSA(records, mine, s2s.DANEOptions{}); got.Usable != 0 || got.Matched || got.Err != nil {
 			t.Errorf("nothing usable: got %+v", got)
 		}
@@ -106,9 +107,20 @@ func TestMatchTLSA(t *testing.T) {
 
 // Records go into the DNS as text and come back as they were.
 func TestTLSARecord(t *testing.T) {
-	cert := issue(t, newCA(t), lab.LeafOptions{Names: []string{"a.test"}}).Leaf
-	d := newDNS(t)
-	r := &s2s.Resolver{Servers: []string{d.Addr()}}
+	ca := newCA(t)
+	certs := chain(t, issue(t, ca, lab.LeafOptions{Names: []string{"a.test"}}))
+	cert := certs[0]
+	opts := s2s.DANEOptions{Names: []string{"a.test"}, Roots: ca.Pool(), Now: time.Now()}
+	d, err := lab.NewDNS(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r := &resolve.Resolver{Servers: []string{d.Addr()}}
 	for _, usage := range []uint8{s2s.PKIXEE, s2s.DANEEE} {
 		for _, selector := range []uint8{s2s.SelectCertificate, s2s.SelectKey} {
 			for _, matching := range []uint8{s2s.MatchFull, s2s.MatchSHA256, s2s.MatchSHA512} {
@@ -121,7 +133,7 @@ func TestTLSARecord(t *testing.T) {
 					t.Fatal(err)
 				}
 				got, err := r.TLSA(t.Context(), 5269, host)
-				if err != nil || len(got.Records) != 1 || got.Records[0].String() != record.String() || !got.Records[0].Matches(cert) {
+				if err != nil || len(got.Records) != 1 || got.Records[0].String() != record.String() || !s2s.MatchTLSA(got.Records, certs, opts).Matched {
 					t.Errorf("%v came back as %v, %v", record, got.Records, err)
 				}
 			}

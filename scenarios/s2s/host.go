@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
@@ -175,12 +176,12 @@ type Host struct {
 	begun   time.Time // when the last route began
 	routes  map[Pair]*route
 	links   map[string]*link
-	pairs   map[Pair]*Stream     // streams with authority to send for a pair
-	domains map[string]*Stream   // streams to the provider of a remote domain
-	targets map[string]*lookup   // by domain
-	tlsa    map[SRVTarget]bool   // whose TLSA records were asked for
-	streams map[*Stream]struct{} // alive
-	alive   map[*Stream]struct{} // being set up or alive, as initiator
+	pairs   map[Pair]*Stream        // streams with authority to send for a pair
+	domains map[string]*Stream      // streams to the provider of a remote domain
+	targets map[string]*lookup      // by domain
+	tlsa    map[resolve.Target]bool // whose TLSA records were asked for
+	streams map[*Stream]struct{}    // alive
+	alive   map[*Stream]struct{}    // being set up or alive, as initiator
 }
 
 // A route is a pair that something was sent for.
@@ -222,7 +223,7 @@ func New(ctx context.Context, c Config) (*Host, error) {
 		c: c, id: id, epoch: time.Now(), dials: make(chan struct{}, c.Dials),
 		routes: make(map[Pair]*route), links: make(map[string]*link),
 		pairs: make(map[Pair]*Stream), domains: make(map[string]*Stream), targets: make(map[string]*lookup),
-		tlsa: make(map[SRVTarget]bool), streams: make(map[*Stream]struct{}), alive: make(map[*Stream]struct{}),
+		tlsa: make(map[resolve.Target]bool), streams: make(map[*Stream]struct{}), alive: make(map[*Stream]struct{}),
 	}
 	h.names.hosted = make(map[string]bool)
 	for _, d := range c.Domains {
@@ -1017,7 +1018,7 @@ func (h *Host) Forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.targets = make(map[string]*lookup)
-	h.tlsa = make(map[SRVTarget]bool)
+	h.tlsa = make(map[resolve.Target]bool)
 	if h.dac != nil {
 		h.dac.clear(h.newVerifier())
 	}

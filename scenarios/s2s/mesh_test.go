@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
@@ -31,7 +32,7 @@ type provider struct {
 type world struct {
 	t       *testing.T
 	ca      *lab.CA
-	locator *s2s.Static
+	locator *resolve.Static
 	variant s2s.Variant
 	params  s2s.Params
 	// change, where set, changes a configuration before its host is made.
@@ -54,7 +55,7 @@ func newWorld(t *testing.T, variant string, given map[string]any) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, ca: ca, variant: v, params: p, locator: &s2s.Static{Start: map[string]string{}, Direct: map[string]string{}}}
+	w := &world{t: t, ca: ca, variant: v, params: p, locator: &resolve.Static{Start: map[string]string{}, Direct: map[string]string{}}}
 	return w
 }
 
@@ -208,11 +209,11 @@ func (w *world) publisher() func(p *provider, c *s2s.Config) {
 				t.Fatal(err)
 			}
 			for _, d := range p.domains {
-				if err := dns.AddSRV(s2s.ServiceStart, d, p.name, at.Port()); err != nil {
+				if err := dns.AddSRV(resolve.ServerStart, d, p.name, at.Port()); err != nil {
 					t.Fatal(err)
 				}
 			}
-			c.Resolver = &s2s.Resolver{Servers: []string{dns.Addr()}}
+			c.Resolver = &resolve.Resolver{Servers: []string{dns.Addr()}}
 		}
 	}
 	return func(*provider, *s2s.Config) {}

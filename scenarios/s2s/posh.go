@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/xmppbench/xmppbench/internal/resolve"
 )
 
 // POSHPath is where a domain publishes which certificates its servers have (RFC 7712 §5.2).
@@ -373,7 +375,7 @@ type POSHFetcher struct {
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 
-	pending flight[string, *POSHMaterial]
+	pending resolve.Flight[string, *POSHMaterial]
 
 	mu     sync.Mutex
 	cache  map[string]*POSHMaterial
@@ -418,7 +420,7 @@ func (f *POSHFetcher) Fetch(ctx context.Context, domain string) (*POSHMaterial, 
 	if m := f.cached(domain); m != nil {
 		return m, nil
 	}
-	m, joined, err := f.pending.do(ctx, domain, func(ctx context.Context) (*POSHMaterial, error) { return f.fetch(ctx, domain) })
+	m, joined, err := f.pending.Do(ctx, domain, func(ctx context.Context) (*POSHMaterial, error) { return f.fetch(ctx, domain) })
 	if joined {
 		f.count(func(c *POSHCounts) { c.Joined++ })
 	}

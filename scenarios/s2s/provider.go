@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
@@ -125,9 +126,9 @@ func (p *Provider) Federate(c ProviderConfig) error {
 	}
 	if len(c.DNS) > 0 {
 		// That a target has no IPv6 address is known after one look-up.
-		config.Resolver = &Resolver{Servers: c.DNS, NegativeTTL: time.Minute}
+		config.Resolver = &resolve.Resolver{Servers: c.DNS, NegativeTTL: time.Minute}
 	} else {
-		config.Resolver = &Static{Start: c.Hosts, Direct: c.Hosts}
+		config.Resolver = &resolve.Static{Start: c.Hosts, Direct: c.Hosts}
 	}
 	if c.Web != "" {
 		roots := x509.NewCertPool()

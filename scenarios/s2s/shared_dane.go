@@ -3,6 +3,8 @@ package s2s
 import (
 	"context"
 	"errors"
+
+	"github.com/xmppbench/xmppbench/internal/resolve"
 )
 
 // sharedDANE is one stream for both directions between two providers with
@@ -116,7 +118,7 @@ func (s *Stream) matchName(domain string) error {
 
 // associations returns the TLSA records of a target, counting those that were not
 // asked for before. The resolver keeps what is true for a while.
-func (h *Host) associations(ctx context.Context, service SRVTarget) (TLSAAnswer, error) {
+func (h *Host) associations(ctx context.Context, service resolve.Target) (resolve.TLSAAnswer, error) {
 	h.mu.Lock()
 	if !h.tlsa[service] {
 		h.tlsa[service] = true

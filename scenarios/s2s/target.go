@@ -7,14 +7,28 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
+// A Locator finds the servers of domains. [resolve.Resolver] asks the DNS, [resolve.Static] has a table; both say what the
+// methods return, and which errors. Any number of goroutines may use one. All three methods may block until the context
+// ends.
+type Locator interface {
+	// SRV returns where the servers of a domain are, in the order in which to try them. A service is
+	// [resolve.ServerStart] or [resolve.ServerDirect].
+	SRV(ctx context.Context, service, domain string) (resolve.SRVAnswer, error)
+	// Addresses returns the addresses of a target.
+	Addresses(ctx context.Context, host string) (resolve.AddressAnswer, error)
+	// TLSA returns what the DNS says of the certificate at a TCP port of a target. That it says nothing is no error.
+	TLSA(ctx context.Context, port uint16, host string) (resolve.TLSAAnswer, error)
+}
+
 // A target is where the provider of a domain listens.
 type target struct {
-	addresses []string  // host:port, in the order in which to try them
-	service   SRVTarget // that the first of them belongs to
-	secure    bool      // by DNSSEC, all the way
+	addresses []string       // host:port, in the order in which to try them
+	service   resolve.Target // that the first of them belongs to
+	secure    bool           // by DNSSEC, all the way
 }
 
 // provider identifies the provider by its first address.
@@ -68,9 +82,9 @@ func (h *Host) find(domain string) (*target, error) {
 	ctx, cancel := context.WithTimeout(h.ctx, h.c.Setup)
 	defer cancel()
 	h.tally.add(FigureLookups, 1)
-	service := ServiceStart
+	service := resolve.ServerStart
 	if h.c.Params.TLS == TLSDirect {
-		service = ServiceDirect
+		service = resolve.ServerDirect
 	}
 	answer, err := h.c.Resolver.SRV(ctx, service, domain)
 	if err != nil {
@@ -100,7 +114,7 @@ func (h *Host) find(domain string) (*target, error) {
 	return t, nil
 }
 
-func (t *target) add(service SRVTarget, address string) {
+func (t *target) add(service resolve.Target, address string) {
 	if len(t.addresses) == 0 {
 		t.service = service
 	}

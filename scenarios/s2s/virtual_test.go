@@ -22,6 +22,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/lab"
 	"github.com/xmppbench/xmppbench/internal/link"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
@@ -260,17 +261,17 @@ type names struct {
 	at map[string]netip.AddrPort // of domains, and of providers by name
 }
 
-func (d *names) SRV(_ context.Context, service, domain string) (s2s.SRVAnswer, error) {
+func (d *names) SRV(_ context.Context, service, domain string) (resolve.SRVAnswer, error) {
 	time.Sleep(d.lookup())
 	at, ok := d.at[domain]
 	if !ok {
-		return s2s.SRVAnswer{}, &s2s.NoServiceError{Service: service, Domain: domain}
+		return resolve.SRVAnswer{}, &resolve.NoServiceError{Service: service, Domain: domain}
 	}
 	host := left
 	if slices.Contains(d.hosted[rightSide], domain) {
 		host = rightSide
 	}
-	return s2s.SRVAnswer{Targets: []s2s.SRVTarget{{Host: host, Port: at.Port()}}, Secure: true}, nil
+	return resolve.SRVAnswer{Targets: []resolve.Target{{Host: host, Port: at.Port()}}, Secure: true}, nil
 }
 
 // lookup is how long a look-up takes: nothing where it is not part of the closed form.
@@ -281,15 +282,15 @@ func (d *names) lookup() time.Duration {
 	return 0
 }
 
-func (d *names) Addresses(_ context.Context, host string) (s2s.AddressAnswer, error) {
+func (d *names) Addresses(_ context.Context, host string) (resolve.AddressAnswer, error) {
 	time.Sleep(d.lookup())
-	return s2s.AddressAnswer{Addrs: []netip.Addr{d.at[host].Addr()}, Secure: true}, nil
+	return resolve.AddressAnswer{Addrs: []netip.Addr{d.at[host].Addr()}, Secure: true}, nil
 }
 
-func (d *names) TLSA(_ context.Context, _ uint16, host string) (s2s.TLSAAnswer, error) {
+func (d *names) TLSA(_ context.Context, _ uint16, host string) (resolve.TLSAAnswer, error) {
 	time.Sleep(d.lookup())
 	r, err := s2s.TLSARecord(d.own[host], s2s.DANEEE, s2s.SelectKey, s2s.MatchSHA256)
-	return s2s.TLSAAnswer{Records: []s2s.TLSA{r}, Secure: true}, err
+	return resolve.TLSAAnswer{Records: []resolve.TLSA{r}, Secure: true}, err
 }
 
 // memory is a listener in memory.

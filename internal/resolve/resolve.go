@@ -1,4 +1,4 @@
-package s2s
+package resolve
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,151 +16,47 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Services that servers are looked up by (RFC 6120 §3.2.1, XEP-0368).
+// DefaultTimeout bounds one question to one DNS server, DefaultRounds how often all of them are asked.
 const (
-	ServiceStart  = "xmpp-server"  // STARTTLS
-	ServiceDirect = "xmpps-server" // direct TLS
-)
-
-// PortServer is where servers listen that have no SRV record (RFC 6120 §3.2.2).
-const PortServer = 5269
-
-// A Locator finds the servers of domains. [Resolver] asks the DNS, [Static] has a table. Any number of goroutines may
-// use one. All three methods may block until the context ends.
-//
-// Secure in an answer says that every set of records which the answer rests on, aliases included, was proved by DNSSEC
-// (RFC 7673 §3). What could not be had is an error, one of [BogusError], [NoServiceError], [NoAddressError] and
-// [LookupError]; of these only NoServiceError lets another service of the same domain be tried (RFC 7673 §3.1).
-type Locator interface {
-	// SRV returns where the servers of a domain are, in the order in which to try them. A service is ServiceStart or
-	// ServiceDirect.
-	SRV(ctx context.Context, service, domain string) (SRVAnswer, error)
-	// Addresses returns the addresses of a target.
-	Addresses(ctx context.Context, host string) (AddressAnswer, error)
-	// TLSA returns what the DNS says of the certificate at a TCP port of a target. That it says nothing is no error.
-	TLSA(ctx context.Context, port uint16, host string) (TLSAAnswer, error)
-}
-
-// An SRVTarget is a host, by name or address, and a TCP port.
-type SRVTarget struct {
-	Host string
-	Port uint16
-}
-
-// String returns "host:port".
-func (t SRVTarget) String() string { return net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))) }
-
-// An SRVAnswer is where the servers of a domain are. Targets holds at least one.
-type SRVAnswer struct {
-	Targets []SRVTarget
-	// Fallback says that the domain has no SRV records and stands for itself (RFC 6120 §3.2.2).
-	Fallback bool
-	// Secure is true of the absence of records too, where that was proved.
-	Secure bool
-}
-
-// An AddressAnswer is the addresses of a host, IPv6 before IPv4. Addrs holds at least one.
-type AddressAnswer struct {
-	Addrs  []netip.Addr
-	Secure bool
-}
-
-// A TLSAAnswer is the TLSA records of a port. Records that are not Secure must not be used (RFC 6698 §4.1).
-type TLSAAnswer struct {
-	Records []TLSA
-	Secure  bool
-}
-
-// A BogusError says that a look-up failed as forged answers do (SERVFAIL). What was looked up must not be used, and
-// nothing less secure in its place (RFC 7673 §3).
-type BogusError struct{ Name, Type string }
-
-// Error implements error.
-func (e *BogusError) Error() string {
-	return fmt.Sprintf("s2s: look-up of %s %s: SERVFAIL: the DNSSEC signatures of the name do not validate, or its DNS servers fail; ask its owner, or a resolver that explains itself",
-		e.Type, e.Name)
-}
-
-// Kind returns the class of the error for counting.
-func (e *BogusError) Kind() string { return "dns.bogus" }
-
-// A NoServiceError says that a domain does not offer a service.
-type NoServiceError struct {
-	Service, Domain string
-	// Said is true where a record says so (target "."), false where there is no record.
-	Said bool
-}
-
-// Error implements error.
-func (e *NoServiceError) Error() string {
-	if e.Said {
-		return fmt.Sprintf("s2s: %s says by an SRV record that it does not offer %s; try another service", e.Domain, e.Service)
-	}
-	return fmt.Sprintf("s2s: %s has no SRV record for %s; try another service, or add _%s._tcp.%s to its zone",
-		e.Domain, e.Service, e.Service, e.Domain)
-}
-
-// Kind returns the class of the error for counting.
-func (e *NoServiceError) Kind() string { return "dns.no-service" }
-
-// A NoAddressError says that a host has no address.
-type NoAddressError struct{ Host string }
-
-// Error implements error.
-func (e *NoAddressError) Error() string {
-	return fmt.Sprintf("s2s: %s has no address; add an A or AAAA record, or correct the name that points to it", e.Host)
-}
-
-// Kind returns the class of the error for counting.
-func (e *NoAddressError) Kind() string { return "dns.no-address" }
-
-// A LookupError says that no DNS server gave a usable answer.
-type LookupError struct {
-	Name, Type string
-	Err        error // what each server did
-}
-
-// Error implements error.
-func (e *LookupError) Error() string {
-	return fmt.Sprintf("s2s: look-up of %s %s: %v; check that the DNS servers run and are reached", e.Type, e.Name, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *LookupError) Unwrap() error { return e.Err }
-
-// Kind returns the class of the error for counting.
-func (e *LookupError) Kind() string { return "dns.failed" }
-
-// DefaultDNSTimeout bounds one question to one DNS server, DefaultDNSRounds how often all of them are asked.
-const (
-	DefaultDNSTimeout = 3 * time.Second
-	DefaultDNSRounds  = 2
+	DefaultTimeout = 3 * time.Second
+	DefaultRounds  = 2
 )
 
 const (
 	// udpSize is what a datagram may have without being fragmented on nearly every path.
 	udpSize = 1232
-	// maxDNSAliases bounds a chain of CNAME records.
-	maxDNSAliases = 8
+	// maxAliases bounds a chain of CNAME records.
+	maxAliases = 8
 )
 
 // A Resolver asks DNS servers, over UDP and where an answer does not fit over TCP. It believes the AD bit: the way to
-// its servers has to be trusted (RFC 6840 §5.7). The zero value asks the system's servers. It must not be copied or
-// changed once it is used.
+// its servers has to be trusted (RFC 6840 §5.7). The zero value asks the system's servers. Any number of goroutines may
+// use one; it must not be copied or changed once it is used.
 //
 // A look-up that others wait for already is not made twice, and its outcome is kept for the time to live of the records
-// that it rests on. Errors are not kept.
+// that it rests on, unless NoCache is set. Errors are not kept.
+//
+// SRV, Addresses and TLSA block until there is an answer, everybody was asked or the context ends. What could not be had
+// is an error, one of [BogusError], [NoServiceError], [NoAddressError] and [LookupError]; of these only NoServiceError
+// lets another service of the same domain be tried (RFC 7673 §3.1).
 type Resolver struct {
 	// Servers are asked in turn, "address" or "address:port" each. Empty means those of the system, read at the first
-	// question. SERVFAIL from one of them ends a look-up: another that does not validate would hide a forgery.
+	// question, and that System finds addresses. SERVFAIL from one of them ends a look-up: another that does not validate
+	// would hide a forgery.
 	Servers []string
-	// Timeout bounds one question to one server; 0 means DefaultDNSTimeout.
+	// System finds the addresses of hosts where there are no Servers, so that files like /etc/hosts count; nil means
+	// [net.DefaultResolver].
+	System *net.Resolver
+	// Timeout bounds one question to one server; 0 means DefaultTimeout.
 	Timeout time.Duration
-	// Rounds is how often all servers are asked before a look-up fails; 0 means DefaultDNSRounds.
+	// Rounds is how often all servers are asked before a look-up fails; 0 means DefaultRounds.
 	Rounds int
 	// Seed determines the draws between targets of equal priority (RFC 2782): the n-th for a domain is always the same.
 	Seed uint64
-	// NoCache makes each look-up a question, but for those that others wait for already.
+	// Random returns a random number below n for a draw, in place of what Seed determines. It may be called concurrently.
+	Random func(n uint32) uint32
+	// NoCache makes each look-up a question of its own, as of clients that share nothing: nothing is kept, and what others
+	// wait for is not waited for.
 	NoCache bool
 	// NegativeTTL is how long the absence of records is kept where the answer has no SOA record to say it (RFC 2308 §5
 	// would not keep it).
@@ -175,18 +70,19 @@ type Resolver struct {
 	system   sync.Once
 	fallback []string // the system's servers
 	failed   error    // why there are none
-	pending  flight[dns.Question, dnsAnswer]
+	pending  Flight[dns.Question, outcome]
 
 	mu     sync.Mutex
-	cache  map[dns.Question]dnsAnswer
+	cache  map[dns.Question]outcome
 	draws  map[string]uint64 // by service and domain
-	counts LookupCounts
+	counts Counts
 }
 
-// LookupCounts are what a [Resolver] has done. What its servers have been asked is the sum of SRV, A, AAAA, TLSA,
-// Retries and TCP.
-type LookupCounts struct {
+// Counts are what a [Resolver] has done. What its servers have been asked is the sum of SRV, A, AAAA, TLSA, Retries and
+// TCP.
+type Counts struct {
 	SRV, A, AAAA, TLSA uint64 // look-ups that were made, by type
+	System             uint64 // look-ups of addresses that were left to the system
 	Cached             uint64 // questions answered without, from the cache
 	Joined             uint64 // questions answered by a look-up that was under way
 	Retries            uint64 // further attempts of the same look-up
@@ -195,17 +91,17 @@ type LookupCounts struct {
 }
 
 // Lookups returns the number of look-ups that were made.
-func (c LookupCounts) Lookups() uint64 { return c.SRV + c.A + c.AAAA + c.TLSA }
+func (c Counts) Lookups() uint64 { return c.SRV + c.A + c.AAAA + c.TLSA + c.System }
 
 // Counts returns what has been done so far.
-func (r *Resolver) Counts() LookupCounts {
+func (r *Resolver) Counts() Counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.counts
 }
 
-// SRV implements [Locator]. Without records ServiceStart falls back to the domain itself at port 5269; nothing does
-// where a record says that the service is not offered.
+// SRV returns where a service of a domain is. Without records that is the domain itself at [DefaultPort], if the service
+// has one. A record that says that the service is not offered is a [NoServiceError].
 func (r *Resolver) SRV(ctx context.Context, service, domain string) (SRVAnswer, error) {
 	domain = strings.TrimSuffix(domain, ".")
 	answer, err := r.ask(ctx, "_"+service+"._tcp."+domain, dns.TypeSRV)
@@ -224,15 +120,20 @@ func (r *Resolver) SRV(ctx context.Context, service, domain string) (SRVAnswer, 
 		return SRVAnswer{Targets: orderSRV(offered, r.draw(service, domain)), Secure: answer.secure}, nil
 	case len(records) > 0:
 		return SRVAnswer{}, &NoServiceError{Service: service, Domain: domain, Said: true}
-	case service != ServiceStart:
+	}
+	port, ok := DefaultPort(service)
+	if !ok {
 		return SRVAnswer{}, &NoServiceError{Service: service, Domain: domain}
 	}
-	return SRVAnswer{Targets: []SRVTarget{{domain, PortServer}}, Fallback: true, Secure: answer.secure}, nil
+	return SRVAnswer{Targets: []Target{{domain, port}}, Fallback: true, Secure: answer.secure}, nil
 }
 
 // draw returns the source of random numbers for one order of targets. It depends on nothing but the seed and how often
 // the domain was asked for, so that other domains looked up meanwhile change nothing.
-func (r *Resolver) draw(service, domain string) *rand.Rand {
+func (r *Resolver) draw(service, domain string) func(n uint32) uint32 {
+	if r.Random != nil {
+		return r.Random
+	}
 	key := strings.ToLower(service + " " + domain)
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key)) // never fails
@@ -243,11 +144,11 @@ func (r *Resolver) draw(service, domain string) *rand.Rand {
 	}
 	n := r.draws[key]
 	r.draws[key]++
-	return rand.New(rand.NewPCG(r.Seed, h.Sum64()+n))
+	return rand.New(rand.NewPCG(r.Seed, h.Sum64()+n)).Uint32N
 }
 
 // orderSRV sorts by priority and draws by weight within one (RFC 2782, "Usage rules").
-func orderSRV(records []*dns.SRV, random *rand.Rand) []SRVTarget {
+func orderSRV(records []*dns.SRV, random func(n uint32) uint32) []Target {
 	slices.SortStableFunc(records, func(a, b *dns.SRV) int {
 		if a.Priority != b.Priority {
 			return int(a.Priority) - int(b.Priority)
@@ -255,35 +156,39 @@ func orderSRV(records []*dns.SRV, random *rand.Rand) []SRVTarget {
 		// Records of weight 0 stand first, which gives them their small chance.
 		return min(int(a.Weight), 1) - min(int(b.Weight), 1)
 	})
-	targets := make([]SRVTarget, 0, len(records))
+	targets := make([]Target, 0, len(records))
 	for len(records) > 0 {
 		same, sum := 0, uint32(0)
 		for same < len(records) && records[same].Priority == records[0].Priority {
 			sum += uint32(records[same].Weight)
 			same++
 		}
-		draw, running, pick := random.Uint32N(sum+1), uint32(0), 0
+		draw, running, pick := random(sum+1), uint32(0), 0
 		for pick = range same {
 			if running += uint32(records[pick].Weight); running >= draw {
 				break
 			}
 		}
 		srv := records[pick]
-		targets = append(targets, SRVTarget{strings.TrimSuffix(srv.Target, "."), srv.Port})
+		targets = append(targets, Target{strings.TrimSuffix(srv.Target, "."), srv.Port})
 		records = slices.Delete(records, pick, pick+1)
 	}
 	return targets
 }
 
-// Addresses implements [Locator]. A host that is an address already, as SRV records in dotted form have it, is looked
-// up nowhere and Secure: it rests on nothing but the record that named it. A and AAAA are looked up side by side, and
-// where one of the two look-ups fails, so does the whole (RFC 7673 §3.2).
+// Addresses returns the addresses of a host. One that is an address already, as SRV records in dotted form have it, is
+// looked up nowhere and Secure: it rests on nothing but the record that named it. A and AAAA are looked up side by side,
+// and where one of the two look-ups fails, so does the whole (RFC 7673 §3.2). IPv6 comes before IPv4. Without Servers the
+// system is asked: its order counts (RFC 6724 §6), and nothing is Secure or kept.
 func (r *Resolver) Addresses(ctx context.Context, host string) (AddressAnswer, error) {
 	if a, ok := literal(host); ok {
 		return AddressAnswer{Addrs: []netip.Addr{a}, Secure: true}, nil
 	}
+	if len(r.Servers) == 0 {
+		return r.systemAddresses(ctx, host)
+	}
 	kinds := []uint16{dns.TypeAAAA, dns.TypeA}
-	answers, errs := make([]dnsAnswer, len(kinds)), make([]error, len(kinds))
+	answers, errs := make([]outcome, len(kinds)), make([]error, len(kinds))
 	var both sync.WaitGroup
 	for i, kind := range kinds {
 		both.Go(func() { answers[i], errs[i] = r.ask(ctx, host, kind) })
@@ -310,6 +215,31 @@ func (r *Resolver) Addresses(ctx context.Context, host string) (AddressAnswer, e
 	return out, nil
 }
 
+// systemAddresses asks the system, which has files besides the DNS.
+func (r *Resolver) systemAddresses(ctx context.Context, host string) (AddressAnswer, error) {
+	system := r.System
+	if system == nil {
+		system = net.DefaultResolver
+	}
+	addrs, err := system.LookupNetIP(ctx, "ip", host)
+	r.mu.Lock()
+	r.counts.System++
+	if err != nil {
+		r.counts.Failed++
+	}
+	r.mu.Unlock()
+	if failed := new(net.DNSError); errors.As(err, &failed) && failed.IsNotFound {
+		return AddressAnswer{}, &NoAddressError{Host: host}
+	}
+	if err != nil {
+		return AddressAnswer{}, &LookupError{Name: host, Type: "address", Err: err}
+	}
+	for i, a := range addrs {
+		addrs[i] = a.Unmap()
+	}
+	return AddressAnswer{Addrs: addrs}, nil
+}
+
 // literal parses an address, an IPv6 one with or without brackets.
 func literal(host string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(host, "."), "["), "]"))
@@ -328,8 +258,8 @@ func address(rr dns.RR) (netip.Addr, bool) {
 	return a.Unmap(), ok
 }
 
-// TLSA implements [Locator]. The name is _PORT._tcp.HOST (RFC 6698 §3). Only hosts whose addresses are Secure should be
-// asked about (RFC 7673 §3.2).
+// TLSA returns what the DNS says of the certificate at a TCP port of a host; that it says nothing is no error. The name is
+// _PORT._tcp.HOST (RFC 6698 §3). Only hosts whose addresses are Secure should be asked about (RFC 7673 §3.2).
 func (r *Resolver) TLSA(ctx context.Context, port uint16, host string) (TLSAAnswer, error) {
 	answer, err := r.ask(ctx, fmt.Sprintf("_%d._tcp.%s", port, host), dns.TypeTLSA)
 	if err != nil {
@@ -344,23 +274,26 @@ func (r *Resolver) TLSA(ctx context.Context, port uint16, host string) (TLSAAnsw
 	return out, nil
 }
 
-// A dnsAnswer is the outcome of a look-up: the records of the type that was asked for, none where there are none.
-type dnsAnswer struct {
+// A outcome is the outcome of a look-up: the records of the type that was asked for, none where there are none.
+type outcome struct {
 	records []dns.RR
 	secure  bool
 	until   time.Time // kept no longer than this
 }
 
 // ask looks a name up, from the cache if it is there.
-func (r *Resolver) ask(ctx context.Context, name string, kind uint16) (dnsAnswer, error) {
+func (r *Resolver) ask(ctx context.Context, name string, kind uint16) (outcome, error) {
 	q := dns.Question{Name: dns.CanonicalName(name), Qtype: kind, Qclass: dns.ClassINET}
 	if err := checkDomainName(name); err != nil {
-		return dnsAnswer{}, &LookupError{Name: name, Type: dns.TypeToString[kind], Err: err}
+		return outcome{}, &LookupError{Name: name, Type: dns.TypeToString[kind], Err: err}
+	}
+	if r.NoCache {
+		return r.lookup(ctx, q)
 	}
 	if kept, ok := r.cached(q); ok {
 		return kept, nil
 	}
-	answer, joined, err := r.pending.do(ctx, q, func(ctx context.Context) (dnsAnswer, error) { return r.lookup(ctx, q) })
+	answer, joined, err := r.pending.Do(ctx, q, func(ctx context.Context) (outcome, error) { return r.lookup(ctx, q) })
 	if joined {
 		r.mu.Lock()
 		r.counts.Joined++
@@ -388,23 +321,23 @@ func checkDomainName(name string) error {
 }
 
 // cached returns what is kept.
-func (r *Resolver) cached(q dns.Question) (dnsAnswer, bool) {
+func (r *Resolver) cached(q dns.Question) (outcome, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept, ok := r.cache[q]
-	if !ok {
-		return dnsAnswer{}, false
+	if !ok || r.NoCache {
+		return outcome{}, false
 	}
 	if !r.now().Before(kept.until) {
 		delete(r.cache, q)
-		return dnsAnswer{}, false
+		return outcome{}, false
 	}
 	r.counts.Cached++
 	return kept, true
 }
 
 // lookup asks the servers, follows aliases that they have not followed themselves, and fills the cache.
-func (r *Resolver) lookup(ctx context.Context, q dns.Question) (dnsAnswer, error) {
+func (r *Resolver) lookup(ctx context.Context, q dns.Question) (outcome, error) {
 	// Another look-up may have ended since the cache was asked. Without this, how many there are would depend on
 	// luck.
 	if kept, ok := r.cached(q); ok {
@@ -416,11 +349,11 @@ func (r *Resolver) lookup(ctx context.Context, q dns.Question) (dnsAnswer, error
 	defer r.mu.Unlock()
 	if err != nil {
 		r.counts.Failed++
-		return dnsAnswer{}, err
+		return outcome{}, err
 	}
 	if !r.NoCache && r.now().Before(answer.until) {
 		if r.cache == nil {
-			r.cache = make(map[dns.Question]dnsAnswer)
+			r.cache = make(map[dns.Question]outcome)
 		}
 		r.cache[q] = answer
 	}
@@ -449,11 +382,11 @@ func (r *Resolver) now() time.Time {
 	return time.Now()
 }
 
-func (r *Resolver) resolve(ctx context.Context, q dns.Question) (dnsAnswer, error) {
-	fail := func(err error) (dnsAnswer, error) {
-		return dnsAnswer{}, &LookupError{Name: q.Name, Type: dns.TypeToString[q.Qtype], Err: err}
+func (r *Resolver) resolve(ctx context.Context, q dns.Question) (outcome, error) {
+	fail := func(err error) (outcome, error) {
+		return outcome{}, &LookupError{Name: q.Name, Type: dns.TypeToString[q.Qtype], Err: err}
 	}
-	out := dnsAnswer{secure: true}
+	out := outcome{secure: true}
 	ttl := time.Duration(-1)
 	shorten := func(t time.Duration) {
 		if ttl < 0 || t < ttl {
@@ -467,10 +400,10 @@ func (r *Resolver) resolve(ctx context.Context, q dns.Question) (dnsAnswer, erro
 		}
 		reply, err := r.exchange(ctx, next)
 		if err != nil {
-			return dnsAnswer{}, err
+			return outcome{}, err
 		}
 		if reply.Rcode == dns.RcodeServerFailure {
-			return dnsAnswer{}, &BogusError{Name: q.Name, Type: dns.TypeToString[q.Qtype]}
+			return outcome{}, &BogusError{Name: q.Name, Type: dns.TypeToString[q.Qtype]}
 		}
 		// The bit speaks of every set of records in the answer (RFC 4035 §3.2.3).
 		out.secure = out.secure && reply.AuthenticatedData
@@ -484,8 +417,8 @@ func (r *Resolver) resolve(ctx context.Context, q dns.Question) (dnsAnswer, erro
 					out.records = append(out.records, rr)
 					shorten(time.Duration(h.Ttl) * time.Second)
 				} else if alias, ok := rr.(*dns.CNAME); ok {
-					if seen++; seen > maxDNSAliases {
-						return fail(fmt.Errorf("more than %d aliases, the last one %s; correct the CNAME records", maxDNSAliases, alias.Target))
+					if seen++; seen > maxAliases {
+						return fail(fmt.Errorf("more than %d aliases, the last one %s; correct the CNAME records", maxAliases, alias.Target))
 					}
 					shorten(time.Duration(h.Ttl) * time.Second)
 					name, moved = dns.CanonicalName(alias.Target), true
@@ -530,7 +463,7 @@ func (r *Resolver) exchange(ctx context.Context, q dns.Question) (*dns.Msg, erro
 	}
 	rounds := r.Rounds
 	if rounds <= 0 {
-		rounds = DefaultDNSRounds
+		rounds = DefaultRounds
 	}
 	var failures []error
 	for round := range rounds {
@@ -576,8 +509,8 @@ func (r *Resolver) servers() ([]string, error) {
 	}
 	out := make([]string, len(servers))
 	for i, server := range servers {
-		if a, err := netip.ParseAddr(server); err == nil {
-			server = netip.AddrPortFrom(a, 53).String()
+		if _, _, err := net.SplitHostPort(server); err != nil {
+			server = net.JoinHostPort(server, "53")
 		}
 		out[i] = server
 	}
@@ -609,7 +542,7 @@ func (r *Resolver) put(ctx context.Context, server string, q dns.Question) (*dns
 func (r *Resolver) over(ctx context.Context, network, server string, q dns.Question) (*dns.Msg, error) {
 	timeout := r.Timeout
 	if timeout <= 0 {
-		timeout = DefaultDNSTimeout
+		timeout = DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -658,113 +591,4 @@ func question(conn *dns.Conn, q dns.Question) (*dns.Msg, error) {
 		}
 	}
 	return nil, last
-}
-
-// Static is a [Locator] without any DNS. Nothing in it is Secure, nothing has TLSA records. It must not be changed once
-// it is used.
-type Static struct {
-	// Start and Direct hold "address:port" by domain, in lower case, for the two services. The domain "*" stands for
-	// all that are not there.
-	Start, Direct map[string]string
-}
-
-// SRV implements [Locator].
-func (s *Static) SRV(_ context.Context, service, domain string) (SRVAnswer, error) {
-	table := s.Start
-	if service == ServiceDirect {
-		table = s.Direct
-	}
-	where, ok := table[strings.ToLower(strings.TrimSuffix(domain, "."))]
-	if !ok {
-		if where, ok = table["*"]; !ok {
-			return SRVAnswer{}, &NoServiceError{Service: service, Domain: domain}
-		}
-	}
-	host, text, err := net.SplitHostPort(where)
-	if err != nil {
-		return SRVAnswer{}, fmt.Errorf("s2s: server of %s: %w; write it as address:port", domain, err)
-	}
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || port == 0 {
-		return SRVAnswer{}, fmt.Errorf("s2s: server of %s: %q is no port, write a number from 1 to 65535", domain, text)
-	}
-	return SRVAnswer{Targets: []SRVTarget{{host, uint16(port)}}}, nil
-}
-
-// Addresses implements [Locator]. The host has to be an address.
-func (s *Static) Addresses(_ context.Context, host string) (AddressAnswer, error) {
-	if a, ok := literal(host); ok {
-		return AddressAnswer{Addrs: []netip.Addr{a}}, nil
-	}
-	return AddressAnswer{}, &NoAddressError{Host: host}
-}
-
-// TLSA implements [Locator]. There is none.
-func (s *Static) TLSA(context.Context, uint16, string) (TLSAAnswer, error) { return TLSAAnswer{}, nil }
-
-// A flight lets those who want the same thing at the same time share the work of getting it. The work goes on as long
-// as one of them waits, whoever began it; the last one to leave ends it and waits for that.
-type flight[K comparable, V any] struct {
-	mu    sync.Mutex
-	calls map[K]*flightCall[V]
-}
-
-type flightCall[V any] struct {
-	waiting int
-	cancel  context.CancelFunc
-	done    chan struct{}
-	value   V
-	err     error
-}
-
-// do returns what the work gives, and whether somebody else had begun it.
-func (f *flight[K, V]) do(ctx context.Context, key K, work func(context.Context) (V, error)) (value V, joined bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return value, false, err
-	}
-	f.mu.Lock()
-	call, joined := f.calls[key]
-	if !joined {
-		if f.calls == nil {
-			f.calls = make(map[K]*flightCall[V])
-		}
-		call = &flightCall[V]{done: make(chan struct{})}
-		var working context.Context
-		working, call.cancel = context.WithCancel(context.WithoutCancel(ctx))
-		f.calls[key] = call
-		go func() {
-			call.value, call.err = work(working)
-			f.forget(key, call)
-			call.cancel()
-			close(call.done)
-		}()
-	}
-	call.waiting++
-	f.mu.Unlock()
-	select {
-	case <-call.done:
-		return call.value, joined, call.err
-	case <-ctx.Done():
-	}
-	f.mu.Lock()
-	call.waiting--
-	last := call.waiting == 0
-	if last && f.calls[key] == call {
-		// Who comes now begins anew.
-		delete(f.calls, key)
-	}
-	f.mu.Unlock()
-	if last {
-		call.cancel()
-		<-call.done
-	}
-	return value, joined, ctx.Err()
-}
-
-func (f *flight[K, V]) forget(key K, call *flightCall[V]) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.calls[key] == call {
-		delete(f.calls, key)
-	}
 }

@@ -1,4 +1,4 @@
-package s2s_test
+package resolve_test
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
-	"github.com/xmppbench/xmppbench/scenarios/s2s"
+	"github.com/xmppbench/xmppbench/internal/resolve"
 )
 
 func newDNS(t testing.TB, records ...string) *lab.DNS {
@@ -44,6 +44,11 @@ func zone(t testing.TB) *lab.DNS {
 		"_xmpps-server._tcp.a.test. SRV 0 5 5271 xmpp.a.test.",
 		"xmpp.a.test. A 127.0.0.1",
 		"xmpp.a.test. AAAA ::1",
+		"_xmpp-client._tcp.a.test. SRV 20 0 15222 xmpp.a.test.",
+		"_xmpp-client._tcp.a.test. SRV 10 0 5222 xmpp.sec.test.",
+		"_xmpps-client._tcp.a.test. SRV 0 0 443 xmpp.a.test.",
+		"_xmpp-client._tcp.dot.test. SRV 0 0 0 .",
+		"_xmpps-client._tcp.dot.test. SRV 0 0 0 .",
 		"plain.test. A 127.0.0.2",
 		"_xmpp-server._tcp.dot.test. SRV 0 0 0 .",
 		"_xmpps-server._tcp.dot.test. SRV 0 0 0 .",
@@ -79,60 +84,64 @@ func zone(t testing.TB) *lab.DNS {
 
 func TestSRV(t *testing.T) {
 	d := zone(t)
-	one := func(host string, port uint16) []s2s.SRVTarget { return []s2s.SRVTarget{{Host: host, Port: port}} }
+	one := func(host string, port uint16) []resolve.Target { return []resolve.Target{{Host: host, Port: port}} }
 	tests := []struct {
 		service, domain string
-		want            s2s.SRVAnswer
+		want            resolve.SRVAnswer
 	}{
-		{s2s.ServiceStart, "a.test", s2s.SRVAnswer{Targets: one("xmpp.a.test", 5270)}},
-		{s2s.ServiceStart, "A.Test.", s2s.SRVAnswer{Targets: one("xmpp.a.test", 5270)}},
-		{s2s.ServiceDirect, "a.test", s2s.SRVAnswer{Targets: one("xmpp.a.test", 5271)}},
-		{s2s.ServiceStart, "plain.test", s2s.SRVAnswer{Targets: one("plain.test", 5269), Fallback: true}},
-		{s2s.ServiceStart, "none.test", s2s.SRVAnswer{Targets: one("none.test", 5269), Fallback: true}},
-		{s2s.ServiceStart, "none.sec.test", s2s.SRVAnswer{Targets: one("none.sec.test", 5269), Fallback: true, Secure: true}},
-		{s2s.ServiceStart, "dots.test", s2s.SRVAnswer{Targets: one("xmpp.a.test", 5269)}},
-		{s2s.ServiceStart, "quad.test", s2s.SRVAnswer{Targets: one("127.0.10.1", 15269)}},
-		{s2s.ServiceStart, "alias.test", s2s.SRVAnswer{Targets: one("xmpp.a.test", 5270)}},
-		{s2s.ServiceStart, "sec.test", s2s.SRVAnswer{Targets: one("xmpp.sec.test", 5269), Secure: true}},
+		{resolve.ServerStart, "a.test", resolve.SRVAnswer{Targets: one("xmpp.a.test", 5270)}},
+		{resolve.ServerStart, "A.Test.", resolve.SRVAnswer{Targets: one("xmpp.a.test", 5270)}},
+		{resolve.ServerDirect, "a.test", resolve.SRVAnswer{Targets: one("xmpp.a.test", 5271)}},
+		{resolve.ServerStart, "plain.test", resolve.SRVAnswer{Targets: one("plain.test", 5269), Fallback: true}},
+		{resolve.ServerStart, "none.test", resolve.SRVAnswer{Targets: one("none.test", 5269), Fallback: true}},
+		{resolve.ServerStart, "none.sec.test", resolve.SRVAnswer{Targets: one("none.sec.test", 5269), Fallback: true, Secure: true}},
+		{resolve.ServerStart, "dots.test", resolve.SRVAnswer{Targets: one("xmpp.a.test", 5269)}},
+		{resolve.ServerStart, "quad.test", resolve.SRVAnswer{Targets: one("127.0.10.1", 15269)}},
+		{resolve.ServerStart, "alias.test", resolve.SRVAnswer{Targets: one("xmpp.a.test", 5270)}},
+		{resolve.ServerStart, "sec.test", resolve.SRVAnswer{Targets: one("xmpp.sec.test", 5269), Secure: true}},
+		{resolve.ClientStart, "a.test", resolve.SRVAnswer{Targets: append(one("xmpp.sec.test", 5222), one("xmpp.a.test", 15222)...)}},
+		{resolve.ClientDirect, "a.test", resolve.SRVAnswer{Targets: one("xmpp.a.test", 443)}},
+		{resolve.ClientStart, "plain.test.", resolve.SRVAnswer{Targets: one("plain.test", 5222), Fallback: true}},
+		{resolve.ClientDirect, "plain.test", resolve.SRVAnswer{Targets: one("plain.test", 5223), Fallback: true}},
 	}
-	r := &s2s.Resolver{Servers: []string{d.Addr()}}
+	r := &resolve.Resolver{Servers: []string{d.Addr()}}
 	for _, tt := range tests {
 		got, err := r.SRV(t.Context(), tt.service, tt.domain)
 		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
 			t.Errorf("%s of %s: %v\n%s", tt.service, tt.domain, err, diff)
 		}
 	}
-	many, err := r.SRV(t.Context(), s2s.ServiceStart, "many.test")
+	many, err := r.SRV(t.Context(), resolve.ServerStart, "many.test")
 	if err != nil || len(many.Targets) != 60 || r.Counts().TCP != 1 {
 		t.Errorf("what does not fit into a datagram: %d targets, %v, %+v", len(many.Targets), err, r.Counts())
 	}
 }
 
 func TestSRVErrors(t *testing.T) {
-	r := &s2s.Resolver{Servers: []string{zone(t).Addr()}}
+	r := &resolve.Resolver{Servers: []string{zone(t).Addr()}}
 	var (
-		none   *s2s.NoServiceError
-		bogus  *s2s.BogusError
-		lookup *s2s.LookupError
+		none   *resolve.NoServiceError
+		bogus  *resolve.BogusError
+		lookup *resolve.LookupError
 	)
-	for _, service := range []string{s2s.ServiceStart, s2s.ServiceDirect} {
+	for _, service := range []string{resolve.ServerStart, resolve.ServerDirect, resolve.ClientStart, resolve.ClientDirect} {
 		if _, err := r.SRV(t.Context(), service, "dot.test"); !errors.As(err, &none) || !none.Said || none.Kind() != "dns.no-service" ||
 			!strings.Contains(err.Error(), "dot.test") {
 			t.Errorf("target .: got %v", err)
 		}
 	}
-	if _, err := r.SRV(t.Context(), s2s.ServiceDirect, "plain.test"); !errors.As(err, &none) || none.Said ||
+	if _, err := r.SRV(t.Context(), resolve.ServerDirect, "plain.test"); !errors.As(err, &none) || none.Said ||
 		!strings.Contains(err.Error(), "_xmpps-server._tcp.plain.test") {
 		t.Errorf("direct TLS without record: got %v", err)
 	}
 	for _, domain := range []string{"bad.test", "none.bad.test"} {
-		if _, err := r.SRV(t.Context(), s2s.ServiceStart, domain); !errors.As(err, &bogus) || bogus.Kind() != "dns.bogus" ||
+		if _, err := r.SRV(t.Context(), resolve.ServerStart, domain); !errors.As(err, &bogus) || bogus.Kind() != "dns.bogus" ||
 			!strings.Contains(err.Error(), "SRV _xmpp-server._tcp."+domain) {
 			t.Errorf("%s: got %v", domain, err)
 		}
 	}
 	for _, domain := range []string{"", "a..test", "bücher.test", "a b.test", `a\.test`, strings.Repeat("a", 64) + ".test"} {
-		if _, err := r.SRV(t.Context(), s2s.ServiceStart, domain); !errors.As(err, &lookup) || lookup.Kind() != "dns.failed" {
+		if _, err := r.SRV(t.Context(), resolve.ServerStart, domain); !errors.As(err, &lookup) || lookup.Kind() != "dns.failed" {
 			t.Errorf("%q: got %v", domain, err)
 		}
 	}
@@ -151,9 +160,9 @@ func TestSRVOrder(t *testing.T) {
 	first := make(map[string]int)
 	orders := make([][]string, 2)
 	for run := range orders {
-		r := &s2s.Resolver{Servers: []string{d.Addr()}, Seed: 7}
+		r := &resolve.Resolver{Servers: []string{d.Addr()}, Seed: 7}
 		for i := range draws {
-			answer, err := r.SRV(t.Context(), s2s.ServiceStart, "a.test")
+			answer, err := r.SRV(t.Context(), resolve.ServerStart, "a.test")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +170,7 @@ func TestSRVOrder(t *testing.T) {
 				t.Fatalf("got %v", answer.Targets)
 			}
 			if run == 1 && i%2 == 0 { // others in between change nothing
-				if _, err := r.SRV(t.Context(), s2s.ServiceStart, fmt.Sprintf("x%d.test", i%10)); err != nil {
+				if _, err := r.SRV(t.Context(), resolve.ServerStart, fmt.Sprintf("x%d.test", i%10)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -179,11 +188,11 @@ func TestSRVOrder(t *testing.T) {
 			t.Errorf("%s is first in %.3f of the draws, want %.3f", host, got, share)
 		}
 	}
-	r := &s2s.Resolver{Servers: []string{d.Addr()}, Seed: 8}
-	answer, err := r.SRV(t.Context(), s2s.ServiceStart, "a.test")
+	r := &resolve.Resolver{Servers: []string{d.Addr()}, Seed: 8}
+	answer, err := r.SRV(t.Context(), resolve.ServerStart, "a.test")
 	different := err == nil && fmt.Sprint(answer.Targets) != orders[0][0]
 	for i := 1; i < 20 && !different && err == nil; i++ {
-		answer, err = r.SRV(t.Context(), s2s.ServiceStart, "a.test")
+		answer, err = r.SRV(t.Context(), resolve.ServerStart, "a.test")
 		different = fmt.Sprint(answer.Targets) != orders[0][i]
 	}
 	if !different {
@@ -191,8 +200,31 @@ func TestSRVOrder(t *testing.T) {
 	}
 }
 
+// A given source decides in place of the seed, by the running sums of RFC 2782.
+func TestRandom(t *testing.T) {
+	d := newDNS(t,
+		"_xmpp-client._tcp.a.test. SRV 20 0 5222 backup.test.",
+		"_xmpp-client._tcp.a.test. SRV 10 30 15222 one.test.",
+		"_xmpp-client._tcp.a.test. SRV 10 70 15223 two.test.",
+	)
+	for draw, want := range map[uint32]string{
+		0: "[one.test:15222 two.test:15223 backup.test:5222]", 30: "[one.test:15222 two.test:15223 backup.test:5222]",
+		31: "[two.test:15223 one.test:15222 backup.test:5222]",
+	} {
+		var below []uint32
+		r := &resolve.Resolver{Servers: []string{d.Addr()}, Random: func(n uint32) uint32 {
+			below = append(below, n)
+			return draw
+		}}
+		answer, err := r.SRV(t.Context(), resolve.ClientStart, "a.test")
+		if got := fmt.Sprint(answer.Targets); err != nil || got != want || len(below) == 0 || below[0] != 101 {
+			t.Errorf("drawn %d: %s, %v, want %s; drawn below %d", draw, got, err, want, below)
+		}
+	}
+}
+
 func TestAddresses(t *testing.T) {
-	r := &s2s.Resolver{Servers: []string{zone(t).Addr()}}
+	r := &resolve.Resolver{Servers: []string{zone(t).Addr()}}
 	tests := []struct {
 		host   string
 		want   []string
@@ -219,9 +251,9 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	var (
-		none   *s2s.NoAddressError
-		bogus  *s2s.BogusError
-		lookup *s2s.LookupError
+		none   *resolve.NoAddressError
+		bogus  *resolve.BogusError
+		lookup *resolve.LookupError
 	)
 	for _, host := range []string{"none.test", "_xmpp-server._tcp.a.test", "nowhere.test"} {
 		if _, err := r.Addresses(t.Context(), host); !errors.As(err, &none) || none.Kind() != "dns.no-address" || !strings.Contains(err.Error(), host) {
@@ -236,8 +268,40 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// Without servers the system finds addresses, whose files know localhost.
+func TestSystemAddresses(t *testing.T) {
+	r := &resolve.Resolver{System: zone(t).Resolver()}
+	for host, want := range map[string][]netip.Addr{
+		"localhost": {netip.MustParseAddr("127.0.0.1")}, "xmpp.a.test": {netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()},
+	} {
+		got, err := r.Addresses(t.Context(), host)
+		if err != nil || got.Secure || !slices.Contains(got.Addrs, want[0]) || len(want) == 2 && !slices.Contains(got.Addrs, want[1]) {
+			t.Errorf("%s: %+v, %v", host, got, err)
+		}
+	}
+	if got, err := r.Addresses(t.Context(), "127.0.0.9"); err != nil || len(got.Addrs) != 1 {
+		t.Errorf("an address: %+v, %v", got, err)
+	}
+	var (
+		none   *resolve.NoAddressError
+		lookup *resolve.LookupError
+	)
+	if _, err := r.Addresses(t.Context(), "none.test"); !errors.As(err, &none) {
+		t.Errorf("a host that is not there: got %v", err)
+	}
+	if _, err := r.Addresses(t.Context(), "xmpp.bad.test"); !errors.As(err, &lookup) || lookup.Name != "xmpp.bad.test" {
+		t.Errorf("an answer that is none: got %v", err)
+	}
+	if diff := cmp.Diff(resolve.Counts{System: 4, Failed: 2}, r.Counts()); diff != "" || r.Counts().Lookups() != 4 {
+		t.Error(diff)
+	}
+	if got, err := new(resolve.Resolver).Addresses(t.Context(), "localhost"); err != nil || len(got.Addrs) == 0 {
+		t.Errorf("of the system as it is: %+v, %v", got, err)
+	}
+}
+
 func TestTLSALookup(t *testing.T) {
-	r := &s2s.Resolver{Servers: []string{zone(t).Addr()}}
+	r := &resolve.Resolver{Servers: []string{zone(t).Addr()}}
 	tests := []struct {
 		host   string
 		port   uint16
@@ -261,7 +325,7 @@ func TestTLSALookup(t *testing.T) {
 			t.Errorf("%s: %v, secure %v, %v", tt.host, records, got.Secure, err)
 		}
 	}
-	var bogus *s2s.BogusError
+	var bogus *resolve.BogusError
 	if _, err := r.TLSA(t.Context(), 5269, "xmpp.bad.test"); !errors.As(err, &bogus) || bogus.Type != "TLSA" {
 		t.Errorf("bogus: got %v", err)
 	}
@@ -271,12 +335,12 @@ func TestTLSALookup(t *testing.T) {
 func TestLookupCounts(t *testing.T) {
 	d := zone(t)
 	now := time.Unix(0, 0)
-	r := &s2s.Resolver{Servers: []string{d.Addr()}, Now: func() time.Time { return now }, NegativeTTL: 5 * time.Second}
+	r := &resolve.Resolver{Servers: []string{d.Addr()}, Now: func() time.Time { return now }, NegativeTTL: 5 * time.Second}
 	all := func() {
 		t.Helper()
 		for range 3 {
-			_, err1 := r.SRV(t.Context(), s2s.ServiceStart, "a.test")
-			_, err2 := r.SRV(t.Context(), s2s.ServiceStart, "none.test")
+			_, err1 := r.SRV(t.Context(), resolve.ServerStart, "a.test")
+			_, err2 := r.SRV(t.Context(), resolve.ServerStart, "none.test")
 			_, err3 := r.Addresses(t.Context(), "xmpp.a.test")
 			_, err4 := r.TLSA(t.Context(), 5269, "xmpp.sec.test")
 			if err := errors.Join(err1, err2, err3, err4); err != nil {
@@ -284,7 +348,7 @@ func TestLookupCounts(t *testing.T) {
 			}
 		}
 	}
-	check := func(want s2s.LookupCounts) {
+	check := func(want resolve.Counts) {
 		t.Helper()
 		got := r.Counts()
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -296,30 +360,30 @@ func TestLookupCounts(t *testing.T) {
 		}
 	}
 	all()
-	check(s2s.LookupCounts{SRV: 2, A: 1, AAAA: 1, TLSA: 1, Cached: 10})
+	check(resolve.Counts{SRV: 2, A: 1, AAAA: 1, TLSA: 1, Cached: 10})
 	now = now.Add(5 * time.Second) // absence is forgotten, records are not
 	all()
-	check(s2s.LookupCounts{SRV: 3, A: 1, AAAA: 1, TLSA: 1, Cached: 24})
+	check(resolve.Counts{SRV: 3, A: 1, AAAA: 1, TLSA: 1, Cached: 24})
 	now = now.Add(55*time.Second - 1)
 	all()
-	check(s2s.LookupCounts{SRV: 4, A: 1, AAAA: 1, TLSA: 1, Cached: 38})
+	check(resolve.Counts{SRV: 4, A: 1, AAAA: 1, TLSA: 1, Cached: 38})
 	now = now.Add(1)
 	all()
-	check(s2s.LookupCounts{SRV: 5, A: 2, AAAA: 2, TLSA: 2, Cached: 49})
+	check(resolve.Counts{SRV: 5, A: 2, AAAA: 2, TLSA: 2, Cached: 49})
 	r.NoCache = true
 	now = now.Add(time.Hour)
 	all()
-	check(s2s.LookupCounts{SRV: 11, A: 5, AAAA: 5, TLSA: 5, Cached: 49})
-	if _, err := r.SRV(t.Context(), s2s.ServiceStart, "bad.test"); err == nil {
+	check(resolve.Counts{SRV: 11, A: 5, AAAA: 5, TLSA: 5, Cached: 49})
+	if _, err := r.SRV(t.Context(), resolve.ServerStart, "bad.test"); err == nil {
 		t.Error("bogus answers are accepted")
 	}
-	check(s2s.LookupCounts{SRV: 12, A: 5, AAAA: 5, TLSA: 5, Cached: 49, Failed: 1})
+	check(resolve.Counts{SRV: 12, A: 5, AAAA: 5, TLSA: 5, Cached: 49, Failed: 1})
 }
 
 // However many want the same at the same time, the server is asked once.
 func TestJoinedLookups(t *testing.T) {
 	d := zone(t)
-	r := &s2s.Resolver{Servers: []string{d.Addr()}}
+	r := &resolve.Resolver{Servers: []string{d.Addr()}}
 	const clients = 100
 	var wg sync.WaitGroup
 	var failed atomic.Int64
@@ -337,6 +401,43 @@ func TestJoinedLookups(t *testing.T) {
 	}
 }
 
+// Clients that share nothing do not share look-ups either, whether one after the other or at the same time.
+func TestNoCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipeServer{answer: func(_ string, q *dns.Msg) *dns.Msg {
+			time.Sleep(time.Second)
+			return reply(q, 0, "_xmpp-client._tcp.a.test. 60 SRV 0 0 5222 x.test.")
+		}}
+		defer p.wg.Wait()
+		r := &resolve.Resolver{Servers: []string{"1"}, Dial: p.dial, NoCache: true}
+		const clients = 10
+		for range 2 {
+			begin := time.Now()
+			var wg sync.WaitGroup
+			for range clients {
+				wg.Go(func() {
+					if _, err := r.SRV(t.Context(), resolve.ClientStart, "a.test"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if took := time.Since(begin); took != time.Second {
+				t.Errorf("it took %v", took)
+			}
+		}
+		if diff := cmp.Diff(resolve.Counts{SRV: 2 * clients}, r.Counts()); diff != "" {
+			t.Error(diff)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		var failed *resolve.LookupError
+		if _, err := r.SRV(ctx, resolve.ClientStart, "a.test"); !errors.As(err, &failed) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who leaves got %v", err)
+		}
+	})
+}
+
 // A pipe server answers DNS messages, framed as over TCP, on every connection dialled to it. It runs in virtual time.
 type pipeServer struct {
 	answer func(server string, query *dns.Msg) *dns.Msg // nil: no answer
@@ -349,7 +450,7 @@ type pipeServer struct {
 func (p *pipeServer) dial(_ context.Context, _, addr string) (net.Conn, error) {
 	near, far := net.Pipe()
 	p.mu.Lock()
-	p.asked = append(p.asked, addr)
+	p.asked = append(p.asked, strings.TrimSuffix(addr, ":53"))
 	p.mu.Unlock()
 	p.wg.Go(func() {
 		defer far.Close()
@@ -422,11 +523,11 @@ func TestSeveralServers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := &pipeServer{answer: func(server string, q *dns.Msg) *dns.Msg { return tt.servers[server](q) }}
+				p := &pipeServer{answer: func(server string, q *dns.Msg) *dns.Msg { return tt.servers[strings.TrimSuffix(server, ":53")](q) }}
 				defer p.wg.Wait()
-				r := &s2s.Resolver{Servers: []string{"1", "2"}, Dial: p.dial}
+				r := &resolve.Resolver{Servers: []string{"1", "2"}, Dial: p.dial}
 				begin := time.Now()
-				answer, err := r.SRV(t.Context(), s2s.ServiceStart, "a.test")
+				answer, err := r.SRV(t.Context(), resolve.ServerStart, "a.test")
 				switch {
 				case tt.err == "" && (err != nil || answer.Targets[0].String() != "x.test:5269"):
 					t.Errorf("got %+v, %v", answer, err)
@@ -499,7 +600,7 @@ func TestStrangeAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &pipeServer{answer: func(_ string, q *dns.Msg) *dns.Msg { return tt.answer(q) }}
 				defer p.wg.Wait()
-				r := &s2s.Resolver{Servers: []string{"1"}, Rounds: 1, Dial: p.dial}
+				r := &resolve.Resolver{Servers: []string{"1"}, Rounds: 1, Dial: p.dial}
 				got, err := r.Addresses(t.Context(), "x0.test")
 				switch {
 				case tt.err == "" && (err != nil || fmt.Sprint(got.Addrs) != tt.want):
@@ -525,7 +626,7 @@ func TestTimesToLive(t *testing.T) {
 			return reply(q, 0, "x.test. 60 CNAME y.test.", "y.test. 40 A 127.0.0.1", "y.test. 50 A 127.0.0.2")
 		}}
 		defer p.wg.Wait()
-		r := &s2s.Resolver{Servers: []string{"1"}, Dial: p.dial}
+		r := &resolve.Resolver{Servers: []string{"1"}, Dial: p.dial}
 		for _, step := range []struct {
 			wait    time.Duration
 			a, aaaa uint64
@@ -549,11 +650,11 @@ func TestLeavingLookups(t *testing.T) {
 			return reply(q, 0, "_xmpp-server._tcp.a.test. 60 SRV 0 0 5269 x.test.")
 		}}
 		defer p.wg.Wait()
-		r := &s2s.Resolver{Servers: []string{"1"}, Dial: p.dial}
+		r := &resolve.Resolver{Servers: []string{"1"}, Dial: p.dial}
 		ask := func(timeout time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
-			_, err := r.SRV(ctx, s2s.ServiceStart, "a.test")
+			_, err := r.SRV(ctx, resolve.ServerStart, "a.test")
 			return err
 		}
 		var wg sync.WaitGroup
@@ -572,7 +673,7 @@ func TestLeavingLookups(t *testing.T) {
 		}
 		time.Sleep(time.Hour) // the record is forgotten
 		begin := time.Now()
-		var failed *s2s.LookupError
+		var failed *resolve.LookupError
 		if err := ask(time.Second); !errors.As(err, &failed) || time.Since(begin) != time.Second {
 			t.Errorf("who stays alone got %v after %v", err, time.Since(begin))
 		}
@@ -581,20 +682,20 @@ func TestLeavingLookups(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := r.SRV(ctx, s2s.ServiceStart, "b.test"); !errors.As(err, &failed) || r.Counts().SRV != 2 {
+		if _, err := r.SRV(ctx, resolve.ServerStart, "b.test"); !errors.As(err, &failed) || r.Counts().SRV != 2 {
 			t.Errorf("who comes with an ended context got %v", err)
 		}
 	})
 }
 
 func TestServerAddresses(t *testing.T) {
-	for server, want := range map[string]string{"127.0.0.1": "127.0.0.1:53", "::1": "[::1]:53", "[::1]:5353": "[::1]:5353", "h:1": "h:1"} {
+	for server, want := range map[string]string{"127.0.0.1": "127.0.0.1:53", "::1": "[::1]:53", "[::1]:5353": "[::1]:5353", "h:1": "h:1", "h": "h:53"} {
 		var dialled string
-		r := &s2s.Resolver{Servers: []string{server}, Rounds: 1, Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+		r := &resolve.Resolver{Servers: []string{server}, Rounds: 1, Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
 			dialled = addr
 			return nil, net.ErrClosed
 		}}
-		if _, err := r.SRV(t.Context(), s2s.ServiceStart, "a.test"); !errors.Is(err, net.ErrClosed) || dialled != want {
+		if _, err := r.SRV(t.Context(), resolve.ServerStart, "a.test"); !errors.Is(err, net.ErrClosed) || dialled != want {
 			t.Errorf("%s: dialled %s, %v", server, dialled, err)
 		}
 	}
@@ -603,11 +704,11 @@ func TestServerAddresses(t *testing.T) {
 // Without servers the system's are asked, if it has any.
 func TestSystemServers(t *testing.T) {
 	var dialled []string
-	r := &s2s.Resolver{Rounds: 1, Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+	r := &resolve.Resolver{Rounds: 1, Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
 		dialled = append(dialled, addr)
 		return nil, net.ErrClosed
 	}}
-	_, err := r.SRV(t.Context(), s2s.ServiceStart, "a.test")
+	_, err := r.SRV(t.Context(), resolve.ServerStart, "a.test")
 	if len(dialled) == 0 && (err == nil || !strings.Contains(err.Error(), "DNS server")) {
 		t.Errorf("nobody was asked: %v", err)
 	}
@@ -617,20 +718,20 @@ func TestSystemServers(t *testing.T) {
 }
 
 func TestStatic(t *testing.T) {
-	s := &s2s.Static{
+	s := &resolve.Static{
 		Start:  map[string]string{"a.test": "127.0.0.1:5269", "v6.test": "[::1]:5270", "bad.test": "127.0.0.1", "port.test": "127.0.0.1:http", "zero.test": "127.0.0.1:0", "*": "127.0.0.9:5269"},
 		Direct: map[string]string{"a.test": "127.0.0.1:5223"},
 	}
 	tests := []struct{ service, domain, want, err string }{
-		{s2s.ServiceStart, "a.test", "127.0.0.1:5269", ""},
-		{s2s.ServiceStart, "A.test.", "127.0.0.1:5269", ""},
-		{s2s.ServiceStart, "v6.test", "[::1]:5270", ""},
-		{s2s.ServiceStart, "other.test", "127.0.0.9:5269", ""},
-		{s2s.ServiceDirect, "a.test", "127.0.0.1:5223", ""},
-		{s2s.ServiceDirect, "other.test", "", "no SRV record"},
-		{s2s.ServiceStart, "bad.test", "", "bad.test"},
-		{s2s.ServiceStart, "port.test", "", "no port"},
-		{s2s.ServiceStart, "zero.test", "", "no port"},
+		{resolve.ServerStart, "a.test", "127.0.0.1:5269", ""},
+		{resolve.ServerStart, "A.test.", "127.0.0.1:5269", ""},
+		{resolve.ServerStart, "v6.test", "[::1]:5270", ""},
+		{resolve.ServerStart, "other.test", "127.0.0.9:5269", ""},
+		{resolve.ServerDirect, "a.test", "127.0.0.1:5223", ""},
+		{resolve.ServerDirect, "other.test", "", "no SRV record"},
+		{resolve.ServerStart, "bad.test", "", "bad.test"},
+		{resolve.ServerStart, "port.test", "", "no port"},
+		{resolve.ServerStart, "zero.test", "", "no port"},
 	}
 	for _, tt := range tests {
 		got, err := s.SRV(t.Context(), tt.service, tt.domain)
@@ -644,7 +745,7 @@ func TestStatic(t *testing.T) {
 	if got, err := s.Addresses(t.Context(), "::1"); err != nil || !slices.Equal(got.Addrs, []netip.Addr{netip.IPv6Loopback()}) || got.Secure {
 		t.Errorf("::1: %+v, %v", got, err)
 	}
-	var none *s2s.NoAddressError
+	var none *resolve.NoAddressError
 	if _, err := s.Addresses(t.Context(), "a.test"); !errors.As(err, &none) {
 		t.Errorf("a name: got %v", err)
 	}
