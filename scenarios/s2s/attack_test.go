@@ -17,9 +17,9 @@ import (
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
-//go:generate go test -run "^TestAttacks$" . -update
+//go:generate go test -run "^(TestAttacks|TestDocumentation)$" . -update
 
-var update = flag.Bool("update", false, "write the table of attacks anew")
+var update = flag.Bool("update", false, "write the tables of docs/variants.md anew")
 
 // An attack is one thing that a foe does to a host.
 type attack struct {
@@ -125,7 +125,7 @@ func headerAttacks() []attack {
 	}
 }
 
-// restarted authenticates rightly and goes on as somebody else.
+// restarted sasl rightly and goes on as somebody else.
 func restarted(from, to string) func(a *arena, _ *scripted) string {
 	return func(a *arena, _ *scripted) string {
 		p, out := a.approach(a.foe, approach{from: f1, to: b1})

@@ -198,8 +198,9 @@ func (p *scripted) next() *xmlElement {
 			p.end = ended
 			return nil
 		case xml.StartElement:
-			n := &xmlElement{XMLName: tok.Name, Attrs: tok.Attr}
+			n := &xmlElement{XMLName: tok.Name}
 			if n.is(nsStream, "stream") {
+				n.Attrs = tok.Attr
 				return n
 			}
 			if err := p.dec.DecodeElement(n, &tok); err != nil {

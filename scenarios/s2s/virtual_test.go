@@ -85,6 +85,7 @@ type network struct {
 	*blueprint
 	t       *testing.T
 	rtt     time.Duration
+	skew    time.Duration     // how much longer each connection is than the one before
 	parties map[string]*party // by address
 	a, b    *party
 	// refuse has connections refused, deaf has them made and nothing pass on them.
@@ -109,6 +110,8 @@ type party struct {
 	mu  sync.Mutex
 	got map[s2s.Pair][]int // what came, by the pair that it came on
 	out map[string][]error // what became of what was sent, by id
+	// heard, where set, is told what comes.
+	heard func(pair s2s.Pair, seq int)
 }
 
 // line is a connection in memory.
@@ -142,7 +145,7 @@ func (b *blueprint) run(t *testing.T, prepare func(n *network, name string, c *s
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		n := &network{blueprint: b, t: t, parties: map[string]*party{}, ctx: ctx}
-		names := &names{network: n, at: map[string]netip.AddrPort{}}
+		at := map[string]netip.AddrPort{}
 		n.web = listenInMemory()
 		server := &http.Server{Handler: http.HandlerFunc(n.document), TLSConfig: &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			c := b.web[h.ServerName]
@@ -156,13 +159,14 @@ func (b *blueprint) run(t *testing.T, prepare func(n *network, name string, c *s
 			n.parties[p.address] = p
 			partners = append(partners, s2s.Partner{Name: name, Address: p.address, Domains: p.domains})
 			for _, d := range append([]string{name}, p.domains...) {
-				names.at[d] = netip.MustParseAddrPort(p.address)
+				at[d] = netip.MustParseAddrPort(p.address)
 			}
 		}
 		n.a, n.b = n.parties["127.0.0.1:5269"], n.parties["127.0.0.2:5269"]
 		for _, p := range []*party{n.a, n.b} {
 			c := b.configs[p.name]
-			c.Address, c.Partners, c.Resolver, c.Deliver = p.address, partners, names, p.deliver
+			c.Address, c.Partners, c.Deliver = p.address, partners, p.deliver
+			c.Resolver = &names{network: n, at: at, known: map[string]bool{}}
 			c.Dial = func(ctx context.Context, address string) (net.Conn, error) { return n.dial(ctx, p, address) }
 			c.Trace = func(_ uint64, out bool, b []byte) {
 				if n.trace != nil {
@@ -208,7 +212,10 @@ func (n *network) dial(ctx context.Context, from *party, address string) (net.Co
 	if to == nil || n.refuse.Load() {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
-	near, far, err := n.pipe(n.rtt)
+	n.mu.Lock()
+	rtt := n.rtt + n.skew*time.Duration(len(n.lines)/2)
+	n.mu.Unlock()
+	near, far, err := n.pipe(rtt)
 	if err != nil {
 		return nil, err
 	}
@@ -255,14 +262,29 @@ func (n *network) silence() {
 	}
 }
 
-// names is the DNS, all of it signed. A look-up takes a round trip.
+// names is the DNS as one provider sees it, all of it signed.
 type names struct {
 	*network
 	at map[string]netip.AddrPort // of domains, and of providers by name
+
+	mu    sync.Mutex
+	known map[string]bool // what was asked for before
+}
+
+// ask takes as long as a question does, a round trip, unless the answer is known.
+// Where look-ups are not part of the closed form they take no time.
+func (d *names) ask(question string) {
+	d.mu.Lock()
+	known := d.known[question]
+	d.known[question] = true
+	d.mu.Unlock()
+	if !known && d.variant.Name == "shared-dane" {
+		time.Sleep(d.rtt)
+	}
 }
 
 func (d *names) SRV(_ context.Context, service, domain string) (resolve.SRVAnswer, error) {
-	time.Sleep(d.lookup())
+	d.ask("SRV " + domain)
 	at, ok := d.at[domain]
 	if !ok {
 		return resolve.SRVAnswer{}, &resolve.NoServiceError{Service: service, Domain: domain}
@@ -274,21 +296,13 @@ func (d *names) SRV(_ context.Context, service, domain string) (resolve.SRVAnswe
 	return resolve.SRVAnswer{Targets: []resolve.Target{{Host: host, Port: at.Port()}}, Secure: true}, nil
 }
 
-// lookup is how long a look-up takes: nothing where it is not part of the closed form.
-func (d *names) lookup() time.Duration {
-	if d.variant.Name == "shared-dane" {
-		return d.rtt
-	}
-	return 0
-}
-
 func (d *names) Addresses(_ context.Context, host string) (resolve.AddressAnswer, error) {
-	time.Sleep(d.lookup())
+	d.ask("A " + host)
 	return resolve.AddressAnswer{Addrs: []netip.Addr{d.at[host].Addr()}, Secure: true}, nil
 }
 
 func (d *names) TLSA(_ context.Context, _ uint16, host string) (resolve.TLSAAnswer, error) {
-	time.Sleep(d.lookup())
+	d.ask("TLSA " + host)
 	r, err := s2s.TLSARecord(d.own[host], s2s.DANEEE, s2s.SelectKey, s2s.MatchSHA256)
 	return resolve.TLSAAnswer{Records: []resolve.TLSA{r}, Secure: true}, err
 }
@@ -345,7 +359,11 @@ func (p *party) deliver(in s2s.Inbound) {
 	}
 	p.mu.Lock()
 	p.got[in.Pair] = append(p.got[in.Pair], seq)
+	heard := p.heard
 	p.mu.Unlock()
+	if heard != nil {
+		heard(in.Pair, seq)
+	}
 	if strings.HasPrefix(st.To(), "echo@") {
 		b := wire.AppendReply(nil, st.Tag, "chat", nil)
 		p.post(in.Reverse(), seq, b)
@@ -354,7 +372,12 @@ func (p *party) deliver(in s2s.Inbound) {
 
 // send sends a message of a pair, to be echoed or not.
 func (p *party) send(pair s2s.Pair, seq int, user string) {
-	p.post(pair, seq, fmt.Appendf(nil, "<message type='chat' from='u@%s' to='%s@%s' id='%d'/>", pair.From, user, pair.To, seq))
+	p.post(pair, seq, numbered(pair, seq, user))
+}
+
+// numbered is a message with a number for its id.
+func numbered(pair s2s.Pair, seq int, user string) []byte {
+	return fmt.Appendf(nil, "<message type='chat' from='u@%s' to='%s@%s' id='%d'/>", pair.From, user, pair.To, seq)
 }
 
 func (p *party) post(pair s2s.Pair, seq int, b []byte) {
