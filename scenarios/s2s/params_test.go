@@ -208,7 +208,9 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	posh, _ := s2s.Find("shared-posh")
 	for name, c := range map[string]s2s.Config{
+		"no fetcher":  {Domains: []string{"a.test"}, Variant: posh, Resolver: &resolve.Static{}},
 		"no domains":  {Variant: v, Params: p, Resolver: &resolve.Static{}},
 		"no variant":  {Domains: []string{"a.test"}, Resolver: &resolve.Static{}},
 		"no resolver": {Domains: []string{"a.test"}, Variant: v, Params: p},

@@ -2,6 +2,7 @@ package s2s
 
 import (
 	"context"
+	"errors"
 )
 
 // sharedPOSH is one stream for both directions between two providers with
@@ -45,10 +46,13 @@ func sharedPOSH() Variant {
 		unauth: UnauthBounce,
 		open:   true,
 		offer:  offerDialback,
-		before: func(ctx context.Context, h *Host, domain string, _ *target) error {
+		prepare: func(h *Host) error {
 			if h.c.POSH == nil {
-				return &ProofError{Domain: domain, Reason: "no-fetcher"}
+				return errors.New("s2s: shared-posh needs somebody to fetch documents: set Config.POSH")
 			}
+			return nil
+		},
+		before: func(ctx context.Context, h *Host, domain string, _ *target) error {
 			if h.c.Params.Overlap {
 				// Whoever needs the document waits for this fetch; its error comes again.
 				h.spawn(func() { _, _ = h.c.POSH.Fetch(h.ctx, domain) })
