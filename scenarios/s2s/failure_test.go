@@ -2,6 +2,7 @@ package s2s_test
 
 import (
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -60,8 +61,12 @@ func TestCutAnywhere(t *testing.T) {
 					}
 					time.Sleep(5 * time.Minute)
 					reached = steps.Swap(at) >= at
-					n.a.outcomes()
-					n.b.outcomes()
+					for _, what := range append(conditions(n.a.failures()), conditions(n.b.failures())...) {
+						// What was written and not taken is neither sent nor returned.
+						if what != "remote-server-timeout" && what != "remote-server-not-found" && !strings.Contains(what, "the stream ended") {
+							t.Errorf("cut at step %d: %s", at, what)
+						}
+					}
 					for _, p := range pairs {
 						n.a.send(p, 2, "echo")
 					}
@@ -220,6 +225,47 @@ func TestReconnect(t *testing.T) {
 				}
 				if a, b := n.a.failures(), n.b.failures(); len(a)+len(b) > 0 {
 					t.Errorf("were not sent: %v, %v", a, b)
+				}
+			})
+		})
+	}
+}
+
+// TestExpiry has the certificates of both ends expire on streams that nothing passes
+// on: they are closed with reset, and no new one can be had where certificates count.
+func TestExpiry(t *testing.T) {
+	for way, given := range mainWays() {
+		if given["tls"] == s2s.TLSNone {
+			continue
+		}
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			var ahead atomic.Int64
+			newBlueprint(t, variantOf(way), given, 2, 1).run(t, func(_ *network, _ string, c *s2s.Config) {
+				c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+			}, func(n *network) {
+				pairs := allPairs(n.a.domains, n.b.domains)
+				for _, p := range pairs {
+					n.a.send(p, 1, "echo")
+				}
+				time.Sleep(time.Minute)
+				before := n.figures()
+				if before[s2s.FigureStreams] == 0 {
+					t.Fatal("there are no streams")
+				}
+				ahead.Store(int64(100 * 24 * time.Hour))
+				time.Sleep(3 * time.Second)
+				after := n.figures()
+				resets := after[s2s.FigureStreamErrorPrefix+"reset"] + after[s2s.FigurePeerErrorPrefix+"reset"]
+				if after[s2s.FigureStreams] != 0 || resets < before[s2s.FigureStreams]/2 {
+					t.Errorf("%d streams are left, %d resets for %d", after[s2s.FigureStreams], resets, before[s2s.FigureStreams])
+				}
+				n.a.send(pairs[0], 2, "v")
+				time.Sleep(2 * n.configs[left].Setup)
+				// Dialback trusts the DNS, and DANE a key.
+				open := map[string]bool{"pair-dialback": true, "shared-dialback": true, "shared-dane": true}
+				if sent := len(n.a.failures()) == 0; sent != open[n.variant.Name] {
+					t.Errorf("sent afterwards: %t, %v", sent, n.a.failures())
 				}
 			})
 		})

@@ -324,3 +324,57 @@ func TestConflictInPool(t *testing.T) {
 		t.Errorf("%d kept, %d refused; figures %v", kept, refused, f)
 	}
 }
+
+// TestPeerLeaves has the peer end its streams in order, or with an error, at every
+// element of setting a pair up. What waits is returned, and what is sent afterwards
+// passes.
+func TestPeerLeaves(t *testing.T) {
+	tests := []struct {
+		name, variant string
+		given         map[string]any
+	}{
+		{"EXTERNAL", "pair-external", nil},
+		{"EXTERNAL bidi", "pair-bidi", nil},
+		{"dialback reverse", "pair-dialback", nil},
+		{"dialback separate", "pair-dialback", map[string]any{"verify": "separate"}},
+		{"dialback shared", "shared-dialback", nil},
+		{"dialback shared bidi", "shared-dialback", map[string]any{"streams": "one"}},
+	}
+	for _, tt := range tests {
+		for _, bye := range []string{"</stream:stream>", "<stream:error><shutdown xmlns='" + nsStreamErrors + "'/></stream:error></stream:stream>"} {
+			t.Run(tt.name+"/"+bye[:8], func(t *testing.T) {
+				t.Parallel()
+				m := meet(t, tt.variant, tt.given, nil)
+				m.foreign.judge = m.verify
+				for at, reached := 1, true; reached && !t.Failed(); at++ {
+					var mu sync.Mutex
+					heard := 0
+					m.foreign.hook(func() {
+						m.foreign.heard = func(p *scripted, _ *xmlElement) bool {
+							mu.Lock()
+							defer mu.Unlock()
+							if heard++; heard != at {
+								return true
+							}
+							p.printf("%s", bye)
+							return false
+						}
+					})
+					err := m.tell(b1, f1, "m1")
+					var bounced *s2s.RouteError
+					if err != nil && (!errors.As(err, &bounced) || bounced.Condition != "remote-server-not-found" && bounced.Condition != "remote-server-timeout") {
+						t.Errorf("element %d: %v", at, err)
+					}
+					mu.Lock()
+					reached = heard >= at
+					mu.Unlock()
+					m.foreign.hook(func() { m.foreign.heard = nil })
+					if err := m.tell(b1, f1, "m2"); err != nil {
+						t.Errorf("after element %d: %v", at, err)
+					}
+					m.own.host.Drop()
+				}
+			})
+		}
+	}
+}
