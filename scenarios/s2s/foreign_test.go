@@ -239,6 +239,9 @@ func (m *meeting) verify(p *scripted, n *xmlElement) string {
 	defer v.close()
 	v.printf("<db:verify from='%s' to='%s' id='%s'>%s</db:verify>", n.attr("to"), n.attr("from"), p.id, n.Text)
 	answer := v.next()
+	if answer == nil {
+		return "error" // the connection was cut
+	}
 	if !answer.is(nsDialback, "verify") || answer.attr("id") != p.id || answer.attr("from") != n.attr("from") || answer.attr("to") != n.attr("to") {
 		m.t.Errorf("the host answers a question for a key with %+v", answer)
 		return "error"

@@ -507,7 +507,11 @@ func (h *Host) extend(s *Stream, r *route) {
 		return
 	}
 	prove := h.c.Variant.prove
-	if prove == nil {
+	switch {
+	case s.over():
+		h.again(s, r, wire.ErrClosed)
+		return
+	case prove == nil:
 		h.fail(r, &ProofError{Domain: r.pair.From, Reason: "uncovered", Err: errors.New("nothing on this stream proves it")})
 		return
 	}
@@ -569,11 +573,11 @@ const maxAgain = 8
 
 // again seeks another stream for a route whose stream was just being closed, in
 // order, by whichever end: nothing was wrong with it. Where that stream had been
-// opened after the stanzas were handed over, the peer closes every one of them, and
-// they are returned.
+// opened after the stanzas were handed over and this end did not want to leave it, the
+// peer closes every one of them, and they are returned.
 func (h *Host) again(s *Stream, r *route, err error) {
 	h.mu.Lock()
-	give := h.closing || r.again >= maxAgain || len(r.queue) > 0 && s.entered.After(r.queue[0].handed)
+	give := h.closing || r.again >= maxAgain || !s.leaving && len(r.queue) > 0 && s.entered.After(r.queue[0].handed)
 	r.again++
 	if !give {
 		r.busy, r.stream = true, nil
