@@ -21,8 +21,8 @@ import (
 func TestFederation(t *testing.T) {
 	for name, opts := range map[string]Options{
 		"certificates":       {},
-		"certificates, bidi": {Bidi: true},
-		"dialback":           {Dialback: true},
+		"certificates, bidi": {Federation: Federation{Bidi: true}},
+		"dialback":           {Federation: Federation{Dialback: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			names, err := lab.NewDNS(t.Context(), "")

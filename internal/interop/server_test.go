@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,11 +50,48 @@ type Options struct {
 	// DNS is the resolver, as host:port; left out, the system's. ejabberd needs
 	// SRV targets that are addresses, it looks up hosts elsewhere.
 	DNS string
-	// Dialback has domains proved by dialback: Prosody takes nothing else then,
-	// ejabberd takes both.
+	// Federation is how the server federates.
+	Federation Federation
+	// Impatient does something about streams between servers on which nothing has come for
+	// a second: Prosody sends whitespace, ejabberd ends them.
+	Impatient bool
+	// DirectTLS listens for servers with direct TLS (XEP-0368), too. Only Prosody connects
+	// with it.
+	DirectTLS bool
+}
+
+// Federation says what a server takes as proof of a domain. The zero value is TLS with a
+// certificate of the test's authority for EXTERNAL, and no dialback.
+type Federation struct {
+	// Dialback takes dialback. Prosody takes nothing else then, unless Certificates is set.
 	Dialback bool
-	// Bidi lets Prosody use one stream for both directions (XEP-0288).
+	// Certificates takes certificates beside dialback. Without it ejabberd knows another authority
+	// than that of the test.
+	Certificates bool
+	// Bidi lets Prosody use one stream for both directions (XEP-0288). ejabberd 23.01 cannot.
 	Bidi bool
+	// Plain is federation without TLS, which leaves dialback.
+	Plain bool
+}
+
+// EXTERNAL reports whether the server accepts certificates of the test's authority.
+func (f Federation) EXTERNAL() bool { return !f.Plain && (!f.Dialback || f.Certificates) }
+
+// String names the way in tables.
+func (f Federation) String() string {
+	name := "external"
+	switch {
+	case f.Plain:
+		name = "plain-dialback"
+	case f.Dialback && f.Certificates:
+		name = "either"
+	case f.Dialback:
+		name = "dialback"
+	}
+	if f.Bidi {
+		name += "-bidi"
+	}
+	return name
 }
 
 // Server is a configured server, running or not.
@@ -62,10 +101,10 @@ type Server struct {
 	Kind string
 	// Dir is the server's scratch directory, server.log in it its log.
 	Dir string
-	// Host is the server's address; C2S, S2S and HTTP are its ports. Only
-	// ejabberd listens for HTTP, with its API.
-	Host           string
-	C2S, S2S, HTTP int
+	// Host is the server's address; C2S, S2S, Direct and HTTP are its ports: for clients,
+	// for servers, for servers with direct TLS if so told, and for ejabberd's API.
+	Host                   string
+	C2S, S2S, Direct, HTTP int
 	// Spec provisions the server. Prosody may run meanwhile, ejabberd must not if
 	// it stores in SQLite and must if it does in Mnesia.
 	Spec provision.Spec
@@ -76,6 +115,12 @@ type Server struct {
 	console      bytes.Buffer
 	exited       chan error
 }
+
+// Ports for servers, with STARTTLS and with direct TLS.
+const (
+	s2sPort       = 5269
+	s2sDirectPort = 5270
+)
 
 const (
 	// startLimit is generous: a loaded machine must not fail a test.
@@ -185,8 +230,8 @@ func newServer(t *testing.T, kind string, opts Options) *Server {
 			t.Error(err)
 		}
 	})
-	s := &Server{Options: opts, Kind: kind, Dir: dir, user: u, C2S: 5222, S2S: 5269, HTTP: 5280}
-	s.Host = freeHost(t, s.C2S, s.S2S, s.HTTP)
+	s := &Server{Options: opts, Kind: kind, Dir: dir, user: u, C2S: 5222, S2S: s2sPort, Direct: s2sDirectPort, HTTP: 5280}
+	s.Host = freeHost(t, s.C2S, s.S2S, s.Direct, s.HTTP)
 
 	leaf, err := s.CA.Issue(lab.LeafOptions{Names: s.Domains})
 	if err != nil {
@@ -197,6 +242,13 @@ func newServer(t *testing.T, kind string, opts Options) *Server {
 		t.Fatal(err)
 	}
 	s.write(t, "ca.pem", string(s.CA.CertificatePEM()))
+	if !s.Federation.EXTERNAL() {
+		other, err := lab.NewCA("another authority", lab.CAOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.write(t, "other-ca.pem", string(other.CertificatePEM()))
+	}
 	s.write(t, "certificate.pem", string(certificate))
 	s.write(t, "key.pem", string(key))
 	s.write(t, "server.pem", string(certificate)+string(key))
@@ -421,20 +473,12 @@ func (s *Server) awaitQuiet() {
 		interval  = 20 * time.Millisecond
 		afterward = 200 * time.Millisecond // for what follows the closing of the socket
 	)
-	ip := net.ParseIP(s.Host).To4()
-	local := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], s.C2S)
+	at := netip.AddrPortFrom(netip.MustParseAddr(s.Host), uint16(s.C2S))
 	busy := func() bool {
-		table, err := os.ReadFile("/proc/net/tcp")
-		if err != nil {
-			return false
-		}
-		for line := range strings.Lines(string(table)) {
-			const established, closeWait = "01", "08"
-			if f := strings.Fields(line); len(f) > 3 && f[1] == local && (f[3] == established || f[3] == closeWait) {
-				return true
-			}
-		}
-		return false
+		all, err := sockets()
+		return err == nil && slices.ContainsFunc(all, func(c socket) bool {
+			return c.local == at && (c.state == established || c.state == closeWait)
+		})
 	}
 	for end := time.Now().Add(stopLimit); busy() && time.Now().Before(end); time.Sleep(interval) {
 	}
