@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"testing"
 )
 
 // socket is one end of a TCP connection, as the kernel sees it.
@@ -65,4 +66,22 @@ func kernelAddress(text string) (netip.AddrPort, error) {
 	var ip [4]byte
 	binary.NativeEndian.PutUint32(ip[:], binary.BigEndian.Uint32(b))
 	return netip.AddrPortFrom(netip.AddrFrom4(ip), uint16(n)), nil
+}
+
+// connections counts the established connections to a port of an address, only those from another
+// address where one is given.
+func connections(t *testing.T, host string, port int, from string) int {
+	t.Helper()
+	all, err := sockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := netip.AddrPortFrom(netip.MustParseAddr(host), uint16(port))
+	n := 0
+	for _, c := range all {
+		if c.local == to && c.state == established && (from == "" || c.remote.Addr().String() == from) {
+			n++
+		}
+	}
+	return n
 }
