@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the servers and clients that the tests of this directory need, where missing, on
-# Debian and its kin. Needs root only if something is missing.
+# Installs what the tests with the build tag interop need, where missing, on Debian and its
+# kin. Needs root only if something is missing.
 set -eu
 
 # lua-unbound gives Prosody a resolver on a port of one's choice, erlang-p1-sqlite3
@@ -12,6 +12,9 @@ packages="$packages python3-slixmpp libstrophe-dev pkg-config gcc libc6-dev"
 # the compiler of a JDK to start.
 command -v javac >/dev/null || packages="$packages default-jdk-headless"
 packages="$packages libbcprov-java libbcpkix-java openssl"
+# What issues and verifies attribute certificates beside internal/attrcert.
+packages="$packages libbcprov-java libbcpkix-java openssl"
+command -v javac >/dev/null || packages="$packages default-jdk-headless"
 # xmpp.js wants Node.js 20.10 or newer, from wherever it was installed.
 command -v npm >/dev/null || packages="$packages nodejs npm"
 
