@@ -122,7 +122,7 @@ func (r *reception) negotiate() error {
 }
 
 // secures reports whether STARTTLS has to come next: towards a provider of direct TLS
-// too, for peers that cannot connect with it (ejabberd 23.01 among them).
+// too, for peers that do not connect with it.
 func (r *reception) secures() bool { return r.s.tls == nil && r.s.host.c.Params.TLS != TLSNone }
 
 // plainVerify reports whether an element may come without TLS where that is asked
