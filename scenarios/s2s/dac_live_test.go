@@ -153,7 +153,7 @@ func TestAttrcertAtOnceRounds(t *testing.T) {
 // TestAttrcertSignatures counts the checks and uses of keys.
 func TestAttrcertSignatures(t *testing.T) {
 	for _, binding := range []bool{false, true} {
-		w, a, b := twoProviders(t, map[string]any{"mode": "eager", "binding": binding}, 4, 3)
+		_, a, b := twoProviders(t, map[string]any{"mode": "eager", "binding": binding}, 4, 3)
 		exchange(t, a, allPairs(a.domains, b.domains))
 		f := settledFigures(map[string]*provider{"a": a, "b": b})
 		// Each end checks the handshake and the one certificate of the peer; for each of
@@ -166,7 +166,6 @@ func TestAttrcertSignatures(t *testing.T) {
 			t.Errorf("binding %t: %d signatures verified, %d made, %d keys of customers; want %d, %d and none",
 				binding, f[s2s.FigureVerified], f[s2s.FigureSigned], f[s2s.FigureKeys], verified, signed)
 		}
-		_ = w
 	}
 }
 
