@@ -49,7 +49,9 @@ func TestForeignServersThatCannotWork(t *testing.T) {
 		{"expired certificate", func(f *foreign) { f.pair = issue(lab.LeafOptions{Names: names, NotAfter: now.Add(-time.Hour)}) }, "federation.certificate: it has expired on "},
 		{"early certificate", func(f *foreign) { f.pair = issue(lab.LeafOptions{Names: names, NotBefore: now.Add(time.Hour)}) }, "federation.certificate: it is not valid before "},
 		{"too few names", func(f *foreign) { f.pair = issue(lab.LeafOptions{Names: names[:2]}) }, "it does not name g3.test, one of our 3 domains"},
-		{"another key", func(f *foreign) { f.pair = &s2s.KeyPair{Certificates: good.Certificates, Key: issue(lab.LeafOptions{Names: names}).Key} }, "federation.certificate and federation.key: "},
+		{"another key", func(f *foreign) {
+			f.pair = &s2s.KeyPair{Certificates: good.Certificates, Key: issue(lab.LeafOptions{Names: names}).Key}
+		}, "federation.certificate and federation.key: "},
 		{"clash with the server", func(f *foreign) { f.own.Listen = "127.0.10.1:15269" }, "federation.listen is 127.0.10.1:15269, which is where the server takes streams for a1.test"},
 		{"clash with our own", func(f *foreign) { f.own.DNS = f.own.Listen }, "give them different ports"},
 	}

@@ -78,12 +78,15 @@ func (m *mesh) expected(pairs []s2s.Pair) map[string]int {
 	for ends, pairs := range between {
 		near, far := m.providers[ends[0].provider], m.providers[ends[1].provider]
 		size := s2s.MeshOf(len(near.hosted[ends[0].worker]), len(far.hosted[ends[1].worker]), pairs, m.arm.S2S.Pool)
+		size.Lazy = m.fed.BringUp == BringUpLazy
 		for name, n := range m.arm.Federation.Counts(m.arm.S2S, size).Figures() {
 			sum[name] += n
 		}
 		made, verified := m.arm.Federation.Signatures(m.arm.S2S, size, ownChain, ownerChain)
-		sum[s2s.FigureSigned] += made
-		sum[s2s.FigureVerified] += verified
+		if made != s2s.Undetermined {
+			sum[s2s.FigureSigned] += made
+			sum[s2s.FigureVerified] += verified
+		}
 	}
 	// Keys are held once, whatever the number of peers.
 	sum[s2s.FigureKeys] = 0

@@ -202,8 +202,8 @@ type bringUp struct {
 	Only []s2s.Pair `json:"only,omitempty"`
 }
 
-// A trip is what one message of a bring-up took, in nanoseconds from when it was
-// handed over; -1 where it did not happen.
+// A trip is what one message of a bring-up took, in nanoseconds from when the pair was
+// asked for; -1 where it did not happen.
 type trip struct {
 	Ready int64 `json:"r"` // stanzas may pass (s6)
 	Echo  int64 `json:"e"` // the echo has arrived (s8)
@@ -262,19 +262,23 @@ func (w *ProviderWorker) bringUp(ctx context.Context, b bringUp) (brought, error
 			close(done)
 		}
 	}
+	// All pairs are asked for at one moment, which is when their times begin: what is
+	// handed over one by one would be gathered by how fast that goes.
 	start := time.Now()
+	if err := w.provider.Host().Connect(pairs...); err != nil {
+		return out, err
+	}
 	ids := make([]uint64, 0, len(pairs))
 	for i, p := range pairs {
-		handed := time.Now()
 		id := w.expect(func(at time.Time, err error) {
-			step(i, at, err, func(t *trip) { t.Echo = int64(at.Sub(handed)) })
+			step(i, at, err, func(t *trip) { t.Echo = int64(at.Sub(start)) })
 		})
 		ids = append(ids, id)
 		err := w.provider.Host().Send(s2s.Stanza{Pair: p, XML: b.message(p, id, b.Size), Done: func(times s2s.Times, err error) {
 			if err != nil {
 				w.forget(id)
 			}
-			step(i, times.Flushed, err, func(t *trip) { t.Ready = int64(times.Usable.Sub(times.Handed)) })
+			step(i, times.Flushed, err, func(t *trip) { t.Ready = int64(times.Usable.Sub(start)) })
 		}})
 		if err != nil {
 			w.forget(id)

@@ -153,7 +153,7 @@ func (s *Stream) options(opened bool) wire.StreamOptions {
 	h := s.host
 	o := wire.StreamOptions{
 		Limits: wire.Limits{Frame: h.c.Frame, Restricted: !s.initiator},
-		Server: !s.initiator, Piece: h.c.Piece, Raw: s.raw, Opened: opened, CloseTimeout: closeTimeout,
+		Server: !s.initiator, Piece: h.c.Piece, QueueBytes: queueBytes, Raw: s.raw, Opened: opened, CloseTimeout: closeTimeout,
 	}
 	if opened {
 		o.NS = wire.NSServer
@@ -167,6 +167,10 @@ func (s *Stream) options(opened bool) wire.StreamOptions {
 	}
 	return o
 }
+
+// queueBytes bounds what waits to be written to one peer: a shared stream may get the
+// first stanzas of a hundred thousand pairs at one moment.
+const queueBytes = 64 << 20
 
 // closeTimeout is how long a peer may take to end a stream that this end has ended.
 const closeTimeout = 5 * time.Second

@@ -152,7 +152,7 @@ func MeshOf(a, b int, pairs []Pair, pool int) Mesh {
 // verified in a mesh, both providers together, without resumption: two of
 // each handshake, those of the chains that both ends present, and those of proofs.
 // own and owner are the lengths of the chains of providers and of owners of domains,
-// without the root.
+// without the root. Both are Undetermined where the messages are that carry them.
 func (v Variant) Signatures(p Params, m Mesh, own, owner int) (made, verified int) {
 	c := v.Counts(p, m)
 	server := own
@@ -173,6 +173,9 @@ func (v Variant) Signatures(p Params, m Mesh, own, owner int) (made, verified in
 	if !p.Remembers() {
 		// The owner's signature, on each stream; its chain and a list, where there is one, once.
 		verified += c.Proofs + (m.ActiveA+m.ActiveB)*owner + c.Fetches
+	}
+	if p.Binding && c.Asserts == Undetermined {
+		return Undetermined, Undetermined
 	}
 	if p.Binding {
 		made += c.Asserts
