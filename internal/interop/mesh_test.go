@@ -86,14 +86,14 @@ const (
 	ours        = "ours"
 	theirs      = "theirs"
 	oneOfTheirs = "one of theirs" // and then all of ours
-	onlyOurs    = "only ours"
+	oneOfOurs   = "one of ours"   // and nothing more
 )
 
 // orders are those in which a way is tried.
 func (f foreigner) orders(by way) []string {
 	switch {
 	case strings.HasPrefix(string(by), "zero-handshake"):
-		return []string{onlyOurs} // whatever a server sends to one that wants no header is noise
+		return []string{oneOfOurs} // what follows a refusal without a word is noise
 	case slices.Contains(f.further, by):
 		return []string{ours, theirs, oneOfTheirs}
 	}
@@ -186,8 +186,8 @@ func speak(t *testing.T, w *world, u *users, f foreigner, by way, first string, 
 		hear(theirQuestions, 1)
 		hear(ourQuestions, all)
 		hear(theirQuestions, all)
-	case onlyOurs:
-		hear(ourQuestions, all)
+	case oneOfOurs:
+		hear(ourQuestions, 1)
 	}
 	if got.verdicts[ourQuestions] == spoken {
 		hear(ourPings, n*n)
