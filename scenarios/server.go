@@ -72,33 +72,39 @@ func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) 
 	}
 	t.about.Accounts = t.accounts.Accounts()
 	domain := t.accounts.Account(0).Domain
-	if t.about.Endpoint, err = endpoint(ctx, t.plain, domain, session.StartTLS); err != nil {
+	direct := p.Login.TLS == session.DirectTLS.String()
+	// What is not dialled need not be allowed.
+	if t.about.Endpoint, err = s.endpoint(ctx, t.plain, domain, session.StartTLS, !direct); err != nil {
 		return nil, err
 	}
-	first := t.about.Endpoint
-	if p.Login.TLS == session.DirectTLS.String() {
-		if t.about.DirectTLS, err = endpoint(ctx, t.direct, domain, session.DirectTLS); err != nil {
+	if direct {
+		if t.about.DirectTLS, err = s.endpoint(ctx, t.direct, domain, session.DirectTLS, true); err != nil {
 			return nil, err
 		}
-		first = t.about.DirectTLS
-	}
-	if err := s.allowed(first); err != nil {
-		return nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, p.Login.StepLimit)
 	defer cancel()
-	conn, err := t.Dial(limited, domain, p.Login.TLS == session.DirectTLS.String())
+	conn, err := t.Dial(limited, domain, direct)
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect: %w: is the server running, and is connect right in the target file?", err)
 	}
 	return t, conn.Close()
 }
 
-// endpoint returns the host:port of the client port that is tried first.
-func endpoint(ctx context.Context, d session.Dialer, domain string, mode session.TLSMode) (string, error) {
+// endpoint returns the host:port of the client port that is tried first. Where it is
+// to be dialled, those tried after it have to be allowed as well.
+func (s ServerTargets) endpoint(ctx context.Context, d session.Dialer, domain string, mode session.TLSMode, dialled bool) (string, error) {
 	targets, err := d.Targets(ctx, domain, mode)
 	if err != nil {
 		return "", err
+	}
+	for _, t := range targets {
+		if !dialled {
+			break
+		}
+		if err := s.allowed(t.String()); err != nil {
+			return "", err
+		}
 	}
 	return targets[0].String(), nil
 }
