@@ -502,6 +502,30 @@ func (r *Recorder) Total(key Key) Snapshot {
 	return out
 }
 
+// Forget drops what the recorder knows of key, so that a run with ever new keys
+// does not grow for ever. What has not been taken is lost, and so is what sinks
+// made before go on recording: ask for the key's sink anew.
+func (r *Recorder) Forget(key Key) {
+	r.takeMu.Lock()
+	defer r.takeMu.Unlock()
+	r.mu.Lock()
+	delete(r.series, key)
+	r.mu.Unlock()
+	t := r.totals[key]
+	if t == nil {
+		return
+	}
+	delete(r.totals, key)
+	r.recent = slices.DeleteFunc(r.recent, func(a *archive) bool {
+		for _, of := range t.metrics {
+			if a == of {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // total is what has been taken of one key.
 type total struct {
 	metrics map[string]*archive
