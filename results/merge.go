@@ -25,9 +25,9 @@ type MergeOptions struct {
 // Merge writes into dir one run that holds what several recorded: the instances
 // of one test that was split over processes or machines. Counts, errors and
 // histograms of equal keys are added, bucket by bucket, so that a quantile is that
-// of all samples together; means stay exact where all instances ended. Events keep
-// the name of their run. The directory appears as a whole or not at all; it must
-// not exist, or be empty.
+// of all samples together; means are exact to a nanosecond where all instances
+// ended. Events keep the name of their run. The directory appears as a whole or not
+// at all; it must not exist, or be empty.
 //
 // Runs of different scenarios or windows, the same run twice, and runs with figures
 // that cannot be added, such as CPU time of a cell, are refused; so are runs that
@@ -438,8 +438,13 @@ func mergeBlocks(parts []Block, snap *Snapshot) (Block, error) {
 		exactFigures(out.Scalars, metric, t.Of(Response).N(), parts)
 	}
 	for _, b := range parts {
-		for name := range b.Scalars {
-			if _, ok := out.Scalars[name]; !ok {
+		for name, v := range b.Scalars {
+			if _, ok := out.Scalars[name]; ok {
+				continue
+			}
+			if v == 0 { // Counters that stayed at zero are in no second.
+				out.Scalars[name] = 0
+			} else {
 				return out, fmt.Errorf("%s of block %d of plan %q, variant %q, is neither a count nor a time that was recorded, and cannot be merged: only parts of one test are merged; compare sets runs side by side",
 					name, b.Block, b.Plan, b.Variant)
 			}

@@ -62,6 +62,7 @@ func (p part) write(t *testing.T, dir string) {
 					}
 					sink.Observe(Sample{Metric: "iq", Intended: intended, Start: now, End: now.Add(took)})
 					sink.Count("logins", int64(op))
+					sink.Count("never", 0)
 					if op%10 == 0 {
 						sink.Observe(Sample{Metric: "iq", Err: fmt.Errorf("lost: %w", os.ErrDeadlineExceeded)})
 						sink.Observe(Sample{Metric: "iq", Intended: now, Start: now, End: now.Add(2 * time.Hour)})
@@ -293,11 +294,18 @@ func TestForget(t *testing.T) {
 		key := Key{Variant: "a", Block: block}
 		rec.Sink(key).Observe(Sample{Metric: "iq", Intended: now, Start: now, End: now.Add(time.Millisecond)})
 		rec.release(rec.Take(now))
-		if n := rec.Total(key).Metrics["iq"].Of(Service).N(); n != 1 {
+		rec.Sink(key).Observe(Sample{Metric: "iq", Intended: now, Start: now, End: now.Add(time.Millisecond)})
+		if n := rec.Total(key).Metrics["iq"].Of(Service).N(); n != 2 {
 			t.Fatalf("block %d: %d samples", block, n)
 		}
 		rec.Forget(key)
 		rec.Forget(key)
+		// What has not been taken yet is taken once more.
+		d := rec.Take(now)
+		if len(d.Series) != 1 || d.Series[0].Metrics["iq"].Service.N() != 1 {
+			t.Fatalf("block %d: %+v", block, d)
+		}
+		rec.release(d)
 		if snap := rec.Total(key); !snap.empty() {
 			t.Fatalf("block %d is remembered: %+v", block, snap)
 		}

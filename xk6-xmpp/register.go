@@ -8,4 +8,6 @@ const ImportPath = "k6/x/xmpp"
 // init is the one place where the extensions make themselves known, as k6 wants it.
 func init() { //nolint:gochecknoinits // k6 has no other way to register extensions
 	modules.Register(ImportPath, New())
+	RegisterOutput()
+	RegisterSubcommand()
 }
