@@ -25,6 +25,9 @@ type Config struct {
 	// not concern rosters. It is as a handler of the stream; what it does not take the
 	// client deals with.
 	First func(head *wire.Stanza) (h wire.Handler, taken bool)
+	// Push, where set, sees roster pushes (RFC 6121 §2.1.6) before they are answered, on
+	// the goroutine that reads the stream; it must not block, nor keep what it is given.
+	Push func(st *wire.Stanza)
 	// Handled counts the stanzas that were handled before a resumption (XEP-0198 §5).
 	Handled uint32
 }
@@ -50,9 +53,29 @@ func Open(login *session.Session, o Config) *Client {
 		Stream: login.Stream, Account: o.Account, Domain: o.Domain, SM: login.SM, first: o.First, handled: o.Handled,
 	}
 	c.Roster = roster.NewClient(c.Stream, c.Account, c.Others)
+	if o.Push != nil {
+		c.Stream.Handle(func(head *wire.Stanza) wire.Handler { return c.watched(head, o.Push) })
+	}
 	// The session outlives the context of the login and must not hold on to it: Close ends the stream and so Serve.
 	c.reading.Go(func() { _ = c.Stream.Serve(context.Background()) })
 	return c
+}
+
+// watched shows roster pushes to whoever wants to see them.
+func (c *Client) watched(head *wire.Stanza, push func(*wire.Stanza)) wire.Handler {
+	h := c.Roster.Handle(head)
+	if string(head.Name()) != "iq" || head.Type() != "set" {
+		return h
+	}
+	take := h.Done
+	h.Done = func(st *wire.Stanza) error {
+		switch ns := wire.AttrString(st.Child, "xmlns"); {
+		case ns == wire.NSRoster && string(wire.TagName(st.Child)) == "query", ns == wire.NSRosterX && string(wire.TagName(st.Child)) == "push":
+			push(st)
+		}
+		return take(st)
+	}
+	return h
 }
 
 // Others answers what no roster variant handles: requests of the server or of other
