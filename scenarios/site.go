@@ -191,7 +191,8 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 		s.once.Do(func() { s.met(negotiated(login)) })
 	}
 	cl := &client{login: &loginTimes{started: started, ready: time.Now(), steps: login.Steps}}
-	cl.Client = online.Open(login, online.Config{Account: c.JID, Domain: account.Domain, First: cl.first})
+	cl.Client = online.New(login, online.Config{Account: c.JID, Domain: account.Domain, First: cl.first})
+	cl.Start()
 	return cl, nil
 }
 

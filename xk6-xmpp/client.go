@@ -160,26 +160,14 @@ func (c *client) recorder(ctx context.Context, p *options) recorder {
 // adopt makes a session the client's. It runs on the event loop.
 func (c *client) adopt(ctx context.Context, l *live) {
 	c.session = l
-	if c.persistent {
-		c.m.root.keep(l)
-	} else {
-		// The end of the iteration ends the session. The context of an iteration outlives every call of it.
-		context.AfterFunc(ctx, func() {
-			c.m.root.closing.Go(func() { _ = l.close(closeTimeout) })
-		})
+	if !c.persistent {
+		// The end of the iteration ends the session.
+		context.AfterFunc(ctx, func() { _ = l.close(closeTimeout) })
 	}
 	c.holdOpen()
-	go func() {
-		<-l.Stream.Done()
-		l.left()
-		c.m.root.forget(l)
-		c.mu.Lock()
-		replaced := c.resuming == l
-		c.mu.Unlock()
-		if !replaced {
-			c.over(l)
-		}
-	}()
+	if !c.connected() {
+		c.release() // it ended before it was known here
+	}
 }
 
 // connected reports whether there is a session that is not over.
@@ -243,14 +231,14 @@ func (c *client) disconnect(call sobek.FunctionCall) sobek.Value {
 		}
 		l.flush(r)
 		done := make(chan error, 1)
-		c.m.root.closing.Go(func() { done <- l.close(timeout) })
+		go func() { done <- l.close(timeout) }()
 		var err error
 		select {
 		case err = <-done:
 		case <-ctx.Done():
 			return nil, fail(stageClose, context.Cause(ctx))
 		}
-		r.push(time.Now(), figure{metricActive, float64(c.m.root.active.Load())})
+		r.push(time.Now(), figure{metricActive, float64(c.m.root.active())})
 		if errors.Is(err, context.DeadlineExceeded) {
 			r.failed(stageClose, err)
 			return nil, fail(stageClose, err)

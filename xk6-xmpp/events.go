@@ -216,7 +216,7 @@ func (c *client) call(event string, args ...any) (last sobek.Value, err error) {
 
 // starter says what a session of the client does with what it receives.
 func (c *client) starter() starter {
-	return starter{first: c.first, push: c.pushed}
+	return starter{first: c.first, push: c.pushed, over: c.over}
 }
 
 // first decides, when a stanza begins, who is going to look at it.
@@ -384,12 +384,15 @@ type closeReason struct {
 	Clean     bool   `js:"clean"`
 }
 
-// over tells listeners of the end of a session.
+// over tells listeners of the end of a session, unless another one takes its place.
 func (c *client) over(l *live) {
 	err := l.Stream.Err()
 	c.mu.Lock()
-	heard, troubled := c.wanted[eventClose], c.wanted[eventError]
+	heard, troubled, replaced := c.wanted[eventClose], c.wanted[eventError], c.resuming == l
 	c.mu.Unlock()
+	if replaced {
+		return
+	}
 	reason := &closeReason{Clean: err == nil}
 	if err != nil {
 		reason.Condition = fail(stageSession, err).condition

@@ -194,13 +194,13 @@ type live struct {
 	flushed  [2]kinds // sent and received, as the metrics know them
 
 	management *management // nil without XEP-0198
-	gone       sync.Once
 }
 
 // A starter says what a new session is to do with what it receives.
 type starter struct {
 	first func(l *live, head *wire.Stanza) (wire.Handler, bool)
 	push  func(st *wire.Stanza)
+	over  func(l *live)
 }
 
 // start logs in and begins to read. It pushes the metrics of the login.
@@ -233,11 +233,18 @@ func (n network) start(ctx context.Context, o loginOptions, r recorder, s starte
 	if l.management != nil {
 		handled = l.management.begin(login, resume)
 	}
-	r.loggedIn(l.info, n.root.active.Add(1))
-	l.Client = online.Open(login, online.Config{
+	r.loggedIn(l.info, n.root.opened(l))
+	l.Client = online.New(login, online.Config{
 		Account: o.bare(), Domain: o.domain(), Handled: handled, Push: s.push,
+		Over: func() {
+			n.root.over(l)
+			if s.over != nil {
+				s.over(l)
+			}
+		},
 		First: func(head *wire.Stanza) (wire.Handler, bool) { return l.first(s, o.receipts, head) },
 	})
+	l.Start()
 	if l.management != nil {
 		l.management.resend(l, login)
 	}
@@ -350,29 +357,23 @@ func (l *live) flush(r recorder) {
 	}
 }
 
-// close ends the session in order, bounded by a time-out.
+// close ends the session in order, bounded by a time-out, and waits for its reader.
 func (l *live) close(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	err := l.Stream.Close(ctx)
-	l.left()
+	l.Wait()
 	return err
 }
 
-// left notes that the session is over, and waits for its reader.
-func (l *live) left() {
-	l.Wait()
-	l.gone.Do(func() { l.root.active.Add(-1) })
-}
-
-// cut takes the connection away without a goodbye.
+// cut takes the connection away without a goodbye, and waits for the reader.
 func (l *live) cut() {
 	conn := l.Stream.Conn()
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
 	_ = conn.Close() // the stream learns of it by reading
-	l.left()
+	l.Wait()
 }
 
 // sessionInfo is what a login came to, for scripts.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/grafana/sobek"
@@ -16,22 +15,19 @@ import (
 	"github.com/xmppbench/xmppbench/internal/session"
 )
 
-// RootModule is what all virtual users of a process share: keys of SCRAM, the number
-// of open sessions, rate limits, and the sessions that outlive iterations.
+// RootModule is what all virtual users of a process share: keys of SCRAM, rate
+// limits, and the sessions that are open.
 type RootModule struct {
 	keys       *session.KeyCache
-	active     atomic.Int64
 	errorClass *sobek.Program
 	subscribed sync.Once
 
 	mu          sync.Mutex
-	persistent  map[*live]struct{}
+	sessions    map[*live]struct{} // that are not over
 	populations map[string]*population.Population
 	limits      map[string]*limit
 	registry    *metrics.Registry // of metrics
 	metrics     *metricSet
-
-	closing sync.WaitGroup // sessions that are being closed in the background
 }
 
 // New returns the module, once for each process.
@@ -39,7 +35,7 @@ func New() *RootModule {
 	return &RootModule{
 		keys:        new(session.KeyCache),
 		errorClass:  sobek.MustCompile("k6/x/xmpp", errorClass, true),
-		persistent:  make(map[*live]struct{}),
+		sessions:    make(map[*live]struct{}),
 		populations: make(map[string]*population.Population),
 		limits:      make(map[string]*limit),
 	}
@@ -144,26 +140,35 @@ func (r *RootModule) subscribe(events common.Events) {
 
 // closeAll ends every session that is left, and waits for them.
 func (r *RootModule) closeAll() {
+	var ending sync.WaitGroup
 	r.mu.Lock()
-	for l := range r.persistent {
-		r.closing.Go(func() { _ = l.close(closeTimeout) })
+	for l := range r.sessions {
+		ending.Go(func() { _ = l.close(closeTimeout) })
 	}
-	clear(r.persistent)
 	r.mu.Unlock()
-	r.closing.Wait()
+	ending.Wait()
 }
 
-// keep remembers a session that outlives the iteration.
-func (r *RootModule) keep(l *live) {
+// opened notes a session and returns how many there are.
+func (r *RootModule) opened(l *live) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.persistent[l] = struct{}{}
+	r.sessions[l] = struct{}{}
+	return int64(len(r.sessions))
 }
 
-func (r *RootModule) forget(l *live) {
+// over notes the end of a session.
+func (r *RootModule) over(l *live) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.persistent, l)
+	delete(r.sessions, l)
+}
+
+// active is the number of sessions that are open.
+func (r *RootModule) active() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int64(len(r.sessions))
 }
 
 // vuContext returns the context of the call, and throws in the init context.

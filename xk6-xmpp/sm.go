@@ -79,6 +79,7 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 		if made != nil {
 			c.adopt(ctx, made)
 		} else {
+			c.replaces(nil)
 			c.over(l)
 		}
 		c.deliver()
@@ -98,7 +99,7 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 }
 
 // replaces notes that the end of a session is not the end of the client.
-func (c *client) replaces(l *live) {
+func (c *client) replaces(l *live) { // nil: it is after all
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.resuming = l

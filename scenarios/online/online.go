@@ -28,6 +28,8 @@ type Config struct {
 	// Push, where set, sees roster pushes (RFC 6121 §2.1.6) before they are answered, on
 	// the goroutine that reads the stream; it must not block, nor keep what it is given.
 	Push func(st *wire.Stanza)
+	// Over, where set, is called once by whoever reads the stream, when it has ended.
+	Over func()
 	// Handled counts the stanzas that were handled before a resumption (XEP-0198 §5).
 	Handled uint32
 }
@@ -42,13 +44,13 @@ type Client struct {
 	SM      *session.SM // nil where stream management is off
 
 	first   func(head *wire.Stanza) (wire.Handler, bool)
+	over    func()
 	handled uint32
 	reading sync.WaitGroup
 }
 
-// Open begins to read the stream of a finished login. The session lives until Close,
-// or until its stream ends.
-func Open(login *session.Session, o Config) *Client {
+// New returns the client of a finished login. It does nothing until Start.
+func New(login *session.Session, o Config) *Client {
 	c := &Client{
 		Stream: login.Stream, Account: o.Account, Domain: o.Domain, SM: login.SM, first: o.First, handled: o.Handled,
 	}
@@ -56,9 +58,20 @@ func Open(login *session.Session, o Config) *Client {
 	if o.Push != nil {
 		c.Stream.Handle(func(head *wire.Stanza) wire.Handler { return c.watched(head, o.Push) })
 	}
-	// The session outlives the context of the login and must not hold on to it: Close ends the stream and so Serve.
-	c.reading.Go(func() { _ = c.Stream.Serve(context.Background()) })
+	c.over = o.Over
 	return c
+}
+
+// Start begins to read the stream. The session lives until Close, or until its stream
+// ends.
+func (c *Client) Start() {
+	// The session outlives the context of the login and must not hold on to it: Close ends the stream and so Serve.
+	c.reading.Go(func() {
+		_ = c.Stream.Serve(context.Background()) // Stream.Err tells it
+		if c.over != nil {
+			c.over()
+		}
+	})
 }
 
 // watched shows roster pushes to whoever wants to see them.
