@@ -8,10 +8,10 @@ FUZZTIME      ?= 10s
 PACKAGES      := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-all test test-race interop interop-install bench fuzz lint generate generate-check tidy-check check clean
+.PHONY: help build demo demo-all test test-race interop interop-install k8s bench fuzz lint generate generate-check tidy-check check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/xmppbench
 	$(GO) build -trimpath -o $(XMPPBENCH) ./cmd/xmppbench
@@ -33,6 +33,9 @@ interop-install: ## install Prosody, ejabberd and the foreign clients where miss
 
 interop: build interop-install ## tests against real Prosody and ejabberd, and foreign clients against serve
 	$(GO) test -tags interop -count=1 -timeout 20m ./internal/interop/...
+
+k8s: ## the Kubernetes manifests of examples/k8s against the operator's schema
+	$(GO) test -tags k8s ./internal/k8s
 
 bench: ## benchmarks of the hot paths, the engine's own ratios and the link
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m $(PACKAGES)
@@ -59,7 +62,7 @@ generate-check: generate
 tidy-check:
 	$(GO) mod tidy -diff
 
-check: build tidy-check generate-check lint interop-install test-race interop ## everything CI runs
+check: build tidy-check generate-check lint interop-install test-race k8s interop ## everything CI runs
 	$(MAKE) fuzz FUZZTIME=2s
 
 clean: ## remove what was built and every run made here

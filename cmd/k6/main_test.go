@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,12 +25,17 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(e *testscript.Env) error {
+			examples, err := filepath.Abs(filepath.Join("..", "..", "examples"))
+			if err != nil {
+				return err
+			}
+			e.Setenv("EXAMPLES", examples)
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("K6_AUTO_EXTENSION_RESOLUTION", "false") // what is missing is not downloaded
 			e.Setenv("K6_NO_USAGE_REPORT", "true")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "killed": killed},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "killed": killed, "serve": serve},
 	})
 }
 
@@ -80,4 +88,28 @@ func killed(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(cmd.Process.Kill())
 	<-ended
+}
+
+// serve ARGUMENT... starts the simulator with a port of its own, which the variable
+// XMPP_PORT then holds, until the script ends.
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: serve ARGUMENT...")
+	}
+	path, err := exec.LookPath("k6")
+	ts.Check(err)
+	cmd := exec.Command(path, append([]string{"x", "xmppbench", "serve", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Env = append(os.Environ(), "K6_AUTO_EXTENSION_RESOLUTION=false", "XMPPBENCH_PASSWORD="+ts.Getenv("XMPPBENCH_PASSWORD"))
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(strings.Fields(strings.TrimPrefix(line, "listening on "))[0])
+	ts.Check(err)
+	ts.Setenv("XMPP_PORT", port)
 }
