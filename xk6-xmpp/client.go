@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -144,17 +145,22 @@ func (c *client) open(p *options, result func() any) sobek.Value {
 
 // recorder returns one with the tags of the client and those of the call.
 func (c *client) recorder(ctx context.Context, p *options) recorder {
-	own := &options{m: c.m, call: p.call, o: c.m.rt.NewObject()}
-	if c.userTags != nil {
-		must(c.m.rt, own.o.Set("tags", c.userTags))
+	return c.m.taggedRecorder(ctx, p, c.userTags)
+}
+
+// taggedRecorder returns one with the tags of an object and, on top, those of a call.
+func (m *instance) taggedRecorder(ctx context.Context, p *options, tags sobek.Value) recorder {
+	own := &options{m: m, call: p.call, o: m.rt.NewObject()}
+	if tags != nil {
+		must(m.rt, own.o.Set("tags", tags))
 	}
 	t := own.tags()
 	if v := p.get("tags"); v != nil {
-		if err := common.ApplyCustomUserTags(c.m.rt, &t, v); err != nil {
+		if err := common.ApplyCustomUserTags(m.rt, &t, v); err != nil {
 			p.bad("tags", "%v", err)
 		}
 	}
-	return c.m.recorder(ctx, t)
+	return m.recorder(ctx, t)
 }
 
 // adopt makes a session the client's. It runs on the event loop.
@@ -348,13 +354,12 @@ func (c *client) expectReceipt(id string, got chan time.Time) {
 	c.receipts[id] = got
 }
 
-func (c *client) presence(call sobek.FunctionCall) sobek.Value {
-	l := c.live("presence()")
-	p := c.m.options("presence()", call.Argument(0), false)
+// presence reads a presence from options.
+func (p *options) presence(id string) []byte {
 	if p.has("type") {
 		p.choice("type", "", "unavailable", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe", "error")
 	}
-	b := p.stanzaStart("presence", p.text("id", ""))
+	b := p.stanzaStart("presence", id)
 	if p.has("show") {
 		b = appendChild(b, "show", p.choice("show", "", "away", "chat", "dnd", "xa"))
 	}
@@ -362,10 +367,15 @@ func (c *client) presence(call sobek.FunctionCall) sobek.Value {
 		b = appendChild(b, "status", p.text("status", ""))
 	}
 	if p.has("priority") {
-		b = appendChild(b, "priority", p.get("priority").String())
-		p.integer("priority", 0, -128, 127)
+		b = appendChild(b, "priority", strconv.Itoa(p.integer("priority", 0, -128, 127)))
 	}
-	b = append(c.m.payload(b, "presence()", p.get("payload")), "</presence>"...)
+	return append(p.m.payload(b, p.call, p.get("payload")), "</presence>"...)
+}
+
+func (c *client) presence(call sobek.FunctionCall) sobek.Value {
+	l := c.live("presence()")
+	p := c.m.options("presence()", call.Argument(0), false)
+	b := p.presence(p.text("id", ""))
 	return c.do(p, l, stagePresence, c.o.request, func(ctx context.Context, _ recorder) (any, error) {
 		return nil, l.send(ctx, b)
 	})

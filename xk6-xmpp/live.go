@@ -184,12 +184,13 @@ type kinds struct{ iq, message, presence int64 }
 // live is a session that is logged in, whoever drives it.
 type live struct {
 	*online.Client
-	root  *RootModule
-	login *session.Session
-	info  *sessionInfo
+	root *RootModule
+	jid  string       // full JID
+	info *sessionInfo // nil in a swarm
 
 	received struct{ messages, presence atomic.Int64 }
 	sent     struct{ iqs, messages, presence atomic.Int64 }
+	place    int // in its swarm
 	flushing sync.Mutex
 	flushed  [2]kinds // sent and received, as the metrics know them
 
@@ -201,6 +202,7 @@ type starter struct {
 	first func(l *live, head *wire.Stanza) (wire.Handler, bool)
 	push  func(st *wire.Stanza)
 	over  func(l *live)
+	brief bool // nobody will ask what the login came to
 }
 
 // start logs in and begins to read. It pushes the metrics of the login.
@@ -227,13 +229,16 @@ func (n network) start(ctx context.Context, o loginOptions, r recorder, s starte
 		r.loginFailed(err)
 		return nil, err
 	}
-	l.login = login
-	l.info = newSessionInfo(login, ended.Sub(started))
+	l.jid = login.JID
+	info := newSessionInfo(login, ended.Sub(started))
+	if !s.brief {
+		l.info = info
+	}
 	var handled uint32
 	if l.management != nil {
 		handled = l.management.begin(login, resume)
 	}
-	r.loggedIn(l.info, n.root.opened(l))
+	r.loggedIn(info, n.root.opened(l))
 	l.Client = online.New(login, online.Config{
 		Account: o.bare(), Domain: o.domain(), Handled: handled, Push: s.push,
 		Over: func() {
@@ -332,28 +337,38 @@ func (l *live) receipt(st *wire.Stanza) error {
 	return l.Stream.Post(append(b, "/></message>"...), nil)
 }
 
-// flush pushes the stanzas counted since the last time.
-func (l *live) flush(r recorder) {
+// news returns the stanzas sent and received since the last time.
+func (l *live) news() [2]kinds {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
 	in := kinds{message: l.received.messages.Load(), presence: l.received.presence.Load()}
 	in.iq = max(0, l.Stream.Counts().StanzasIn-in.message-in.presence)
-	out := kinds{l.sent.iqs.Load(), l.sent.messages.Load(), l.sent.presence.Load()}
+	now := [2]kinds{{l.sent.iqs.Load(), l.sent.messages.Load(), l.sent.presence.Load()}, in}
+	var news [2]kinds
+	for i, k := range now {
+		before := &l.flushed[i]
+		// A message that is just arriving is counted by kind and not yet as a stanza.
+		news[i] = kinds{max(0, k.iq-before.iq), k.message - before.message, k.presence - before.presence}
+		*before = kinds{max(k.iq, before.iq), k.message, k.presence}
+	}
+	return news
+}
+
+// flush pushes the stanzas counted since the last time.
+func (l *live) flush(r recorder) { r.stanzas(l.news()) }
+
+// stanzas pushes counts of stanzas sent and received.
+func (r recorder) stanzas(news [2]kinds) {
 	now := time.Now()
-	for i, side := range []struct {
-		metric string
-		kinds
-	}{{metricSent, out}, {metricReceived, in}} {
-		before := l.flushed[i]
+	for i, metric := range []string{metricSent, metricReceived} {
 		for _, k := range []struct {
 			kind string
 			n    int64
-		}{{"iq", side.iq - before.iq}, {"message", side.message - before.message}, {"presence", side.presence - before.presence}} {
+		}{{"iq", news[i].iq}, {"message", news[i].message}, {"presence", news[i].presence}} {
 			if k.n > 0 {
-				r.with("kind", k.kind).push(now, figure{side.metric, float64(k.n)})
+				r.with("kind", k.kind).push(now, figure{metric, float64(k.n)})
 			}
 		}
-		l.flushed[i] = side.kinds
 	}
 }
 

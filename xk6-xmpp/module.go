@@ -97,6 +97,7 @@ func (m *instance) makeExports() modules.Exports {
 	return modules.Exports{Named: map[string]any{
 		"XMPPError": m.errorClass,
 		"Client":    constructor(m, clientClass),
+		"Swarm":     constructor(m, swarmClass),
 		"UserPool":  constructor(m, userPoolClass),
 		"RateLimit": constructor(m, rateLimitClass),
 		"connect":   m.connect,

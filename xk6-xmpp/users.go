@@ -71,13 +71,22 @@ func newUserPool(m *instance, call sobek.ConstructorCall) *userPool {
 // placeholder is where templates have a number.
 const placeholder = "{i}"
 
+// account is a user of a pool.
+type account struct{ jid, password string }
+
+// user returns the user with an index.
+func (u *userPool) user(i int) account {
+	number := fmt.Sprintf("%0*d", u.pad, u.first+i)
+	return account{strings.Replace(u.jid, placeholder, number, 1), strings.ReplaceAll(u.password, placeholder, number)}
+}
+
 // credentials are those of a user, for scripts.
 func (u *userPool) credentials(i int) sobek.Value {
-	number := fmt.Sprintf("%0*d", u.pad, u.first+i)
+	a := u.user(i)
 	o := u.m.rt.NewObject()
 	must(u.m.rt, o.Set("index", i))
-	must(u.m.rt, o.Set("jid", strings.Replace(u.jid, placeholder, number, 1)))
-	must(u.m.rt, o.Set("password", strings.ReplaceAll(u.password, placeholder, number)))
+	must(u.m.rt, o.Set("jid", a.jid))
+	must(u.m.rt, o.Set("password", a.password))
 	return o
 }
 
@@ -135,7 +144,12 @@ func (u *userPool) numbered(name string, call sobek.FunctionCall, n uint64) sobe
 	if ok {
 		return u.credentials(i)
 	}
-	why := fmt.Sprintf("user %d is wanted of a pool of %d: numbers are unique but not dense when a test is split, so a pool needs some more users than iterations or virtual users", uint64(offset)+n, u.count)
+	return u.exhaust(uint64(offset) + n)
+}
+
+// exhaust does what is to be done when a user is wanted that the pool does not have.
+func (u *userPool) exhaust(n uint64) sobek.Value {
+	why := fmt.Sprintf("user %d is wanted of a pool of %d: numbers are unique but not dense when a test is split, so a pool needs some more users than iterations or virtual users", n, u.count)
 	if u.exhausted == exhaustedReject {
 		panic(u.m.jsError(&fault{stage: stageUsers, condition: "resource-constraint", err: errors.New(why)}))
 	}
