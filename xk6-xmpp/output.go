@@ -525,6 +525,8 @@ func NativeName(name string) string {
 		return "login." + strings.TrimSuffix(strings.TrimPrefix(name, "xmpp_"), "_duration")
 	case "xmpp_iq_duration":
 		return "iq"
+	case "xmpp_sessions":
+		return "sessions.bound" // sessions are those held
 	case metrics.DataSentName:
 		return "bytes.out.tls"
 	case metrics.DataReceivedName:

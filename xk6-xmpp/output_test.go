@@ -187,7 +187,7 @@ func TestOutput(t *testing.T) {
 		t.Errorf("%d logins", n)
 	}
 	want := map[string]int64{
-		"logins": 300, "logins.failed": 5, "roster.bytes.sum": 300_000, "roster.bytes.samples": 300, "sessions": 300,
+		"logins": 300, "logins.failed": 5, "roster.bytes.sum": 300_000, "roster.bytes.samples": 300, "sessions.bound": 300,
 		"bytes.out.tls": 30_000, "own": 75, "checks.true": 150, "checks.false": 150,
 	}
 	if diff := cmp.Diff(want, run.Counters(f)); diff != "" {
