@@ -78,7 +78,8 @@ func federation() Scenario {
 type federates struct {
 	*site
 	ceremony *ceremony
-	foreign  *foreign // nil where all providers are ours
+	foreign  *foreign   // nil where all providers are ours
+	names    [][]string // of the domains of each provider; nil: made up
 }
 
 func prepareFederation(ctx context.Context, s *site) (actor, error) {
@@ -192,6 +193,15 @@ func (f *federates) raise(ctx context.Context, arm Arm, fed Federation) (_ *mesh
 	return m, m.configure(ctx)
 }
 
+// madeUp returns the names of n domains of the i-th provider.
+func madeUp(i, n int) []string {
+	names := make([]string, 0, n)
+	for d := range n {
+		names = append(names, fmt.Sprintf("%s%d.test", letter(i), d+1))
+	}
+	return names
+}
+
 // letter names the i-th provider in host names of domains and processes.
 func letter(i int) string { return string(rune('a' + i)) }
 
@@ -202,8 +212,10 @@ func (m *mesh) start(ctx context.Context, i int) (*meshProvider, error) {
 		n = m.fed.Domains.A
 	}
 	p := &meshProvider{name: "provider-" + letter(i) + ".test", via: make(map[string]string)}
-	for d := range n {
-		p.domains = append(p.domains, fmt.Sprintf("%s%d.test", letter(i), d+1))
+	if m.names != nil {
+		p.domains = m.names[i]
+	} else {
+		p.domains = madeUp(i, n)
 	}
 	workers := m.plan.workers(m.arm, m.fed)
 	p.hosted = make([][]string, workers)
@@ -292,7 +304,7 @@ func (m *mesh) asks() s2s.ThirdParty {
 func (m *mesh) configure(ctx context.Context) error {
 	variant, params := m.arm.Federation, m.arm.S2S
 	if m.asks() == s2s.SecureDNS {
-		m.dns.SetValidation("test", lab.Secure)
+		m.dns.SetValidation(".", lab.Secure)
 	}
 	var partners []s2s.Partner
 	for _, p := range m.providers {
@@ -1093,15 +1105,32 @@ func (m *mesh) alone(ctx context.Context, p *meshProvider) error {
 // addDomain adds a domain to the first provider of the live mesh, and makes it talk
 // to every domain of the second.
 func (m *mesh) addDomain(ctx context.Context, c *cell) error {
-	near, far := m.providers[0], m.providers[1]
-	domain := fmt.Sprintf("%s%d.test", letter(0), len(near.domains)+1)
-	variant, params := m.arm.Federation, m.arm.S2S
-	credentials, err := m.ceremony.credentials(variant.Needs(params), near.name, append(slices.Clone(near.domains), domain), params.Revocation)
+	start := time.Now()
+	got, err := m.join(ctx, fmt.Sprintf("%s%d.test", letter(0), len(m.providers[0].domains)+1))
 	if err != nil {
 		return err
 	}
-	if err := m.ceremony.publish(m.dns, m.web, variant, params, near.name, []published{{near.address[0], []string{domain}}}); err != nil {
+	if err := m.judge(got); err != nil {
+		c.failed(ctx, "pair.added", start, err)
 		return err
+	}
+	for _, t := range got.Trips {
+		observe(c.sink, "pair.added", start, time.Duration(t.Echo))
+	}
+	return nil
+}
+
+// join adds a domain to the first provider of the live mesh, and makes it talk to every
+// domain of the second.
+func (m *mesh) join(ctx context.Context, domain string) (got brought, err error) {
+	near, far := m.providers[0], m.providers[1]
+	variant, params := m.arm.Federation, m.arm.S2S
+	credentials, err := m.ceremony.credentials(variant.Needs(params), near.name, append(slices.Clone(near.domains), domain), params.Revocation)
+	if err != nil {
+		return got, err
+	}
+	if err := m.ceremony.publish(m.dns, m.web, variant, params, near.name, []published{{near.address[0], []string{domain}}}); err != nil {
+		return got, err
 	}
 	add := s2s.NewDomain{Domain: domain, All: credentials.All}
 	if pair, ok := credentials.Domains[domain]; ok {
@@ -1114,23 +1143,10 @@ func (m *mesh) addDomain(ctx context.Context, c *cell) error {
 	if err := far.each(func(_ int, worker Worker) error {
 		return worker.Call(ctx, workerTrust, trust{near.name, domain}, nil)
 	}); err != nil {
-		return err
+		return got, err
 	}
 	if err := near.workers[0].Call(ctx, workerAdd, add, nil); err != nil {
-		return err
+		return got, err
 	}
-	start := time.Now()
-	var got brought
-	err = near.workers[0].Call(ctx, workerBringUp, bringUp{matrix: matrix{[]string{domain}, far.domains, nil}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
-	if err != nil {
-		return err
-	}
-	if err := m.judge(got); err != nil {
-		c.failed(ctx, "pair.added", start, err)
-		return err
-	}
-	for _, t := range got.Trips {
-		observe(c.sink, "pair.added", start, time.Duration(t.Echo))
-	}
-	return nil
+	return got, near.workers[0].Call(ctx, workerBringUp, bringUp{matrix: matrix{[]string{domain}, far.domains, nil}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
 }
