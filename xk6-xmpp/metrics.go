@@ -40,6 +40,12 @@ const (
 	metricAck           = "xmpp_sm_ack_rtt"
 	metricSent          = "xmpp_stanzas_sent"
 	metricReceived      = "xmpp_stanzas_received"
+	metricSetup         = "xmpp_s2s_setup_duration"
+	metricPairReady     = "xmpp_s2s_pair_ready"
+	metricDomainAuth    = "xmpp_s2s_domain_auth_duration"
+	metricS2SRTT        = "xmpp_s2s_rtt"
+	metricConnections   = "xmpp_s2s_connections"
+	metricHandshakes    = "xmpp_s2s_tls_handshakes"
 	metricErrors        = "xmpp_errors"
 	metricDropped       = "xmpp_events_dropped"
 )
@@ -52,6 +58,7 @@ func metricTable() []metric {
 		plain, ms, data             = metrics.Default, metrics.Time, metrics.Data
 		login                       = "mechanism, tls_version, tls_resumed"
 		roster                      = "roster_mode"
+		mesh                        = "s2s_strategy, s2s_layout"
 	)
 	return []metric{
 		{metricSessions, counter, plain, "mechanism, tls_version", "Sessions that were bound or resumed."},
@@ -74,6 +81,12 @@ func metricTable() []metric {
 		{metricAck, trend, ms, "", "From a request for acknowledgement to the acknowledgement (XEP-0198)."},
 		{metricSent, counter, plain, "kind", "Stanzas sent: iq, message or presence. Counted when a call of their client settles."},
 		{metricReceived, counter, plain, "kind", "Stanzas received, likewise."},
+		{metricSetup, trend, ms, mesh, "From the first message of a mesh to the last echo, when all pairs talk."},
+		{metricPairReady, trend, ms, mesh, "Of each pair, from its first message being handed over to when stanzas could pass."},
+		{metricDomainAuth, trend, ms, mesh, "One more domain: from its first message to the last echo of all pairs that it is in."},
+		{metricS2SRTT, trend, ms, mesh, "From a message between two domains to its echo."},
+		{metricConnections, trend, plain, mesh, "Connections that stand when all pairs talk."},
+		{metricHandshakes, trend, plain, mesh, "TLS handshakes made until then."},
 		{metricErrors, counter, plain, "stage, condition", "Calls that failed, logins among them, but for those cut off by the end of the iteration."},
 		{metricDropped, counter, plain, "", "Events of a client with the lifetime of its virtual user that nobody came for in time."},
 	}

@@ -21,6 +21,7 @@ type RootModule struct {
 	keys       *session.KeyCache
 	errorClass *sobek.Program
 	subscribed sync.Once
+	work       sync.WaitGroup // that goes on after the end of its iteration
 
 	mu          sync.Mutex
 	sessions    map[*live]struct{} // that are not over
@@ -97,6 +98,8 @@ func (m *instance) makeExports() modules.Exports {
 	return modules.Exports{Named: map[string]any{
 		"XMPPError": m.errorClass,
 		"Client":    constructor(m, clientClass),
+		"Component": constructor(m, componentClass),
+		"Mesh":      constructor(m, meshClass),
 		"Swarm":     constructor(m, swarmClass),
 		"UserPool":  constructor(m, userPoolClass),
 		"RateLimit": constructor(m, rateLimitClass),
@@ -148,6 +151,7 @@ func (r *RootModule) closeAll() {
 	}
 	r.mu.Unlock()
 	ending.Wait()
+	r.work.Wait()
 }
 
 // opened notes a session and returns how many there are.
