@@ -351,32 +351,51 @@ func (h *hdr) find(ts metrics.TimeSeries) *hdrSeries {
 // beyondPlan is the plan, and the variant, of all series beyond the limit.
 const beyondPlan = "(other tags)"
 
+// closed is a window that takes no more samples: its blocks are to be written.
+type closed struct {
+	number int
+	whole  bool // one that was cut off is no evidence: its counts are those of a shorter time
+	keys   []results.Key
+	order  []int // places of their variants
+}
+
 // closeWindows writes the blocks of all windows before the given one.
 func (h *hdr) closeWindows(before int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for ; h.open < before; h.open++ {
-		h.closeWindow(h.open, true)
+	for _, c := range h.shut(before, func(int) bool { return true }) {
+		h.writeBlocks(c)
 	}
 }
 
-// closeWindow writes the blocks of a window. One that was cut off is no evidence: its
-// counts are those of a shorter time.
-func (h *hdr) closeWindow(w int, whole bool) {
-	start := h.started.Add(time.Duration(w) * h.opts.block)
+// shut lets no more samples into windows before the given one. Their histograms are read
+// without the lock then, so that k6 never waits for it.
+func (h *hdr) shut(before int, whole func(window int) bool) (all []closed) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for ; h.open < before; h.open++ {
+		c := closed{number: h.open, whole: whole(h.open), keys: h.windows[h.open]}
+		for _, key := range c.keys {
+			c.order = append(c.order, h.order[results.Key{Plan: key.Plan, Variant: key.Variant}])
+		}
+		delete(h.windows, h.open)
+		all = append(all, c)
+	}
+	return all
+}
+
+func (h *hdr) writeBlocks(c closed) {
+	start := h.started.Add(time.Duration(c.number) * h.opts.block)
 	end := start.Add(h.opts.block)
 	if now := h.now(); now.Before(end) {
 		end = now
 	}
-	for _, key := range h.windows[w] {
+	for i, key := range c.keys {
 		total := h.recorder.Total(key)
 		h.writer.Block(results.Block{
-			Key: key, Order: h.order[results.Key{Plan: key.Plan, Variant: key.Variant}], Start: start.Round(0), End: end.Round(0),
-			Valid: whole, Scalars: total.Scalars(), Errors: total.Errors(),
+			Key: key, Order: c.order[i], Start: start.Round(0), End: end.Round(0),
+			Valid: c.whole, Scalars: total.Scalars(), Errors: total.Errors(),
 		})
 		h.recorder.Forget(key)
 	}
-	delete(h.windows, w)
 }
 
 // Stop implements [output.Output].
@@ -387,18 +406,15 @@ func (h *hdr) Stop() error { return h.StopWithTestError(nil) }
 func (h *hdr) StopWithTestError(testErr error) error {
 	close(h.stop)
 	h.ticking.Wait()
+	now := h.now()
+	for _, c := range h.shut(h.last(now)+1, func(window int) bool {
+		// Of a test shorter than a window there is nothing else.
+		return window == 0 || !now.Before(h.started.Add(time.Duration(window+1)*h.opts.block))
+	}) {
+		h.writeBlocks(c)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.now()
-	last := h.window(now)
-	for w := range h.windows {
-		last = max(last, w) // The clock of a sample is not ours.
-	}
-	for ; h.open <= last; h.open++ {
-		// Of a test shorter than a window there is nothing else.
-		whole := h.open == 0 || !now.Before(h.started.Add(time.Duration(h.open+1)*h.opts.block))
-		h.closeWindow(h.open, whole)
-	}
 	if h.over > 0 {
 		h.writer.Flag(results.Flag{Kind: "series", Severity: results.Warning,
 			Text: fmt.Sprintf("%d samples had tags beyond the first %d sets of metric and tags and were written together", h.over, h.opts.series)})
@@ -415,6 +431,14 @@ func (h *hdr) StopWithTestError(testErr error) error {
 		return fmt.Errorf("%s: %w", OutputName, err)
 	}
 	return nil
+}
+
+// last is the last window that has anything. Samples have a clock of their own, which
+// may be ahead.
+func (h *hdr) last(now time.Time) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Max(append(slices.Collect(maps.Keys(h.windows)), h.window(now)))
 }
 
 // testStatus says how a test ended.
