@@ -23,6 +23,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
 // OutputName is what --out and K6_OUT call the output by.
@@ -576,7 +577,7 @@ type tagRules struct {
 }
 
 // variantTags are the tags by which k6/x/xmpp says how something was done.
-func variantTags() []string { return []string{"roster_mode", "items_mode", "s2s_strategy"} }
+func variantTags() []string { return []string{"roster_mode", "s2s_strategy"} }
 
 func newTagRules(o hdrOptions, options lib.Options) tagRules {
 	r := tagRules{
@@ -606,9 +607,26 @@ func newTagRules(o hdrOptions, options lib.Options) tagRules {
 	return r
 }
 
+// usualLayout is the layout of a strategy that nobody set; empty if there is no such
+// strategy.
+func usualLayout(strategy string) string {
+	v, ok := s2s.Find(strategy)
+	if !ok {
+		return ""
+	}
+	params, err := v.Parse(nil)
+	if err != nil {
+		return ""
+	}
+	return layoutName(v.Layout(params))
+}
+
 // split turns the tags of a series of a metric into the names of a plan and a variant,
 // and puts those of the plan into dimensions.
 func (r tagRules) split(metric string, tags, dimensions map[string]string) (plan, variant string) {
+	if tags["s2s_layout"] == usualLayout(tags["s2s_strategy"]) {
+		delete(tags, "s2s_layout") // The strategy says it.
+	}
 	for _, tag := range r.variants {
 		if variant = tags[tag]; variant != "" {
 			delete(tags, tag)

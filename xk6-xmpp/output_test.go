@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -322,6 +324,8 @@ func TestOutputTags(t *testing.T) {
 		"without":     {"d,without=side,without=phase", nil, one, map[string]string{"side": "a", "phase": "x", "k": "v"}, "k=v", "all"},
 		"instance":    {"d", map[string]string{"instance_id": "1", "run": "x"}, one, map[string]string{"ip": "::1", "proto": "XMPP"}, "all", "all"},
 		"run tag":     {"d", map[string]string{"run": "x"}, one, map[string]string{"run": "y"}, "run=y", "all"},
+		"layout":      {"d", nil, one, map[string]string{"s2s_strategy": "pair-external", "s2s_layout": usualLayout("pair-external")}, "all", "pair-external"},
+		"new layout":  {"d", nil, one, map[string]string{"s2s_strategy": "pair-external", "s2s_layout": "ring"}, "s2s_layout=ring", "pair-external"},
 		"quoted":      {"d", nil, one, map[string]string{"a": "b c", "d": "e"}, `a="b c" d=e`, "all"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -340,6 +344,22 @@ func TestOutputTags(t *testing.T) {
 				t.Errorf("dimensions %v", dimensions)
 			}
 		})
+	}
+}
+
+// TestVariantTags holds the tags that are variants against those that metrics have.
+func TestVariantTags(t *testing.T) {
+	found := make(map[string]bool)
+	for _, m := range metricTable() {
+		for _, tag := range regexp.MustCompile(`\w+_(mode|strategy)\b`).FindAllString(m.tags, -1) {
+			found[tag] = true
+		}
+	}
+	if diff := cmp.Diff(variantTags(), slices.Sorted(maps.Keys(found))); diff != "" {
+		t.Errorf("tags that tell how something was done (-output +metrics):\n%s", diff)
+	}
+	if usualLayout("pair-external") == "" || usualLayout("magic") != "" {
+		t.Error("the usual layout of a strategy is not known")
 	}
 }
 
