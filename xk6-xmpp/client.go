@@ -36,9 +36,8 @@ type client struct {
 	size    int            // bound of inbox
 	dropped int64
 
-	receipts map[string]chan time.Time // by id of the message
-	roster   *sobek.Object
-	sm       *sobek.Object
+	receipts                map[string]chan time.Time // by id of the message
+	roster, sm, muc, pubsub *sobek.Object             // parts, made when they are asked for
 }
 
 func clientClass() class[*client] {
@@ -70,6 +69,8 @@ func clientClass() class[*client] {
 			},
 			"roster": func(c *client) any { return lazily(c.m, &c.roster, rosterClass, &rosterOf{c}) },
 			"sm":     func(c *client) any { return lazily(c.m, &c.sm, smClass, &smOf{c}) },
+			"muc":    func(c *client) any { return lazily(c.m, &c.muc, mucClass, &mucOf{c}) },
+			"pubsub": func(c *client) any { return lazily(c.m, &c.pubsub, pubsubClass, &pubsubOf{c}) },
 		},
 	}
 }

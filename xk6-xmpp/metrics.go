@@ -40,6 +40,9 @@ const (
 	metricAck           = "xmpp_sm_ack_rtt"
 	metricSent          = "xmpp_stanzas_sent"
 	metricReceived      = "xmpp_stanzas_received"
+	metricItems         = "xmpp_pubsub_items_duration"
+	metricFirstItem     = "xmpp_pubsub_first_item"
+	metricJoin          = "xmpp_muc_join_duration"
 	metricSetup         = "xmpp_s2s_setup_duration"
 	metricPairReady     = "xmpp_s2s_pair_ready"
 	metricDomainAuth    = "xmpp_s2s_domain_auth_duration"
@@ -77,10 +80,13 @@ func metricTable() []metric {
 		{metricRosterBytes, trend, data, roster, "Bytes of XML received for it."},
 		{metricIQ, trend, ms, "", "From a request of iq() to its answer."},
 		{metricPing, trend, ms, roster + " for probes", "Round trip of a ping (XEP-0199)."},
-		{metricMessage, trend, ms, "", "From a message with a request for a receipt to the receipt (XEP-0184)."},
+		{metricMessage, trend, ms, "", "From a message with a request for a receipt to the receipt (XEP-0184); in a room, to the message's reflection."},
 		{metricAck, trend, ms, "", "From a request for acknowledgement to the acknowledgement (XEP-0198)."},
 		{metricSent, counter, plain, "kind", "Stanzas sent: iq, message or presence. Counted when a call of their client settles."},
 		{metricReceived, counter, plain, "kind", "Stanzas received, likewise."},
+		{metricItems, trend, ms, "items_mode", "From the first request for the items of a node to the last item."},
+		{metricFirstItem, trend, ms, "items_mode", "From the request to the first item."},
+		{metricJoin, trend, ms, "", "From the presence that enters a room to the client's own presence in it, which comes after that of all others."},
 		{metricSetup, trend, ms, mesh, "From the first message of a mesh to the last echo, when all pairs talk."},
 		{metricPairReady, trend, ms, mesh, "Of each pair, from its first message being handed over to when stanzas could pass."},
 		{metricDomainAuth, trend, ms, mesh, "One more domain: from its first message to the last echo of all pairs that it is in."},

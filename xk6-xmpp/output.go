@@ -107,6 +107,7 @@ type hdr struct {
 	recorder *results.Recorder
 	stop     chan struct{}
 	ticking  sync.WaitGroup
+	judged   map[results.Key]bool // plans and variants that have a block; used by one goroutine at a time
 
 	mu      sync.Mutex // guards what follows
 	series  map[metrics.TimeSeries]*hdrSeries
@@ -147,6 +148,7 @@ func newHDR(p output.Params) (*hdr, error) {
 		opts: o, params: p, log: p.Logger.WithField("output", OutputName), now: time.Now, tags: newTagRules(o, p.ScriptOptions),
 		series: make(map[metrics.TimeSeries]*hdrSeries), known: make(map[hdrName]*hdrSeries),
 		plans: make(map[string]bool), order: make(map[results.Key]int), windows: make(map[int][]results.Key), left: make(map[string]bool),
+		judged: make(map[results.Key]bool),
 	}, nil
 }
 
@@ -355,7 +357,7 @@ const beyondPlan = "(other tags)"
 // closed is a window that takes no more samples: its blocks are to be written.
 type closed struct {
 	number int
-	whole  bool // one that was cut off is no evidence: its counts are those of a shorter time
+	whole  bool // not cut off by the end of the test
 	keys   []results.Key
 	order  []int // places of their variants
 }
@@ -391,9 +393,14 @@ func (h *hdr) writeBlocks(c closed) {
 	}
 	for i, key := range c.keys {
 		total := h.recorder.Total(key)
+		arm := results.Key{Plan: key.Plan, Variant: key.Variant}
+		// What the end cut off is no evidence: its counts are those of a shorter time, and
+		// what ended last is what was slow. For a short scenario it is all there is.
+		valid := c.whole || !h.judged[arm]
+		h.judged[arm] = true
 		h.writer.Block(results.Block{
 			Key: key, Order: c.order[i], Start: start.Round(0), End: end.Round(0),
-			Valid: c.whole, Scalars: total.Scalars(), Errors: total.Errors(),
+			Valid: valid, Scalars: total.Scalars(), Errors: total.Errors(),
 		})
 		h.recorder.Forget(key)
 	}
@@ -409,8 +416,7 @@ func (h *hdr) StopWithTestError(testErr error) error {
 	h.ticking.Wait()
 	now := h.now()
 	for _, c := range h.shut(h.last(now)+1, func(window int) bool {
-		// Of a test shorter than a window there is nothing else.
-		return window == 0 || !now.Before(h.started.Add(time.Duration(window+1)*h.opts.block))
+		return !now.Before(h.started.Add(time.Duration(window+1) * h.opts.block))
 	}) {
 		h.writeBlocks(c)
 	}
@@ -577,7 +583,7 @@ type tagRules struct {
 }
 
 // variantTags are the tags by which k6/x/xmpp says how something was done.
-func variantTags() []string { return []string{"roster_mode", "s2s_strategy"} }
+func variantTags() []string { return []string{"items_mode", "roster_mode", "s2s_strategy"} }
 
 func newTagRules(o hdrOptions, options lib.Options) tagRules {
 	r := tagRules{
