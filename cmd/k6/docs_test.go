@@ -22,7 +22,7 @@ func TestDocs(t *testing.T) {
 		t.Fatalf("%d scripts with a name", len(scripts))
 	}
 	environment := append(os.Environ(), "XMPPBENCH_PASSWORD=secret", "K6_AUTO_EXTENSION_RESOLUTION=false", "K6_NO_USAGE_REPORT=true",
-		"HOME="+t.TempDir(), "RATE=5", "DURATION=1s", "ITERATIONS=1")
+		"HOME="+t.TempDir(), "RATE=5", "DURATION=1s", "ITERATIONS=1", "SLOT=1")
 	program, err := exec.LookPath("k6")
 	if err != nil {
 		t.Fatal(err)
