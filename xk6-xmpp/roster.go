@@ -50,7 +50,6 @@ type retrieval struct {
 	variant roster.Variant
 	params  roster.Params
 	have    roster.Have
-	resume  roster.Resume
 	items   bool
 	every   time.Duration // between two probes; 0: none
 	to      string        // of probes
@@ -104,10 +103,6 @@ func (p *options) retrieval(fallback time.Duration) retrieval {
 			}
 		}
 	}
-	if in := p.inner("resume"); in.o != nil {
-		q.resume = roster.Resume{Epoch: in.text("epoch", ""), Cursor: in.text("cursor", "")}
-		in.done()
-	}
 	var err error
 	if q.params, err = q.variant.Parse(given); err != nil {
 		p.m.typeErrorf("%s: %v", p.call, err)
@@ -157,7 +152,7 @@ func (x *rosterOf) get(call sobek.FunctionCall) sobek.Value {
 // retrieve fetches the roster and pushes its samples.
 func (l *live) retrieve(ctx context.Context, q retrieval, r recorder) (*rosterResult, error) {
 	r = r.with("roster_mode", q.variant.Name)
-	o := roster.Options{Have: q.have, Resume: q.resume}
+	o := roster.Options{Have: q.have}
 	items := make([]rosterItem, 0)
 	if q.items {
 		o.Item = func(it roster.Item) error { items = append(items, newRosterItem(it)); return nil }
