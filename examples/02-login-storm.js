@@ -9,7 +9,7 @@ const MODES = ["monolithic", "rsm", "chunked-push"];
 const PEAK = Number(__ENV.PEAK || 50); // logins per second, all instances together
 const RAMP = Number(__ENV.RAMP || 30); // seconds to get there, and to stay there
 const HOLD = Number(__ENV.HOLD || 2); // seconds that a session stays
-const SLOT = 2 * RAMP + HOLD + 20; // seconds of a mode, the pause included
+const SLOT = Number(__ENV.SLOT || 2 * RAMP + HOLD + 20); // seconds of a mode, the pause included
 
 /** @type {import("k6/options").Options} */
 export const options = {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -17,7 +18,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts := regexp.MustCompile("(?ms)^```js (\\S+)\n(.*?)^```$").FindAllStringSubmatch(string(source), -1)
+	scripts := regexp.MustCompile("(?ms)^```js (\\S+)( inspect)?\n(.*?)^```$").FindAllStringSubmatch(string(source), -1)
 	if len(scripts) < 4 || strings.Count(string(source), "```js") != len(scripts) {
 		t.Fatalf("%d scripts with a name", len(scripts))
 	}
@@ -27,7 +28,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := exec.CommandContext(t.Context(), program, "x", "xmppbench", "serve", "--listen", "127.0.0.1:0", "--optional-tls", "--domain", "bench.test", "--accounts", "1000")
+	server := exec.CommandContext(context.WithoutCancel(t.Context()), program, "x", "xmppbench", "serve", "--listen", "127.0.0.1:0", "--optional-tls", "--domain", "bench.test", "--accounts", "1000")
 	server.Env = environment
 	out, err := server.StdoutPipe()
 	if err != nil {
@@ -38,7 +39,9 @@ func TestDocs(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		_ = server.Process.Signal(os.Interrupt)
-		_ = server.Wait()
+		if err := server.Wait(); err != nil {
+			t.Errorf("serve, when interrupted: %v", err)
+		}
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
@@ -52,11 +55,14 @@ func TestDocs(t *testing.T) {
 		t.Run(script[1], func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, script[1]), []byte(script[2]), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, script[1]), []byte(script[3]), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			args := []string{"run", "--quiet", "--no-color"}
-			if script[1] == "first.js" {
+			switch {
+			case script[2] != "": // wants what the simulator has not
+				args = []string{"inspect"}
+			case script[1] == "first.js":
 				args = append(args, "--duration", "1s")
 			}
 			cmd := exec.CommandContext(t.Context(), program, append(args, script[1])...)

@@ -175,7 +175,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"no script":   {"script:", "scripts:", "script"},
 		"deep down":   {"fsGroup:", "fsgroup:", "fsgroup"},
 		"quantity":    {"memory: 2Gi", "memory: much", "/spec/runner/resources/requests/memory"},
-		"environment": {"value: bench.test", "valeu: bench.test", "valeu"},
+		"environment": {"value: xmpp-simulator", "valeu: xmpp-simulator", "valeu"},
 		"version":     {"v1alpha1", "v1", "serves k6.io/v1alpha1"},
 		"list":        {"drop: [ALL]", "drop: ALL", "/spec/runner/containerSecurityContext/capabilities/drop"},
 	} {
