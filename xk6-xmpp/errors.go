@@ -16,12 +16,9 @@ import (
 )
 
 // errorClass is the source of the class that every promise of the module is rejected
-// with. It is a class of JavaScript and not a Go value, so that instanceof and stack
-// work as scripts expect.
-const errorClass = `(class XMPPError extends Error {
-	constructor(message, fields) { super(message); Object.assign(this, fields); }
-	get name() { return "XMPPError"; }
-})`
+// with. It is a class of JavaScript and not a Go value, so that instanceof works as
+// scripts expect.
+const errorClass = `(class XMPPError extends Error {})`
 
 // A fault is an error on its way to JavaScript.
 type fault struct {
@@ -133,32 +130,35 @@ func stageOf(step string) string {
 	return step
 }
 
-// jsError makes an XMPPError. It runs on the event loop.
-func (m *instance) jsError(err error) *sobek.Object {
+// jsError makes an XMPPError. It runs on the event loop, perhaps after the runtime has
+// been interrupted: no line of JavaScript may run then, so the constructor is not called.
+func (m *instance) jsError(err error, stack ...sobek.StackFrame) *sobek.Object {
 	f := fail(stageSession, err)
-	fields := m.rt.NewObject()
+	o := m.rt.CreateObject(m.errorProto)
+	hidden := func(name, value string) {
+		must(m.rt, o.DefineDataProperty(name, m.rt.ToValue(value), sobek.FLAG_TRUE, sobek.FLAG_TRUE, sobek.FLAG_FALSE))
+	}
+	hidden("message", f.Error())
+	// The error is made when nothing is left of the call that failed.
+	b := bytes.NewBufferString(errorName + ": " + f.Error())
+	for i := range stack {
+		if stack[i].SrcName() == "<native>" {
+			continue
+		}
+		b.WriteString("\n\tat ")
+		stack[i].Write(b)
+	}
+	hidden("stack", b.String())
 	for _, field := range [][2]string{{"stage", f.stage}, {"condition", f.condition}, {"type", f.typ}, {"text", f.text}} {
 		if field[1] != "" {
-			must(m.rt, fields.Set(field[0], field[1]))
+			must(m.rt, o.Set(field[0], field[1]))
 		}
 	}
-	o, err := m.rt.New(m.errorClass, m.rt.ToValue(f.Error()), fields)
-	must(m.rt, err)
 	return o
 }
 
-// located gives an error the stack of the call that failed, since it is made when
-// nothing is left of that.
-func (m *instance) located(o *sobek.Object, stack []sobek.StackFrame) *sobek.Object {
-	var b bytes.Buffer
-	b.WriteString(o.String())
-	for i := range stack {
-		b.WriteString("\n\tat ")
-		stack[i].Write(&b)
-	}
-	must(m.rt, o.Set("stack", b.String()))
-	return o
-}
+// errorName is the name of the class of errors.
+const errorName = "XMPPError"
 
 // typeErrorf throws a TypeError, for calls that cannot mean anything.
 func (m *instance) typeErrorf(format string, args ...any) {

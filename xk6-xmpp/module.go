@@ -51,6 +51,7 @@ type instance struct {
 	exports modules.Exports
 
 	errorClass *sobek.Object            // XMPPError
+	errorProto *sobek.Object            // its prototype
 	inner      *sobek.Symbol            // under which objects keep their Go value
 	prototypes map[string]*sobek.Object // of classes, made when first needed
 	tls        map[string]*tls.Config   // by server, shared by sessions: each would keep its copy
@@ -70,6 +71,8 @@ func (r *RootModule) NewModuleInstance(vu modules.VU) modules.Instance {
 		common.Throw(rt, err)
 	}
 	m.errorClass = class.ToObject(rt)
+	m.errorProto = m.errorClass.Get("prototype").ToObject(rt)
+	must(rt, m.errorProto.DefineDataProperty("name", rt.ToValue(errorName), sobek.FLAG_TRUE, sobek.FLAG_TRUE, sobek.FLAG_FALSE))
 	m.exports = m.makeExports()
 	r.subscribe(vu.Events())
 	return m
@@ -96,7 +99,7 @@ func (m *instance) Exports() modules.Exports { return m.exports }
 
 func (m *instance) makeExports() modules.Exports {
 	return modules.Exports{Named: map[string]any{
-		"XMPPError": m.errorClass,
+		errorName:   m.errorClass,
 		"Client":    constructor(m, clientClass),
 		"Component": constructor(m, componentClass),
 		"Mesh":      constructor(m, meshClass),

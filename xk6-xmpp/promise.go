@@ -20,12 +20,22 @@ func (m *instance) async(ctx context.Context, after func(), work func(ctx contex
 	enqueue := m.vu.RegisterCallback()
 	go func() {
 		result, err := work(ctx)
-		enqueue(func() error {
+		enqueue(func() (failed error) {
+			defer func() {
+				// An interrupted runtime panics where something tries to run in it.
+				if thrown := recover(); thrown != nil {
+					interrupted, ok := thrown.(*sobek.InterruptedError)
+					if !ok {
+						panic(thrown)
+					}
+					failed = interrupted
+				}
+			}()
 			if after != nil {
 				after()
 			}
 			if err != nil {
-				return reject(m.located(m.jsError(err), stack))
+				return reject(m.jsError(err, stack...))
 			}
 			if make, ok := result.(onLoop); ok {
 				result = make()
