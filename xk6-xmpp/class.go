@@ -18,7 +18,7 @@ type class[T any] struct {
 func constructor[T any](m *instance, table func() class[T]) sobek.Value {
 	return m.rt.ToValue(func(call sobek.ConstructorCall) *sobek.Object {
 		c := table()
-		prototype(m, c, call.This.Prototype())
+		prototype(m, c.name, table)
 		value := c.make(m, call)
 		m.bind(call.This, value)
 		return call.This
@@ -27,8 +27,7 @@ func constructor[T any](m *instance, table func() class[T]) sobek.Value {
 
 // object makes an object of a class that scripts cannot make objects of.
 func object[T any](m *instance, table func() class[T], value T) *sobek.Object {
-	c := table()
-	o := m.rt.CreateObject(prototype(m, c, nil))
+	o := m.rt.CreateObject(prototype(m, table().name, table))
 	m.bind(o, value)
 	return o
 }
@@ -38,33 +37,66 @@ func (m *instance) bind(o *sobek.Object, value any) {
 	must(m.rt, o.DefineDataPropertySymbol(m.inner, m.rt.ToValue(value), sobek.FLAG_FALSE, sobek.FLAG_FALSE, sobek.FLAG_FALSE))
 }
 
-// prototype fills in the prototype of a class, once. proto is that of an object made by
-// new, perhaps of a class derived by the script; the methods go to where they are found
-// from there as well.
-func prototype[T any](m *instance, c class[T], proto *sobek.Object) *sobek.Object {
-	if p := m.prototypes[c.name]; p != nil {
+// prototype fills in the prototype of a class, once: the getters, and below them the
+// methods, each of which is made when it is first asked for. A function takes a kilobyte
+// of each virtual user.
+func prototype[T any](m *instance, name string, table func() class[T]) *sobek.Object {
+	if p := m.prototypes[name]; p != nil {
 		return p
 	}
-	if proto == nil {
-		proto = m.rt.NewObject()
-	}
-	if named, ok := m.exports.Named[c.name].(*sobek.Object); ok {
+	proto := m.rt.NewObject()
+	if named, ok := m.exports.Named[name].(*sobek.Object); ok {
 		proto = named.Get("prototype").ToObject(m.rt)
 	}
-	for name, method := range c.methods {
-		f := m.rt.ToValue(func(call sobek.FunctionCall) sobek.Value { return method(self[T](m, call.This, c.name), call) })
-		must(m.rt, proto.DefineDataProperty(name, f, sobek.FLAG_TRUE, sobek.FLAG_TRUE, sobek.FLAG_FALSE))
+	for property, get := range table().getters {
+		f := m.rt.ToValue(func(call sobek.FunctionCall) sobek.Value { return m.rt.ToValue(get(self[T](m, call.This, name))) })
+		must(m.rt, proto.DefineAccessorProperty(property, f, nil, sobek.FLAG_FALSE, sobek.FLAG_TRUE))
 	}
-	for name, get := range c.getters {
-		f := m.rt.ToValue(func(call sobek.FunctionCall) sobek.Value { return m.rt.ToValue(get(self[T](m, call.This, c.name))) })
-		must(m.rt, proto.DefineAccessorProperty(name, f, nil, sobek.FLAG_FALSE, sobek.FLAG_TRUE))
-	}
+	must(m.rt, proto.SetPrototype(m.rt.NewDynamicObject(&methods[T]{m: m, name: name, table: table})))
 	if m.prototypes == nil {
 		m.prototypes = make(map[string]*sobek.Object)
 	}
-	m.prototypes[c.name] = proto
+	m.prototypes[name] = proto
 	return proto
 }
+
+// methods are those of a class, as an object of JavaScript.
+type methods[T any] struct {
+	m     *instance
+	name  string
+	table func() class[T]
+	made  map[string]sobek.Value
+}
+
+// Get implements sobek.DynamicObject.
+func (x *methods[T]) Get(key string) sobek.Value {
+	if f := x.made[key]; f != nil {
+		return f
+	}
+	method := x.table().methods[key]
+	if method == nil {
+		return nil
+	}
+	m, name := x.m, x.name
+	f := m.rt.ToValue(func(call sobek.FunctionCall) sobek.Value { return method(self[T](m, call.This, name), call) })
+	if x.made == nil {
+		x.made = make(map[string]sobek.Value)
+	}
+	x.made[key] = f
+	return f
+}
+
+// Has implements sobek.DynamicObject.
+func (x *methods[T]) Has(key string) bool { return x.table().methods[key] != nil }
+
+// Set implements sobek.DynamicObject: classes are as they are.
+func (*methods[T]) Set(string, sobek.Value) bool { return false }
+
+// Delete implements sobek.DynamicObject.
+func (*methods[T]) Delete(string) bool { return false }
+
+// Keys implements sobek.DynamicObject: methods are not enumerable.
+func (*methods[T]) Keys() []string { return nil }
 
 // self returns the Go value of an object.
 func self[T any](m *instance, this sobek.Value, name string) T {
