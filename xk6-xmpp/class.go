@@ -32,9 +32,13 @@ func object[T any](m *instance, table func() class[T], value T) *sobek.Object {
 	return o
 }
 
+// box hides a Go value from the runtime, which keeps a description of every type that it
+// is given, for each virtual user anew.
+type box struct{ value any }
+
 // bind makes o the object of a Go value.
 func (m *instance) bind(o *sobek.Object, value any) {
-	must(m.rt, o.DefineDataPropertySymbol(m.inner, m.rt.ToValue(value), sobek.FLAG_FALSE, sobek.FLAG_FALSE, sobek.FLAG_FALSE))
+	must(m.rt, o.DefineDataPropertySymbol(m.inner, m.rt.ToValue(&box{value}), sobek.FLAG_FALSE, sobek.FLAG_FALSE, sobek.FLAG_FALSE))
 }
 
 // prototype fills in the prototype of a class, once: the getters, and below them the
@@ -116,7 +120,11 @@ func inside[T any](m *instance, v sobek.Value) (value T, ok bool) {
 	if inner == nil {
 		return value, false
 	}
-	value, ok = inner.Export().(T)
+	b, ok := inner.Export().(*box)
+	if !ok {
+		return value, false
+	}
+	value, ok = b.value.(T)
 	return value, ok
 }
 
