@@ -454,6 +454,22 @@ func TestOutputArgument(t *testing.T) {
 	}
 }
 
+// FuzzHDROptions reads arguments: what is accepted lies within bounds.
+func FuzzHDROptions(f *testing.F) {
+	for _, argument := range []string{"", "d", "d,block=10s,interval=1s,series=5,without=a,without=b,variant=c,primary=x.mean", "d,,=,block", "d,series=-1", "{instance},block=1ns"} {
+		f.Add(argument)
+	}
+	f.Fuzz(func(t *testing.T, argument string) {
+		o, err := parseHDROptions(argument)
+		if err != nil {
+			return
+		}
+		if o.series < 1 || o.series > maxSeries || o.block != 0 && o.block < time.Second || o.interval != 0 && o.interval < time.Second || strings.Contains(o.dir, ",") {
+			t.Errorf("%q: %+v", argument, o)
+		}
+	})
+}
+
 // TestOutputFits holds the directory of a long test within what can be read.
 func TestOutputFits(t *testing.T) {
 	for planned, want := range map[time.Duration][2]time.Duration{
