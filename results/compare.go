@@ -36,6 +36,8 @@ type Comparison struct {
 	Gates    []GateOutcome `json:"gates,omitempty"`
 	Warnings []string      `json:"warnings,omitempty"`
 	Invalid  []string      `json:"invalid,omitempty"` // why there are no verdicts: a run is invalid
+
+	windows bool // the blocks of all runs are windows in time
 }
 
 // GateOutcome is a gate judged on one arm of one group.
@@ -64,7 +66,10 @@ func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
 		return nil, errors.New("results: compare: no runs")
 	}
 	o.complete(runs)
-	c := &Comparison{By: o.By, Primary: o.Primary, Alpha: o.Alpha}
+	c := &Comparison{
+		By: o.By, Primary: o.Primary, Alpha: o.Alpha,
+		windows: !slices.ContainsFunc(runs, func(r *Run) bool { return r.Manifest.Window <= 0 }),
+	}
 	for _, g := range o.Gates {
 		if err := g.CheckGate(); err != nil {
 			return nil, err
@@ -133,38 +138,42 @@ func (c *Comparison) checkAlike(runs []*Run, o CompareOptions) error {
 		if m.Scenario != first.Scenario {
 			return fmt.Errorf("results: compare: %s ran scenario %s and %s ran %s", first.ID, first.Scenario, m.ID, m.Scenario)
 		}
-		var diff []string
-		for _, name := range slices.Sorted(maps.Keys(mergedKeys(first.Wire, m.Wire))) {
-			a, inA := first.Wire[name]
-			b, inB := m.Wire[name]
-			if inA && inB && a != b {
-				diff = append(diff, fmt.Sprintf("wire format of %s %s / %s", name, a, b))
-			}
-		}
-		if o.By != "target" {
-			if a, b := targets(first), targets(m); a != b {
-				diff = append(diff, fmt.Sprintf("target %s / %s", orUnknown(a), orUnknown(b)))
-			}
-		}
-		diff = append(diff, first.Environment.differences(m.Environment)...)
+		diff := first.differences(m, o.By != "target")
 		if len(diff) == 0 {
 			continue
 		}
 		text := fmt.Sprintf("%s and %s are not alike: %s", first.ID, m.ID, strings.Join(diff, "; "))
 		if !o.AllowDifferent {
-			return &DifferentError{Text: text}
+			return &DifferentError{What: "compare", Text: text}
 		}
 		c.Warnings = append(c.Warnings, text)
 	}
 	return nil
 }
 
+// differences lists what differs in a way that makes figures incomparable.
+func (m Manifest) differences(o Manifest, target bool) []string {
+	var diff []string
+	for _, name := range slices.Sorted(maps.Keys(mergedKeys(m.Wire, o.Wire))) {
+		a, inA := m.Wire[name]
+		b, inB := o.Wire[name]
+		if inA && inB && a != b {
+			diff = append(diff, fmt.Sprintf("wire format of %s %s / %s", name, a, b))
+		}
+	}
+	if a, b := targets(m), targets(o); target && a != b {
+		diff = append(diff, fmt.Sprintf("target %s / %s", orUnknown(a), orUnknown(b)))
+	}
+	return append(diff, m.Environment.differences(o.Environment)...)
+}
+
 // DifferentError reports runs that differ in wire format, target or machine.
-// [CompareOptions.AllowDifferent] compares them all the same.
-type DifferentError struct{ Text string }
+// [CompareOptions.AllowDifferent] and [MergeOptions.AllowDifferent] take them all
+// the same.
+type DifferentError struct{ What, Text string }
 
 // Error implements error.
-func (e *DifferentError) Error() string { return "results: compare: " + e.Text }
+func (e *DifferentError) Error() string { return "results: " + e.What + ": " + e.Text }
 
 func mergedKeys(a, b map[string]string) map[string]string {
 	out := maps.Clone(a)
@@ -351,8 +360,14 @@ func (c *Comparison) ask(all []observation, table []Metric, group, name string, 
 			q.x, q.y = append(q.x, v), append(q.y, y[key])
 		}
 	}
-	if len(q.y) == 0 && !shareRun(x, y) {
-		q.paired = false
+	few := len(q.y) == 0 && !shareRun(x, y)
+	if c.windows {
+		// Windows of one test are no repetitions that could be missing: arms that
+		// ran one after the other are two points in time.
+		few = len(q.y) < MinBlocks(k, c.Alpha)
+	}
+	if few {
+		q.paired, q.x, q.y = false, nil, nil
 		for _, key := range slices.SortedFunc(maps.Keys(x), order) {
 			q.x = append(q.x, x[key])
 		}

@@ -29,6 +29,7 @@ type Manifest struct {
 	Primary     string            `json:"primary,omitempty"`  // the scalar that decides, such as "probe.mean"
 	Alpha       float64           `json:"alpha,omitempty"`    // joint error probability of the verdicts of a plan; 0 means 0.05
 	Blocks      int               `json:"blocks,omitempty"`
+	Window      float64           `json:"window,omitempty"`     // seconds; set if blocks are windows in time of one test that goes on, not repetitions
 	Thresholds  []string          `json:"thresholds,omitempty"` // as [Parse] reads them
 	Targets     []TargetInfo      `json:"targets,omitempty"`
 	Processes   []Process         `json:"processes,omitempty"`

@@ -249,6 +249,8 @@ type Recorder struct {
 	totals map[Key]*total
 	recent []*archive // open ones, least recently written first
 	open   int        // how many of them may be
+
+	leaving []Key // to be forgotten once they have been taken
 }
 
 // NewRecorder returns an empty recorder whose first interval starts now.
@@ -426,6 +428,7 @@ func (r *Recorder) Take(now time.Time) Delta {
 		r.addTotal(key, &snap)
 		d.Series = append(d.Series, DeltaSeries{key, snap})
 	}
+	r.forget()
 	return d
 }
 
@@ -500,6 +503,38 @@ func (r *Recorder) Total(key Key) Snapshot {
 		out.Counts = addCounts(out.Counts, map[string]int64{name: c.Load()})
 	}
 	return out
+}
+
+// Forget drops what the recorder knows of key as soon as it has been taken, so that
+// a run with ever new keys does not grow for ever. From now on nothing may be
+// recorded under it: the samples would be lost.
+func (r *Recorder) Forget(key Key) {
+	r.takeMu.Lock()
+	defer r.takeMu.Unlock()
+	r.leaving = append(r.leaving, key)
+}
+
+// forget drops the keys that are to be forgotten.
+func (r *Recorder) forget() {
+	for _, key := range r.leaving {
+		r.mu.Lock()
+		delete(r.series, key)
+		r.mu.Unlock()
+		t := r.totals[key]
+		if t == nil {
+			continue
+		}
+		delete(r.totals, key)
+		r.recent = slices.DeleteFunc(r.recent, func(a *archive) bool {
+			for _, of := range t.metrics {
+				if a == of {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	r.leaving = nil
 }
 
 // total is what has been taken of one key.

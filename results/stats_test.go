@@ -267,7 +267,7 @@ func TestVerdictSentences(t *testing.T) {
 		{"repeat", "probe.mean", "a", "a#aa", repeat(12, 1, 0), repeat(12, 1.2, 0.001), 1, false, false,
 			"a differs from itself in mean probe: ratio 1.2 (95 % interval 1.198-1.201, 12 blocks), so the run cannot tell variants from disturbance", Flagged},
 		{"other runs", "ready.mean", "r1", "r2", repeat(12, 1, 0.001), repeat(10, 2, 0.001), 1, true, false,
-			"r2 has 2x higher mean ready than r1 (95 % interval 1.998-2.004, 12 and 10 blocks of runs made at different times, drift is not removed)", Slower},
+			"r2 has 2x higher mean ready than r1 (95 % interval 1.998-2.004, 12 and 10 blocks made at different times, drift is not removed)", Slower},
 		{"missing", "ready.mean", "a", "b", nil, nil, 1, false, false,
 			"cannot tell whether b differs from a in mean ready: no valid block has both figures", CannotTell},
 	} {

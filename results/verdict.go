@@ -231,7 +231,7 @@ func (v Verdict) evidence() string {
 	if v.Paired {
 		return blocks(v.Blocks)
 	}
-	return fmt.Sprintf("%d and %s of runs made at different times, drift is not removed", v.OtherBlocks, blocks(v.Blocks))
+	return fmt.Sprintf("%d and %s made at different times, drift is not removed", v.OtherBlocks, blocks(v.Blocks))
 }
 
 // difference says how far the ratio lies from one: as a factor from 1.5 on, in

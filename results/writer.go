@@ -48,6 +48,7 @@ type Writer struct {
 	counts  []Count
 	dirty   bool // counts.json is older than counts
 	started []Process
+	plans   []Plan
 	err     error
 	closed  bool
 
@@ -164,6 +165,14 @@ func (w *Writer) Process(p Process) {
 	w.started = append(w.started, p)
 }
 
+// Plan notes a plan that was met during the run, and is not in the manifest yet.
+// It appears there at the next flush.
+func (w *Writer) Plan(p Plan) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.plans = append(w.plans, p)
+}
+
 // Flag notes a flag of the self-check; a reader finds it in [Run.Flags].
 func (w *Writer) Flag(f Flag) {
 	w.Event("flag", f.Text, map[string]string{"kind": f.Kind, "severity": string(f.Severity)})
@@ -250,11 +259,12 @@ func (w *Writer) flush() {
 	if w.dirty {
 		counts, w.dirty = slices.Clone(w.counts), false
 	}
-	started := w.started
-	w.started = nil
+	started, plans := w.started, w.plans
+	w.started, w.plans = nil, nil
 	w.mu.Unlock()
-	if len(started) > 0 {
+	if len(started)+len(plans) > 0 {
 		w.manifest.Processes = append(w.manifest.Processes, started...)
+		w.manifest.Plans = append(w.manifest.Plans, plans...)
 		w.fail(writeJSON(w.dir, fileManifest, w.manifest))
 	}
 	for _, name := range slices.Sorted(maps.Keys(pending)) {

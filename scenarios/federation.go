@@ -69,7 +69,8 @@ func federation() Scenario {
 type federates struct {
 	*site
 	ceremony *ceremony
-	foreign  *foreign // nil where all providers are ours
+	foreign  *foreign   // nil where all providers are ours
+	names    [][]string // of the domains of each provider; nil: made up
 }
 
 func prepareFederation(ctx context.Context, s *site) (actor, error) {

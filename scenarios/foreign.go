@@ -231,7 +231,7 @@ func (s *site) answering(ctx context.Context, f *foreign) error {
 			cl, err := s.login(ctx, i, direct, false)
 			if err == nil {
 				cl.echoes.Store(true)
-				err = cl.stream.Send([]byte("<presence/>"))
+				err = cl.Stream.Send([]byte("<presence/>"))
 			}
 			mu.Lock()
 			defer mu.Unlock()

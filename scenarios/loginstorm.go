@@ -138,7 +138,7 @@ func (s *storm) op(ctx context.Context, a bench.Arrival, c *cell, sink results.S
 	if want, known := s.target.Expected(account); known {
 		if result.Items != want.Count() || verify && !result.Digest.Equal(want) {
 			return &stepError{step: "roster", err: &DigestError{
-				Variant: c.arm.Label, Account: cl.account, Items: result.Items, Got: result.Digest.String(), Want: want.String(),
+				Variant: c.arm.Label, Account: cl.Account, Items: result.Items, Got: result.Digest.String(), Want: want.String(),
 			}}
 		}
 	}

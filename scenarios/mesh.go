@@ -76,6 +76,15 @@ func (f *federates) raise(ctx context.Context, arm Arm, fed Federation) (_ *mesh
 // letter names the i-th provider in host names of domains and processes.
 func letter(i int) string { return string(rune('a' + i)) }
 
+// madeUp returns the names of n domains of the i-th provider.
+func madeUp(i, n int) []string {
+	names := make([]string, 0, n)
+	for d := range n {
+		names = append(names, domainName(i, d+1))
+	}
+	return names
+}
+
 // start starts the workers of the i-th provider.
 func (m *mesh) start(ctx context.Context, i int) (*meshProvider, error) {
 	n := m.fed.Domains.B
@@ -83,8 +92,10 @@ func (m *mesh) start(ctx context.Context, i int) (*meshProvider, error) {
 		n = m.fed.Domains.A
 	}
 	p := &meshProvider{name: "provider-" + letter(i) + ".test", via: make(map[string]string)}
-	for d := range n {
-		p.domains = append(p.domains, domainName(i, d+1))
+	if m.names != nil {
+		p.domains = m.names[i]
+	} else {
+		p.domains = madeUp(i, n)
 	}
 	workers := m.plan.workers(m.arm, m.fed)
 	p.hosted = make([][]string, workers)
@@ -178,7 +189,7 @@ func (m *mesh) asks() s2s.ThirdParty {
 func (m *mesh) configure(ctx context.Context) error {
 	variant, params := m.arm.Federation, m.arm.S2S
 	if m.asks() == s2s.SecureDNS {
-		m.dns.SetValidation("test", lab.Secure)
+		m.dns.SetValidation(".", lab.Secure)
 	}
 	var partners []s2s.Partner
 	for _, p := range m.providers {

@@ -114,15 +114,32 @@ func (m *mesh) alone(ctx context.Context, p *meshProvider) error {
 // addDomain adds a domain to the first provider of the live mesh, and makes it talk
 // to every domain of the second.
 func (m *mesh) addDomain(ctx context.Context, c *cell) error {
-	near, far := m.providers[0], m.providers[1]
-	domain := domainName(0, len(near.domains)+1)
-	variant, params := m.arm.Federation, m.arm.S2S
-	credentials, err := m.ceremony.credentials(variant.Needs(params), near.name, append(slices.Clone(near.domains), domain), params.Revocation)
+	start := time.Now()
+	got, err := m.join(ctx, domainName(0, len(m.providers[0].domains)+1))
 	if err != nil {
 		return err
 	}
-	if err := m.ceremony.publish(m.dns, m.web, variant, params, near.name, []published{{near.address[0], []string{domain}}}); err != nil {
+	if err := m.judge(got); err != nil {
+		c.failed(ctx, "pair.added", start, err)
 		return err
+	}
+	for _, t := range got.Trips {
+		observe(c.sink, "pair.added", start, time.Duration(t.Echo))
+	}
+	return nil
+}
+
+// join adds a domain to the first provider of the live mesh, and makes it talk to every
+// domain of the second.
+func (m *mesh) join(ctx context.Context, domain string) (got brought, err error) {
+	near, far := m.providers[0], m.providers[1]
+	variant, params := m.arm.Federation, m.arm.S2S
+	credentials, err := m.ceremony.credentials(variant.Needs(params), near.name, append(slices.Clone(near.domains), domain), params.Revocation)
+	if err != nil {
+		return got, err
+	}
+	if err := m.ceremony.publish(m.dns, m.web, variant, params, near.name, []published{{near.address[0], []string{domain}}}); err != nil {
+		return got, err
 	}
 	add := s2s.NewDomain{Domain: domain, All: credentials.All}
 	if pair, ok := credentials.Domains[domain]; ok {
@@ -135,23 +152,10 @@ func (m *mesh) addDomain(ctx context.Context, c *cell) error {
 	if err := far.each(func(_ int, worker Worker) error {
 		return worker.Call(ctx, workerTrust, trust{near.name, domain}, nil)
 	}); err != nil {
-		return err
+		return got, err
 	}
 	if err := near.workers[0].Call(ctx, workerAdd, add, nil); err != nil {
-		return err
+		return got, err
 	}
-	start := time.Now()
-	var got brought
-	err = near.workers[0].Call(ctx, workerBringUp, bringUp{matrix: matrix{[]string{domain}, far.domains, nil}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
-	if err != nil {
-		return err
-	}
-	if err := m.judge(got); err != nil {
-		c.failed(ctx, "pair.added", start, err)
-		return err
-	}
-	for _, t := range got.Trips {
-		observe(c.sink, "pair.added", start, time.Duration(t.Echo))
-	}
-	return nil
+	return got, near.workers[0].Call(ctx, workerBringUp, bringUp{matrix: matrix{[]string{domain}, far.domains, nil}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}, &got)
 }

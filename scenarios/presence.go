@@ -45,7 +45,7 @@ func (s *site) startPresence(ctx context.Context, c *client, sink results.Sink) 
 	count := new(presenceCount)
 	c.presence.Store(count)
 	sent := time.Now()
-	if err := c.stream.Send([]byte("<presence/>")); err != nil {
+	if err := c.Stream.Send([]byte("<presence/>")); err != nil {
 		settled <- &stepError{step: "presence", err: err}
 		return settled
 	}

@@ -106,7 +106,7 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 		return err
 	}
 	defer driver.close(ctx)
-	jid := "push.xmppbench@" + driver.domain
+	jid := "push.xmppbench@" + driver.Domain
 
 	pacer, err := bench.Constant(rate)
 	if err != nil {
@@ -156,9 +156,9 @@ func (s *pushStorm) interested(ctx context.Context, arm Arm, p *pushes) (*client
 		cl.close(ctx)
 		return nil, err
 	}
-	cl.stream.Handle(func(head *wire.Stanza) wire.Handler {
+	cl.Stream.Handle(func(head *wire.Stanza) wire.Handler {
 		if string(head.Name()) != "iq" || head.Type() != "set" {
-			return cl.others(head)
+			return cl.Others(head)
 		}
 		return wire.Handler{Watch: wire.Watch{Mode: wire.Frame}, Done: func(st *wire.Stanza) error {
 			e, err := wire.ParseElement(st.Frame, wire.NSClient, nil)
@@ -170,7 +170,7 @@ func (s *pushStorm) interested(ctx context.Context, arm Arm, p *pushes) (*client
 					p.arrived(seq, st.End)
 				}
 			}
-			return cl.stream.Post(wire.AppendReply(nil, st.Tag, "result", nil), nil)
+			return cl.Stream.Post(wire.AppendReply(nil, st.Tag, "result", nil), nil)
 		}}
 	})
 	return cl, nil
@@ -193,7 +193,7 @@ func (s *pushStorm) remove(ctx context.Context, driver *client, jid string) erro
 
 // rosterSet changes one item of the client's roster (RFC 6121 §2.3, §2.5).
 func rosterSet(ctx context.Context, c *client, it roster.Item, remove bool) error {
-	id := c.stream.NextID()
+	id := c.Stream.NextID()
 	b := wire.AppendIQStart(nil, "set", id, "", "")
 	b = append(b, "<query xmlns='"+wire.NSRoster+"'><item"...)
 	b = wire.AppendAttr(b, "jid", it.JID)
@@ -212,8 +212,8 @@ func rosterSet(ctx context.Context, c *client, it roster.Item, remove bool) erro
 		b = append(b, "</item>"...)
 	}
 	b = append(b, "</query></iq>"...)
-	if _, err := c.stream.IQ(ctx, id, b); err != nil {
-		return fmt.Errorf("scenarios: changing %s in the roster of %s: %w", it.JID, c.account, err)
+	if _, err := c.Stream.IQ(ctx, id, b); err != nil {
+		return fmt.Errorf("scenarios: changing %s in the roster of %s: %w", it.JID, c.Account, err)
 	}
 	return nil
 }

@@ -166,10 +166,10 @@ func (r *rosterCells) change(ctx context.Context, cl *client, n int) error {
 			JID     string `json:"jid"`
 			Changes int    `json:"changes"`
 			Seed    uint64 `json:"seed"`
-		}{cl.account, n, r.plan.Seed}, nil)
+		}{cl.Account, n, r.plan.Seed}, nil)
 	}
 	for i := range n {
-		it := roster.Item{JID: fmt.Sprintf("change-%06d.xmppbench@%s", i, cl.domain)}
+		it := roster.Item{JID: fmt.Sprintf("change-%06d.xmppbench@%s", i, cl.Domain)}
 		if err := rosterSet(ctx, cl, it, false); err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (r *rosterCells) priced(ctx context.Context, c *cell, have roster.Have) err
 		return err
 	}
 	defer cl.close(ctx)
-	before := cl.stream.Counts()
+	before := cl.Stream.Counts()
 	server, serverErr := r.target.CPU()
 	client, clientErr := proc.CPU(os.Getpid())
 	result, answer, err := cl.retrieve(ctx, c.arm, roster.Options{Have: have, Digest: c.warmup})
@@ -210,7 +210,7 @@ func (r *rosterCells) priced(ctx context.Context, c *cell, have roster.Have) err
 		return err
 	}
 	// The last answer to a chunk may wait to be written still; it is part of the price.
-	if err := cl.stream.Send(nil); err != nil {
+	if err := cl.Stream.Send(nil); err != nil {
 		return &stepError{step: "roster", err: err}
 	}
 	if now, err := proc.CPU(os.Getpid()); err == nil && clientErr == nil {
@@ -219,7 +219,7 @@ func (r *rosterCells) priced(ctx context.Context, c *cell, have roster.Have) err
 	if now, err := r.target.CPU(); err == nil && serverErr == nil {
 		c.set("cpu.server", (now - server).Seconds())
 	}
-	after := cl.stream.Counts()
+	after := cl.Stream.Counts()
 	if answer.Verdict != roster.Spoken {
 		c.skipped = fmt.Sprintf("%s: %s", answer.Verdict, answer.Reason)
 		return nil
@@ -335,7 +335,7 @@ func (c *client) firstPing(ctx context.Context) (time.Time, error) {
 		err error
 	}
 	got := make(chan answer, 1)
-	if err := c.pingTo(c.domain, func(at time.Time, err error) { got <- answer{at, err} }); err != nil {
+	if err := c.Ping(c.Domain, func(at time.Time, err error) { got <- answer{at, err} }); err != nil {
 		return time.Time{}, &stepError{step: "ready", err: err}
 	}
 	select {

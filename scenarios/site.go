@@ -17,6 +17,7 @@ import (
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/online"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
@@ -192,13 +193,9 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 	if s.met != nil {
 		s.once.Do(func() { s.met(negotiated(login)) })
 	}
-	cl := &client{
-		stream: login.Stream, account: c.JID, domain: account.Domain, sm: login.SM,
-		login: &loginTimes{started: started, ready: time.Now(), steps: login.Steps},
-	}
-	cl.roster = roster.NewClient(cl.stream, cl.account, cl.others)
-	// The session outlives the context of the login and must not hold on to it: close ends the stream and so Serve.
-	cl.reading.Go(func() { _ = cl.stream.Serve(context.Background()) })
+	cl := &client{login: &loginTimes{started: started, ready: time.Now(), steps: login.Steps}}
+	cl.Client = online.New(login, online.Config{Account: c.JID, Domain: account.Domain, First: cl.first})
+	cl.Start()
 	return cl, nil
 }
 
@@ -225,13 +222,8 @@ func (s *site) tracer() func(out bool, b []byte) {
 
 // client is a session that is logged in and being read.
 type client struct {
-	stream  *wire.Stream
-	roster  *roster.Client
-	account string // bare JID
-	domain  string
-	sm      *session.SM
-	login   *loginTimes // nil where nobody will ask
-	reading sync.WaitGroup
+	*online.Client
+	login *loginTimes // nil where nobody will ask
 
 	presence atomic.Pointer[presenceCount] // nil until initial presence is sent
 	echoes   atomic.Bool                   // messages are returned to their senders
@@ -246,7 +238,7 @@ type loginTimes struct {
 // retrieve fetches the roster as the arm does, and says what the server really
 // did. A refusal of the variant is an answer, not an error.
 func (c *client) retrieve(ctx context.Context, arm Arm, o roster.Options) (roster.Result, roster.Answer, error) {
-	result, err := arm.Variant.Fetch(ctx, c.roster, arm.Params, o)
+	result, err := arm.Variant.Fetch(ctx, c.Roster, arm.Params, o)
 	answer := arm.Variant.Detect(arm.Params, result, err)
 	if err != nil && answer.Verdict != roster.Refused {
 		return result, answer, &stepError{step: "roster", err: err}
@@ -254,69 +246,30 @@ func (c *client) retrieve(ctx context.Context, arm Arm, o roster.Options) (roste
 	return result, answer, nil
 }
 
-// others answers what no roster variant handles: requests of the server or of
-// other clients, presence, messages and stream management.
-func (c *client) others(head *wire.Stanza) wire.Handler {
+// first takes presence that is counted and messages that are returned.
+func (c *client) first(head *wire.Stanza) (h wire.Handler, taken bool) {
 	switch string(head.Name()) {
-	case "iq":
-		if t := head.Type(); t != "get" && t != "set" {
-			return wire.Handler{}
-		}
-		return wire.Handler{Done: func(st *wire.Stanza) error {
-			answer := wire.AppendStanzaError(nil, st.Tag, &wire.StanzaError{Type: "cancel", Condition: "service-unavailable"})
-			if string(wire.TagName(st.Child)) == "ping" {
-				answer = wire.AppendReply(nil, st.Tag, "result", nil)
-			}
-			return c.stream.Post(answer, nil)
-		}}
 	case "message":
 		if c.echoes.Load() && head.Type() != "error" {
 			return wire.Handler{Done: func(st *wire.Stanza) error {
-				return c.stream.Post(wire.AppendReply(nil, st.Tag, "chat", []byte("<body>echo</body>")), nil)
-			}}
+				return c.Stream.Post(wire.AppendReply(nil, st.Tag, "chat", []byte("<body>echo</body>")), nil)
+			}}, true
 		}
 	case "presence":
 		if count := c.presence.Load(); count != nil {
-			return wire.Handler{Done: count.add}
+			return wire.Handler{Done: count.add}, true
 		}
-	case "r":
-		return wire.Handler{Done: c.acknowledge}
 	}
-	return wire.Handler{}
+	return wire.Handler{}, false
 }
 
-// acknowledge answers a request for acknowledgement (XEP-0198 §4).
-func (c *client) acknowledge(*wire.Stanza) error {
-	handled := c.stream.Counts().StanzasIn
-	if c.sm != nil {
-		handled -= int64(c.sm.Early)
-	}
-	return c.stream.Post(fmt.Appendf(nil, "<a xmlns='%s' h='%d'/>", wire.NSSM, uint32(handled)), nil)
-}
-
-// close ends the session in order and waits for its reader, both bounded. How a
-// session ends whose figures are taken says nothing, so it returns no error.
-func (c *client) close(ctx context.Context) {
-	_ = c.stream.Close(ctx)
-	c.reading.Wait()
-}
+// close ends the session in order and waits for its reader, both bounded.
+func (c *client) close(ctx context.Context) { c.Close(ctx) }
 
 // ping returns a probe of the stream: an iq to the user's own server, answered or
 // refused, which costs the same (XEP-0199 §4.2).
 func (c *client) ping(_ context.Context, _ uint64, done func(time.Time, error)) error {
-	return c.pingTo(c.domain, done)
-}
-
-func (c *client) pingTo(to string, done func(time.Time, error)) error {
-	id := c.stream.NextID()
-	c.stream.Expect(id, wire.Handler{
-		Done: func(st *wire.Stanza) error { done(st.End, nil); return nil },
-		Fail: func(err error) { done(time.Now(), err) },
-	})
-	b := make([]byte, 0, 96)
-	b = wire.AppendIQStart(b, "get", id, "", to)
-	b = append(b, "<ping xmlns='"+wire.NSPing+"'/></iq>"...)
-	return c.stream.Post(b, nil)
+	return c.Ping(c.Domain, done)
 }
 
 // observeLogin gives the steps of the login to the sink, the login as a whole

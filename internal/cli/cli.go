@@ -76,18 +76,41 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return child(ctx, args[1], stdin, stdout, stderr)
 	}
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := a.root()
+	return a.execute(ctx, a.root(), args)
+}
+
+// Tools runs the commands that work with runs and accounts, for another program
+// that has them below a command of its own: name is how a user calls it. What
+// starts children is left to [Main], since a child is the program started anew.
+func Tools(ctx context.Context, name string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	return a.execute(ctx, a.tools(name), args)
+}
+
+func (a *app) execute(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	err := root.ExecuteContext(ctx)
 	code := exitCode(ctx, err)
 	var silent *exitError
 	if err != nil && (!errors.As(err, &silent) || silent.err != nil) {
-		fmt.Fprintln(stderr, "xmppbench:", err)
+		fmt.Fprintln(a.stderr, "xmppbench:", err)
 	}
 	return code
+}
+
+func (a *app) tools(name string) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "xmppbench",
+		Short: "Work with runs of xmppbench and with accounts",
+		Long: `Work with the run directories that the output xmpp-hdr writes, with accounts, and
+with the built-in simulator.`,
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: name},
+	}
+	a.finish(root, a.compare(), a.report(), a.merge(), a.serve(), a.users(), a.provision())
+	return root
 }
 
 func (a *app) root() *cobra.Command {
@@ -103,21 +126,25 @@ README.md is the way in; the folder docs has a page for each kind of file.`,
 		Example: `  xmppbench run roster-login                      the shipped scenario on the simulator
   xmppbench run roster-login --dry-run            what it would do and how long
   xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
+	a.finish(root, a.run(), a.compare(), a.report(), a.merge(), a.serve(), a.users(), a.provision(), a.list(), a.explain(), a.version())
+	return root
+}
+
+// finish gives a root its commands and what all roots have.
+func (a *app) finish(root *cobra.Command, commands ...*cobra.Command) {
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.Args = cobra.NoArgs
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
 	})
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer in JSON")
-	root.AddCommand(a.run(), a.compare(), a.report(), a.serve(), a.provision(), a.list(), a.explain(), a.version())
+	root.AddCommand(commands...)
 	root.InitDefaultCompletionCmd()
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", textWidth)))
 	checkArgs(root)
-	return root
 }
 
 // checkArgs makes wrong arguments of a command and of those below it an error of

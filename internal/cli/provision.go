@@ -88,6 +88,11 @@ func (a *app) makeAccounts(ctx context.Context, file *scenarios.TargetFile, plan
 	if err != nil {
 		return usage(err)
 	}
+	return a.apply(ctx, file, plan)
+}
+
+// apply makes the accounts of a plan and says how many there were.
+func (a *app) apply(ctx context.Context, file *scenarios.TargetFile, plan *provision.Plan) error {
 	fmt.Fprintf(a.stderr, "%s: %s with %s, by %s\n", file.Name, plural(plan.Accounts, "account"), plural(plan.Items, "roster item"), plan.Method)
 	started := time.Now()
 	if err := plan.Apply(ctx, a.provisionProgress()); err != nil {

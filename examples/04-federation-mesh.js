@@ -1,0 +1,42 @@
+// n × m domains of two hosting providers: what does each way of sharing connections cost? Both providers run in this
+// process; there is nothing to set up.
+//
+//   k6 run -e N=10 -e M=10 examples/04-federation-mesh.js
+import { Mesh, domains } from "k6/x/xmpp";
+import { check } from "k6";
+
+/** @type {import("k6/x/xmpp").S2SVariant[]} */
+const VARIANTS = ["pair-external", "shared-cert", "shared-attrcert"];
+const N = Number(__ENV.N || 10), M = Number(__ENV.M || 10), SLOT = Number(__ENV.SLOT || 30);
+
+/** @type {import("k6/options").Options} */
+export const options = {
+  scenarios: Object.fromEntries(VARIANTS.map((variant, i) => [variant.replace("-", "_"), {
+    executor: "per-vu-iterations",
+    vus: 1,
+    iterations: 3,
+    startTime: `${i * SLOT}s`,
+    maxDuration: `${SLOT}s`,
+    env: { VARIANT: variant },
+  }])),
+  thresholds: {
+    checks: ["rate==1"],
+    ...Object.fromEntries(VARIANTS.flatMap((variant) => [
+      [`xmpp_s2s_setup_duration{s2s_strategy:${variant}}`, []],
+      [`xmpp_s2s_connections{s2s_strategy:${variant}}`, []],
+      [`xmpp_s2s_rtt{s2s_strategy:${variant}}`, ["p(99)<500"]],
+    ])),
+  },
+  summaryTrendStats: ["min", "med", "p(90)", "p(99)", "max", "count"],
+};
+
+export default async function () {
+  const variant = /** @type {import("k6/x/xmpp").S2SVariant} */ (__ENV.VARIANT);
+  const mesh = new Mesh({ variant, local: domains("d{i}.alpha.test", N), remote: domains("d{i}.beta.test", M) });
+  const stats = await mesh.open();
+  check(stats, { "counts are those of the closed form": (s) => s.agrees === true });
+  await mesh.burst({ count: 500, concurrency: 16, size: 512 });
+  const { duration } = await mesh.addDomain("late.alpha.test");
+  console.log(`${variant}: ${stats.connections} connections for ${stats.pairs} pairs in ${stats.duration} ms; one more domain took ${duration} ms`);
+  await mesh.close();
+}

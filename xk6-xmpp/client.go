@@ -1,0 +1,563 @@
+package xk6xmpp
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/grafana/sobek"
+	"go.k6.io/k6/v2/js/common"
+
+	"github.com/xmppbench/xmppbench/internal/wire"
+)
+
+// client is the class Client: one session of one virtual user.
+type client struct {
+	m          *instance
+	o          loginOptions
+	persistent bool
+	userTags   sobek.Value
+
+	session *live // the one logged in; used on the event loop only, set there
+	busy    bool  // connecting
+
+	resuming *live // that another session is going to replace; guarded by mu
+
+	listeners map[string][]sobek.Value // event loop only
+	queue     *taskQueue               // holds the iteration while there are listeners; nil without
+
+	mu      sync.Mutex
+	wanted  map[string]bool // events that have a listener
+	waiters []*waiter
+	inbox   []func() error // events of a persistent client, for the next call
+	size    int            // bound of inbox
+	dropped int64
+
+	receipts                map[string]chan time.Time // by id of the message
+	roster, sm, muc, pubsub *sobek.Object             // parts, made when they are asked for
+}
+
+func clientClass() class[*client] {
+	return class[*client]{
+		name: "Client",
+		make: func(m *instance, call sobek.ConstructorCall) *client {
+			return m.newClient(call.Argument(0), "Client()")
+		},
+		methods: map[string]func(*client, sobek.FunctionCall) sobek.Value{
+			"connect":      (*client).connect,
+			"disconnect":   (*client).disconnect,
+			"message":      (*client).message,
+			"presence":     (*client).presence,
+			"iq":           (*client).iq,
+			"ping":         (*client).ping,
+			"raw":          (*client).raw,
+			"on":           (*client).on,
+			"off":          (*client).off,
+			"waitFor":      (*client).waitFor,
+			"waitForCount": (*client).waitForCount,
+		},
+		getters: map[string]func(*client) any{
+			"connected": func(c *client) any { return c.connected() },
+			"info": func(c *client) any {
+				if c.session == nil {
+					return nil
+				}
+				return c.session.info
+			},
+			"roster": func(c *client) any { return lazily(c.m, &c.roster, rosterClass, &rosterOf{c}) },
+			"sm":     func(c *client) any { return lazily(c.m, &c.sm, smClass, &smOf{c}) },
+			"muc":    func(c *client) any { return lazily(c.m, &c.muc, mucClass, &mucOf{c}) },
+			"pubsub": func(c *client) any { return lazily(c.m, &c.pubsub, pubsubClass, &pubsubOf{c}) },
+		},
+	}
+}
+
+// lazily returns the object of a part of a client, made when it is first asked for.
+func lazily[T any](m *instance, slot **sobek.Object, table func() class[T], value T) *sobek.Object {
+	if *slot == nil {
+		*slot = object(m, table, value)
+	}
+	return *slot
+}
+
+// newClient reads the options of a client.
+func (m *instance) newClient(v sobek.Value, call string) *client {
+	p := m.options(call, v, true)
+	c := &client{m: m}
+	p.get("index") // of credentials, which a script may spread into the options
+	jid, password := p.required("jid"), p.text("password", "")
+	c.o = p.login()
+	c.o.jid, c.o.password = jid, password
+	if c.o.domain() == "" {
+		p.bad("jid", "%q is not user@domain", jid)
+	}
+	c.persistent = p.choice("lifetime", "iteration", "iteration", "vu") == "vu"
+	c.size = p.integer("inboxSize", 1000, 1, 1_000_000)
+	c.userTags = p.get("tags")
+	p.tags() // throws where they are wrong
+	p.done()
+	return c
+}
+
+// connect is the function connect(): a new client that connects at once.
+func (m *instance) connect(call sobek.FunctionCall) sobek.Value {
+	made, err := m.rt.New(m.exported("Client"), call.Argument(0))
+	must(m.rt, err)
+	c := self[*client](m, made, "Client")
+	return c.open(m.options("connect()", nil, false), func() any { return made })
+}
+
+// exported is a class as scripts import it.
+func (m *instance) exported(name string) sobek.Value { return m.rt.ToValue(m.exports.Named[name]) }
+
+// connect is the method connect().
+func (c *client) connect(call sobek.FunctionCall) sobek.Value {
+	p := c.m.options("connect()", call.Argument(0), false)
+	return c.open(p, func() any { return c.session.info })
+}
+
+// open logs in. result makes what the promise is resolved with.
+func (c *client) open(p *options, result func() any) sobek.Value {
+	ctx := c.m.vuContext("connect()")
+	r := c.recorder(ctx, p)
+	p.done()
+	if c.connected() || c.busy {
+		c.m.typeErrorf("connect(): the client is connected already")
+	}
+	c.busy = true
+	net, from := c.m.network(c.o), c.starter()
+	var made *live
+	return c.m.async(ctx, func() {
+		c.busy = false
+		if made != nil {
+			c.adopt(ctx, made)
+		}
+	}, func(ctx context.Context) (any, error) {
+		var err error
+		if made, err = net.start(ctx, c.o, r, from, nil); err != nil {
+			return nil, fail(stageDial, err)
+		}
+		return onLoop(result), nil
+	})
+}
+
+// recorder returns one with the tags of the client and those of the call.
+func (c *client) recorder(ctx context.Context, p *options) recorder {
+	return c.m.taggedRecorder(ctx, p, c.userTags)
+}
+
+// taggedRecorder returns one with the tags of an object and, on top, those of a call.
+func (m *instance) taggedRecorder(ctx context.Context, p *options, tags sobek.Value) recorder {
+	own := &options{m: m, call: p.call, o: m.rt.NewObject()}
+	if tags != nil {
+		must(m.rt, own.o.Set("tags", tags))
+	}
+	t := own.tags()
+	if v := p.get("tags"); v != nil {
+		if err := common.ApplyCustomUserTags(m.rt, &t, v); err != nil {
+			p.bad("tags", "%v", err)
+		}
+	}
+	return m.recorder(ctx, t)
+}
+
+// adopt makes a session the client's. It runs on the event loop.
+func (c *client) adopt(ctx context.Context, l *live) {
+	c.session = l
+	if !c.persistent {
+		// The end of the iteration ends the session.
+		context.AfterFunc(ctx, func() { _ = l.close(closeTimeout) })
+	}
+	c.holdOpen()
+	if !c.connected() {
+		c.release() // it ended before it was known here
+	}
+}
+
+// connected reports whether there is a session that is not over.
+func (c *client) connected() bool {
+	if c.session == nil {
+		return false
+	}
+	select {
+	case <-c.session.Stream.Done():
+		return false
+	default:
+		return true
+	}
+}
+
+// live returns the session for a call, and throws without one.
+func (c *client) live(call string) *live {
+	c.m.vuContext(call)
+	if c.session == nil {
+		panic(c.m.jsError(&fault{stage: stageSession, condition: "not-connected", err: errors.New(call + " before connect()")}))
+	}
+	return c.session
+}
+
+// do runs a request over the session, counts its fault, and delivers what came for
+// listeners.
+func (c *client) do(p *options, l *live, stage string, timeout time.Duration, work func(ctx context.Context, r recorder) (any, error)) sobek.Value {
+	ctx := c.m.vu.Context()
+	r := c.recorder(ctx, p)
+	p.done()
+	return c.m.async(ctx, c.deliver, func(ctx context.Context) (any, error) {
+		bounded, cancel := within(ctx, timeout)
+		defer cancel()
+		result, err := work(bounded, r)
+		if l.management != nil && l.management.due() {
+			_ = l.Stream.Post([]byte("<r xmlns='"+wire.NSSM+"'/>"), nil) // a stream that is over says so below
+		}
+		l.flush(r)
+		if err != nil {
+			if bounded.Err() != nil && ctx.Err() == nil {
+				err = errTimeout
+			}
+			f := fail(stage, err)
+			r.failed(stage, f)
+			return nil, f
+		}
+		return result, nil
+	})
+}
+
+func (c *client) disconnect(call sobek.FunctionCall) sobek.Value {
+	ctx := c.m.vuContext("disconnect()")
+	p := c.m.options("disconnect()", call.Argument(0), false)
+	timeout := p.duration("timeout", defaultClose)
+	r := c.recorder(ctx, p)
+	p.done()
+	l := c.session
+	return c.m.async(ctx, func() { c.deliver(); c.release() }, func(ctx context.Context) (any, error) {
+		if l == nil {
+			return nil, nil
+		}
+		l.flush(r)
+		done := make(chan error, 1)
+		go func() { done <- l.close(timeout) }()
+		var err error
+		select {
+		case err = <-done:
+		case <-ctx.Done():
+			return nil, fail(stageClose, context.Cause(ctx))
+		}
+		r.push(time.Now(), figure{metricActive, float64(c.m.root.active())})
+		if errors.Is(err, context.DeadlineExceeded) {
+			r.failed(stageClose, err)
+			return nil, fail(stageClose, err)
+		}
+		return nil, nil // how a stream ends that was over already is told by on("close")
+	})
+}
+
+// send hands bytes to the socket, unless ctx ends first.
+func (l *live) send(ctx context.Context, b []byte) error {
+	done := make(chan error, 1)
+	if err := l.Stream.Post(b, func() { done <- nil }); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-l.Stream.Done():
+		return wire.ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stanzaStart appends the start tag of a stanza from the options that all have.
+func (p *options) stanzaStart(name, id string) []byte {
+	b := append([]byte{'<'}, name...)
+	for _, attr := range [][2]string{{"to", p.text("to", "")}, {"id", id}, {"type", p.text("type", "")}, {"xml:lang", p.text("lang", "")}} {
+		if attr[1] != "" {
+			b = wire.AppendAttr(b, attr[0], attr[1])
+		}
+	}
+	return append(b, '>')
+}
+
+func appendChild(dst []byte, name, text string) []byte {
+	dst = append(append(append(dst, '<'), name...), '>')
+	dst = wire.AppendText(dst, text)
+	return append(append(append(dst, "</"...), name...), '>')
+}
+
+// message reads a message from options. With a receipt it has an id.
+func (p *options) message(nextID func() string, asks bool) (b []byte, id string) {
+	id = p.text("id", "")
+	if asks && id == "" {
+		id = nextID()
+	}
+	b = p.stanzaStart("message", id)
+	if p.has("type") {
+		p.choice("type", "", "chat", "groupchat", "headline", "normal", "error")
+	}
+	for _, name := range []string{"subject", "body"} {
+		if p.has(name) {
+			b = appendChild(b, name, p.text(name, ""))
+		}
+	}
+	if asks {
+		b = append(b, "<request xmlns='"+nsReceipts+"'/>"...)
+	}
+	b = p.m.payload(b, p.call, p.get("payload"))
+	return append(b, "</message>"...), id
+}
+
+func (c *client) message(call sobek.FunctionCall) sobek.Value {
+	l := c.live("message()")
+	p := c.m.options("message()", call.Argument(0), true)
+	asks := p.flag("receipt", false)
+	timeout := p.duration("timeout", c.o.request)
+	b, id := p.message(l.Stream.NextID, asks)
+	var got chan time.Time
+	if asks {
+		got = make(chan time.Time, 1)
+		c.expectReceipt(id, got)
+	}
+	return c.do(p, l, stageMessage, timeout, func(ctx context.Context, r recorder) (any, error) {
+		start := time.Now()
+		if asks {
+			defer c.expectReceipt(id, nil)
+		}
+		if err := l.send(ctx, b); err != nil || !asks {
+			return since(start), err
+		}
+		select {
+		case at := <-got:
+			d := at.Sub(start)
+			r.push(at, took(metricMessage, d))
+			return milliseconds(d), nil
+		case <-l.Stream.Done():
+			return nil, wire.ErrClosed
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	})
+}
+
+// expectReceipt registers for the receipt of a message, or takes that back.
+func (c *client) expectReceipt(id string, got chan time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got == nil {
+		delete(c.receipts, id)
+		return
+	}
+	if c.receipts == nil {
+		c.receipts = make(map[string]chan time.Time)
+	}
+	c.receipts[id] = got
+}
+
+// presence reads a presence from options.
+func (p *options) presence(id string) []byte {
+	if p.has("type") {
+		p.choice("type", "", "unavailable", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe", "error")
+	}
+	b := p.stanzaStart("presence", id)
+	if p.has("show") {
+		b = appendChild(b, "show", p.choice("show", "", "away", "chat", "dnd", "xa"))
+	}
+	if p.has("status") {
+		b = appendChild(b, "status", p.text("status", ""))
+	}
+	if p.has("priority") {
+		b = appendChild(b, "priority", strconv.Itoa(p.integer("priority", 0, -128, 127)))
+	}
+	return append(p.m.payload(b, p.call, p.get("payload")), "</presence>"...)
+}
+
+func (c *client) presence(call sobek.FunctionCall) sobek.Value {
+	l := c.live("presence()")
+	p := c.m.options("presence()", call.Argument(0), false)
+	b := p.presence(p.text("id", ""))
+	return c.do(p, l, stagePresence, c.o.request, func(ctx context.Context, _ recorder) (any, error) {
+		return nil, l.send(ctx, b)
+	})
+}
+
+func (c *client) iq(call sobek.FunctionCall) sobek.Value {
+	l := c.live("iq()")
+	p := c.m.options("iq()", call.Argument(0), true)
+	timeout := p.duration("timeout", c.o.request)
+	p.required("type")
+	p.choice("type", "", "get", "set")
+	id := p.text("id", "")
+	if id == "" {
+		id = l.Stream.NextID()
+	}
+	b := p.stanzaStart("iq", id)
+	b = append(c.m.payload(b, "iq()", p.get("payload")), "</iq>"...)
+	return c.do(p, l, stageIQ, timeout, func(ctx context.Context, r recorder) (any, error) {
+		start := time.Now()
+		answer, err := l.request(ctx, c.m, id, b)
+		if err != nil {
+			return nil, err
+		}
+		r.push(answer.at, took(metricIQ, answer.at.Sub(start)))
+		return answer.stanza, nil
+	})
+}
+
+// answer is what a request brought.
+type answer struct {
+	stanza *stanza
+	at     time.Time
+}
+
+// request sends an iq and returns its result. An error answer is an error.
+func (l *live) request(ctx context.Context, m *instance, id string, b []byte) (answer, error) {
+	type outcome struct {
+		answer
+		err error
+	}
+	got := make(chan outcome, 1)
+	cancel := l.Stream.Expect(id, wire.Handler{
+		Watch: wire.Watch{Mode: wire.Frame},
+		Done: func(st *wire.Stanza) error {
+			s, err := newStanza(m, st)
+			if err != nil {
+				got <- outcome{err: err}
+				return err
+			}
+			if s.Type == "error" {
+				got <- outcome{err: wire.ParseStanzaError(s.element)}
+				return nil
+			}
+			got <- outcome{answer: answer{s, st.End}}
+			return nil
+		},
+		Fail: func(err error) { got <- outcome{err: err} },
+	})
+	defer cancel()
+	if err := l.Stream.Post(b, nil); err != nil {
+		return answer{}, err
+	}
+	select {
+	case o := <-got:
+		return o.answer, o.err
+	case <-ctx.Done():
+		return answer{}, context.Cause(ctx)
+	}
+}
+
+func (c *client) ping(call sobek.FunctionCall) sobek.Value {
+	l := c.live("ping()")
+	to := l.Domain
+	if v := call.Argument(0); !common.IsNullish(v) {
+		s, ok := v.Export().(string)
+		if !ok {
+			c.m.typeErrorf("ping(): %v is not a JID", v)
+		}
+		to = s
+	}
+	p := c.m.options("ping()", call.Argument(1), false)
+	timeout := p.duration("timeout", c.o.request)
+	return c.do(p, l, stageIQ, timeout, func(ctx context.Context, r recorder) (any, error) {
+		start := time.Now()
+		id := l.Stream.NextID()
+		b := wire.AppendIQ(nil, "get", id, "", to, []byte("<ping xmlns='"+wire.NSPing+"'/>"))
+		got, err := l.request(ctx, c.m, id, b)
+		if err != nil {
+			return nil, err
+		}
+		d := got.at.Sub(start)
+		r.push(got.at, took(metricPing, d))
+		return milliseconds(d), nil
+	})
+}
+
+func (c *client) raw(call sobek.FunctionCall) sobek.Value {
+	l := c.live("raw()")
+	text, ok := call.Argument(0).Export().(string)
+	if !ok || text == "" {
+		c.m.typeErrorf("raw() takes XML as text")
+	}
+	p := c.m.options("raw()", call.Argument(1), false)
+	return c.do(p, l, stageStream, c.o.request, func(ctx context.Context, _ recorder) (any, error) {
+		return nil, l.send(ctx, []byte(text))
+	})
+}
+
+// wait registers a waiter and takes it back when work is over.
+func (c *client) wait(w *waiter) (done func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiters = append(c.waiters, w)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.waiters = slices.DeleteFunc(c.waiters, func(o *waiter) bool { return o == w })
+	}
+}
+
+func (c *client) waitFor(call sobek.FunctionCall) sobek.Value {
+	l := c.live("waitFor()")
+	w := &waiter{match: c.m.match("waitFor()", call.Argument(0)), whole: true}
+	p := c.m.options("waitFor()", call.Argument(1), false)
+	timeout := p.duration("timeout", c.o.request)
+	got := make(chan *stanza, 1)
+	w.done = func(st *wire.Stanza) bool {
+		if s, err := newStanza(c.m, st); err == nil {
+			got <- s
+		}
+		return false
+	}
+	forget := c.wait(w)
+	return c.do(p, l, stageSession, timeout, func(ctx context.Context, _ recorder) (any, error) {
+		defer forget()
+		select {
+		case s := <-got:
+			return s, nil
+		case <-l.Stream.Done():
+			return nil, wire.ErrClosed
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	})
+}
+
+// counted is what waitForCount resolves with.
+type counted struct {
+	Count    int     `js:"count"`
+	Duration float64 `js:"duration"`
+}
+
+func (c *client) waitForCount(call sobek.FunctionCall) sobek.Value {
+	l := c.live("waitForCount()")
+	w := &waiter{match: c.m.match("waitForCount()", call.Argument(0))}
+	n, ok := call.Argument(1).Export().(int64)
+	if !ok || n < 1 {
+		c.m.typeErrorf("waitForCount(): %v is not a whole number above zero", call.Argument(1))
+	}
+	p := c.m.options("waitForCount()", call.Argument(2), false)
+	timeout := p.duration("timeout", c.o.request)
+	got := make(chan time.Time, 1)
+	left := n
+	w.done = func(st *wire.Stanza) bool {
+		left--
+		if left == 0 {
+			got <- st.End
+		}
+		return left > 0
+	}
+	start := time.Now()
+	forget := c.wait(w)
+	return c.do(p, l, stageSession, timeout, func(ctx context.Context, _ recorder) (any, error) {
+		defer forget()
+		select {
+		case at := <-got:
+			return &counted{int(n), milliseconds(at.Sub(start))}, nil
+		case <-l.Stream.Done():
+			return nil, wire.ErrClosed
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	})
+}

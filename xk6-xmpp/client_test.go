@@ -1,0 +1,414 @@
+package xk6xmpp
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+)
+
+// TestLogin logs in with and without TLS and looks at metrics and information.
+func TestLogin(t *testing.T) {
+	sim := simulate(t, 5)
+	for _, tt := range []struct{ name, address, options, mechanism, version string }{
+		{"in clear", sim.plain, ``, "SCRAM-SHA-256", ""},
+		{"starttls", sim.secure, `, tls: { mode: "starttls" }`, "", "TLS 1.3"},
+		{"mechanism", sim.plain, `, mechanisms: ["SCRAM-SHA-1"]`, "SCRAM-SHA-1", ""},
+		{"ca", sim.secure, `, tls: { mode: "starttls", ca: CA }`, "", "TLS 1.3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := newUser(t, New(), tt.address, sim)
+			must(u.VU.RuntimeField, u.VU.RuntimeField.Set("CA", string(sim.CA())))
+			u.must(`
+				const c = await connect({ ...account(1), resource: "r"` + tt.options + ` });
+				ok(c instanceof Client, "a Client");
+				ok(c.connected, "connected");
+				equal(c.info.jid, "u0000001@sim.test/r", "jid");
+				ok(c.info.timings.total > 0, "timings");
+				equal(c.info.tlsVersion, "` + tt.version + `", "version");
+				await c.disconnect();
+				ok(!c.connected, "still connected");
+			`)
+			if got := u.sum(metricSessions); got != 1 {
+				t.Errorf("%v sessions", got)
+			}
+			if tt.mechanism != "" && u.sum(metricSessions, "mechanism", tt.mechanism) != 1 {
+				t.Errorf("not with %s", tt.mechanism)
+			}
+			if got := u.values(metricLoginSuccess); len(got) != 1 || got[0] != 1 {
+				t.Errorf("login success %v", got)
+			}
+			if got := u.values(metricLogin); len(got) != 1 || got[0] <= 0 {
+				t.Errorf("login duration %v", got)
+			}
+			if got := u.values(metricActive); len(got) != 2 || got[0] != 1 || got[1] != 0 {
+				t.Errorf("active sessions %v", got)
+			}
+		})
+	}
+}
+
+// TestLoginFails looks at what scripts are told.
+func TestLoginFails(t *testing.T) {
+	sim := simulate(t, 5)
+	u := newUser(t, New(), sim.plain, sim)
+	u.must(`
+		const e = await rejects(connect({ ...account(1), password: "wrong" }), "sasl:not-authorized");
+		equal(e.name, "XMPPError", "name");
+		await rejects(connect({ ...account(1), port: 1 }), "dial:connection-refused");
+		await rejects(connect({ ...account(1), tls: { mode: "starttls" } }), "stream:tls-not-offered");
+		await rejects(connect({ ...account(1), mechanisms: ["EXTERNAL"] }), "sasl:invalid-mechanism");
+	`)
+	if got := u.values(metricLoginSuccess); len(got) != 4 || u.sum(metricLoginSuccess) != 0 {
+		t.Errorf("login success %v", got)
+	}
+	if got := u.sum(metricErrors, "stage", "sasl", "condition", "not-authorized"); got != 1 {
+		t.Errorf("%v errors", got)
+	}
+	if got := u.sum(metricErrors); got != 4 {
+		t.Errorf("%v errors", got)
+	}
+	quiet := newFake(t, silent)
+	v := newUser(t, New(), quiet.Addr().String(), nil)
+	v.must(`
+		const c = await connect(` + plainLogin + `);
+		await rejects(c.ping(null, { timeout: "20ms" }), "iq:timeout");
+		await c.disconnect({ timeout: "2s" });
+	`)
+	err := u.run(`await connect({ ...account(1), password: "wrong" })`)
+	if err == nil || !strings.Contains(err.Error(), "Uncaught (in promise) XMPPError: xmpp: sasl: not-authorized") {
+		t.Errorf("an unhandled rejection ends as %v", err)
+	}
+}
+
+// TestOptions holds errors against the options that cause them.
+func TestOptions(t *testing.T) {
+	sim := simulate(t, 5)
+	u := newUser(t, New(), sim.plain, sim)
+	var script strings.Builder
+	for _, tt := range []struct{ call, want string }{
+		{`new Client()`, `Client() takes an object of options`},
+		{`new Client({})`, `Client() option "jid": is required`},
+		{`new Client({ jid: "sim.test" })`, `option "jid": "sim.test" is not user@domain`},
+		{`new Client({ jid: 1 })`, `option "jid": 1 is not a string`},
+		{`new Client({ ...account(1), pasword: "x" })`, `option "pasword": does not exist: use one of`},
+		{`new Client({ ...account(1), port: 70000 })`, `option "port": 70000 is not a number from 1 to 65535`},
+		{`new Client({ ...account(1), timeout: "soon" })`, `option "timeout": soon is neither`},
+		{`new Client({ ...account(1), timeout: 0 })`, `option "timeout": 0 is not above zero`},
+		{`new Client({ ...account(1), lifetime: "ever" })`, `option "lifetime": "ever" is not one of iteration, vu`},
+		{`new Client({ ...account(1), mechanisms: "PLAIN" })`, `option "mechanisms": PLAIN is not an array`},
+		{`new Client({ ...account(1), mechanisms: ["LOGIN"] })`, `option "mechanisms": "LOGIN" is not one of SCRAM-SHA-256-PLUS`},
+		{`new Client({ ...account(1), tls: { mode: "ssl" } })`, `Client() option tls option "mode": "ssl" is not one of starttls, direct, none`},
+		{`new Client({ ...account(1), tls: { ca: "x" } })`, `option "ca": holds no certificate`},
+		{`new Client({ ...account(1), streamManagement: { resume: true } })`, `option "resume": does not exist`},
+		{`new Client({ ...account(1), tags: { a: {} } })`, `option "tags": invalid value for metric tag 'a'`},
+		{`c.connect()`, `the client is connected already`},
+		{`c.message()`, `message() takes an object`},
+		{`c.message({ to: "x@y", typ: "chat" })`, `message() option "typ": does not exist`},
+		{`c.message({ type: "loud" })`, `option "type": "loud" is not one of chat`},
+		{`c.message({ payload: 1 })`, `a payload is XML as text`},
+		{`c.message({ payload: { name: "a b" } })`, `"a b" is no name of an element`},
+		{`c.presence({ show: "gone" })`, `option "show": "gone" is not one of`},
+		{`c.presence({ priority: 1000 })`, `option "priority": 1000 is not a number`},
+		{`c.iq({})`, `iq() option "type": is required`},
+		{`c.iq({ type: "result" })`, `option "type": "result" is not one of get, set`},
+		{`c.ping(1)`, `ping(): 1 is not a JID`},
+		{`c.raw()`, `raw() takes XML as text`},
+		{`c.on("msg", () => {})`, `there is no event "msg"`},
+		{`c.on("message", 1)`, `the listener of "message" is not a function`},
+		{`c.waitFor({ nam: "iq" })`, `waitFor() option "nam": does not exist`},
+		{`c.waitForCount({}, 0)`, `0 is not a whole number above zero`},
+		{`c.roster.get({ mode: "fast" })`, `option "mode": "fast" is not one of monolithic, versioned`},
+		{`c.roster.get({ mode: "rsm", chunk: 0 })`, `roster: rsm: chunk: 0 is not a number of items`},
+		{`c.roster.get({ chunk: 1 })`, `option "chunk": does not exist`},
+		{`c.roster.get({ probe: { interval: 0.1 } })`, `option "interval": 100µs is below a millisecond`},
+		{`c.roster.set([])`, `roster.set() takes an array of items`},
+		{`c.roster.set([{ name: "x" }])`, `option "jid": is required`},
+		{`c.roster.remove()`, `roster.remove() takes a JID`},
+		{`c.disconnect({ tmeout: 1 })`, `disconnect() option "tmeout": does not exist`},
+		{`c.message.call({}, {})`, `this is not a Client`},
+	} {
+		fmt.Fprintf(&script, "throws(() => %s, %q);\n", tt.call, tt.want)
+	}
+	u.must(`const c = await connect(account(1));` + script.String() + `
+		const d = new Client(account(2));
+		let e;
+		try { d.ping(); } catch (x) { e = x; }
+		ok(e instanceof XMPPError && e.condition === "not-connected", "" + e);
+		let f;
+		try { c.sm.request(); } catch (x) { f = x; }
+		ok(f instanceof XMPPError && f.stage === "sm", "" + f);
+		await c.disconnect();
+	`)
+}
+
+// TestRequests runs what a client asks for.
+func TestRequests(t *testing.T) {
+	sim := simulate(t, 5)
+	u := newUser(t, New(), sim.plain, sim)
+	u.must(`
+		const c = await connect(account(1));
+		ok(await c.ping() > 0, "ping");
+		ok(await c.ping("sim.test", { tags: { who: "domain" } }) > 0, "ping");
+		const info = await c.iq({ type: "get", to: "sim.test", payload: { name: "query", ns: "http://jabber.org/protocol/disco#info" } });
+		equal(info.type, "result", "type");
+		equal(info.child("query").children[0].attrs.category, "server", "identity");
+		equal(info.child("query", "urn:other"), null, "another namespace");
+		ok(info.toString().startsWith("<iq"), "text");
+		ok(info.size > 100 && info.receivedAt > 1e12, "size and time");
+		const e = await rejects(c.iq({ type: "get", to: "sim.test", payload: "<x xmlns='urn:x'/>" }), "iq:service-unavailable");
+		equal(e.type, "cancel", "type");
+		const answer = c.waitFor({ name: "iq", id: "raw1", type: "result" });
+		await c.raw("<iq type='get' id='raw1' to='sim.test'><ping xmlns='urn:xmpp:ping'/></iq>");
+		equal((await answer).id, "raw1", "id");
+		await c.disconnect();
+	`)
+	if got := len(u.values(metricPing)); got != 2 {
+		t.Errorf("%d pings", got)
+	}
+	if got := len(u.values(metricPing, "who", "domain")); got != 1 {
+		t.Errorf("%d tagged pings", got)
+	}
+	if got := len(u.values(metricIQ)); got != 1 {
+		t.Errorf("%d iqs", got)
+	}
+	if got := u.sum(metricSent, "kind", "iq"); got != 5 {
+		t.Errorf("%v iq sent", got)
+	}
+	if got := u.sum(metricReceived, "kind", "iq"); got != 5 {
+		t.Errorf("%v iq received", got)
+	}
+}
+
+// TestMessages lets two clients talk.
+func TestMessages(t *testing.T) {
+	sim := simulate(t, 5)
+	u := newUser(t, New(), sim.plain, sim)
+	u.must(`
+		const a = await connect({ ...account(1), resource: "a" });
+		const b = await connect({ ...account(2), resource: "b" });
+		const to = b.info.jid;
+		await b.presence({ show: "chat", status: "here", priority: 5 });
+		const got = b.waitFor({ name: "message", from: "u0000001@sim.test", bare: true, type: "chat", body: "hello <&>" });
+		ok(await a.message({ to, type: "chat", id: "m1", subject: "s", body: "hello <&>", payload: { name: "x", ns: "urn:x", attrs: { a: "1" }, children: ["t", { name: "y" }] } }) >= 0, "sent");
+		const m = await got;
+		equal([m.name, m.id, m.body, m.from], ["message", "m1", "hello <&>", a.info.jid], "message");
+		equal(m.child("x", "urn:x"), { name: "x", ns: "urn:x", attrs: { a: "1" }, children: ["t", { name: "y", ns: "urn:x", attrs: {}, children: [] }] }, "payload");
+		ok(await a.message({ to, type: "chat", body: "with receipt", receipt: true }) > 0, "receipt");
+		const child = b.waitFor({ child: "z", ns: "urn:z" });
+		await a.message({ to, payload: "<z xmlns='urn:z'/>" });
+		equal((await child).child("z").name, "z", "child");
+		const all = b.waitForCount({ name: "message" }, 10);
+		for (let i = 0; i < 10; i++) await a.message({ to, body: "" + i, receipt: false });
+		const r = await all;
+		equal(r.count, 10, "count");
+		ok(r.duration > 0, "duration");
+		await rejects(b.waitFor({ name: "message" }, { timeout: "20ms" }), "session:timeout");
+		await rejects(a.message({ to: "u0000003@sim.test", body: "x", receipt: true, timeout: 20 }), "message:timeout");
+		await Promise.all([a.disconnect(), b.disconnect()]);
+	`)
+	if got := len(u.values(metricMessage)); got != 1 {
+		t.Errorf("%d round trips", got)
+	}
+	if got := u.sum(metricSent, "kind", "message"); got != 14+1 {
+		t.Errorf("%v messages sent", got)
+	}
+	if got := u.sum(metricSent, "kind", "presence"); got != 1 {
+		t.Errorf("%v presence sent", got)
+	}
+}
+
+// TestListeners looks at events and at what they keep alive.
+func TestListeners(t *testing.T) {
+	sim := simulate(t, 5)
+	u := newUser(t, New(), sim.plain, sim)
+	u.must(`
+		const a = await connect({ ...account(1), resource: "a" });
+		const b = new Client({ ...account(2), resource: "b" });
+		const log = [];
+		const silent = () => { throw new Error("was taken off"); };
+		b.on("message", silent).on("message", (m) => log.push(m.body)).off("message", silent);
+		b.on("close", (r) => log.push("close " + r.clean));
+		b.on("presence", (p) => log.push(p.type + p.from));
+		b.on("rosterpush", (item) => log.push("push " + item.jid + " " + item.subscription));
+		b.on("iq", (q) => q.child("custom") ? { name: "answer", ns: "urn:a" } : undefined);
+		await b.connect();
+		await b.roster.get();
+		await b.roster.set([{ jid: "new@sim.test", name: "N", groups: ["g"] }]);
+		await a.presence({ to: b.info.jid });
+		const shared = a.waitFor({ name: "presence", from: b.info.jid });
+		await b.presence({ to: a.info.jid });
+		await shared;
+		const answer = await a.iq({ type: "get", to: b.info.jid, payload: "<custom xmlns='urn:c'/>" });
+		equal(answer.child("answer").ns, "urn:a", "answer");
+		await rejects(a.iq({ type: "get", to: b.info.jid, payload: "<other xmlns='urn:c'/>" }), "iq:service-unavailable");
+		await a.message({ to: b.info.jid, body: "1" });
+		await a.message({ to: b.info.jid, body: "2", receipt: true });
+		await b.roster.remove("new@sim.test");
+		await b.disconnect();
+		await sleep(20);
+		equal(log, ["push new@sim.test none", "u0000001@sim.test/a", "1", "2", "push new@sim.test remove", "close true"], "events");
+		await a.disconnect();
+	`)
+	err := u.run(`
+		const b = new Client({ ...account(2), resource: "b" });
+		b.on("message", () => { throw new Error("from a listener"); });
+		await b.connect();
+		await b.message({ to: b.info.jid, body: "1" });
+	`)
+	if err == nil || !strings.Contains(err.Error(), "from a listener") {
+		t.Errorf("an exception in a listener ends as %v", err)
+	}
+}
+
+// TestLifetime follows a session through iterations.
+func TestLifetime(t *testing.T) {
+	sim := simulate(t, 5)
+	u := newUser(t, New(), sim.plain, sim)
+	u.must(`
+		globalThis.kept = new Client({ ...account(1), resource: "kept", lifetime: "vu", inboxSize: 2 });
+		globalThis.seen = [];
+		kept.on("message", (m) => seen.push(m.body));
+		await kept.connect();
+		globalThis.gone = await connect({ ...account(2), resource: "gone" });
+	`)
+	u.must(`
+		ok(kept.connected, "the session ended with the iteration");
+		for (let i = 0; gone.connected && i < 100; i++) await sleep(10);
+		ok(!gone.connected, "the session did not end with the iteration");
+		const a = await connect({ ...account(3), resource: "a" });
+		for (const body of ["1", "2", "3"]) await a.message({ to: kept.info.jid, body, receipt: true });
+		await a.disconnect();
+	`)
+	u.must(`
+		await kept.ping();
+		equal(seen, ["2", "3"], "what came between two calls");
+		equal(kept.connected, true, "connected");
+	`)
+	if got := u.sum(metricDropped); got != 1 {
+		t.Errorf("%v events dropped", got)
+	}
+	u.root.closeAll()
+	u.must(`equal(kept.connected, false, "after the test");`)
+}
+
+// TestCancelled ends iterations while calls wait.
+func TestCancelled(t *testing.T) {
+	sim := simulate(t, 5)
+	quiet := newFake(t, silent)
+	for _, tt := range []string{
+		`c.ping()`, `c.iq({ type: "get", payload: "<x xmlns='urn:x'/>" })`, `c.message({ to: "a@b", body: "x", receipt: true })`,
+		`c.waitFor({ id: "none" })`, `c.waitForCount({}, 5)`, `c.roster.get()`, `c.roster.get({ mode: "chunked-push", probe: { interval: 5 } })`,
+		`c.roster.set([{ jid: "a@b" }])`, `c.roster.remove("a@b")`, `c.disconnect({ timeout: "60s" })`,
+	} {
+		t.Run(tt, func(t *testing.T) {
+			u := newUser(t, New(), quiet.Addr().String(), nil)
+			u.cancelled(`const c = await connect(` + plainLogin + `); waiting(); await ` + tt)
+			if got := u.sum(metricErrors); got != 0 {
+				t.Errorf("%v errors", got)
+			}
+		})
+	}
+	t.Run("listener", func(t *testing.T) {
+		u := newUser(t, New(), sim.plain, sim)
+		u.cancelled(`const c = await connect(account(1)); c.on("message", () => {}); waiting();`)
+	})
+	t.Run("connect", func(t *testing.T) {
+		hole, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer hole.Close()
+		u := newUser(t, New(), hole.Addr().String(), nil)
+		u.cancelled(`waiting(); await connect({ ...account(1), tls: { mode: "direct" } });`)
+		if got := u.values(metricLoginSuccess); len(got) != 0 {
+			t.Errorf("a login that was cut off counts: %v", got)
+		}
+	})
+}
+
+// TestRoster fetches with every variant.
+func TestRoster(t *testing.T) {
+	sim := simulate(t, 250)
+	u := newUser(t, New(), sim.plain, sim)
+	u.must(`
+		const c = await connect(account(1));
+		for (const mode of ["monolithic", "versioned", "rsm", "rsm-index", "chunked-push", "chunked-pull"]) {
+			const r = await c.roster.get({ mode, items: true, ...(mode === "versioned" ? { ver: "" } : {}), probe: { interval: 1 } });
+			equal([mode, r.mode, r.count, r.items.length, r.verdict], [mode, mode, 250, 250, "spoken"], "result");
+			ok(r.duration > 0 && r.firstItem <= r.duration && r.bytes > 10000, JSON.stringify(r).slice(0, 200));
+			equal(Object.keys(r.items[0]), ["jid", "name", "subscription", "ask", "groups"], "item");
+		}
+		const some = await c.roster.get({ mode: "rsm", chunk: 50 });
+		equal([some.count, some.stanzas, some.items, some.probes, some.maxStall], [250, 5, null, [], null], "pages");
+		const first = await c.roster.get({ mode: "versioned" });
+		const again = await c.roster.get({ mode: "versioned", ver: first.ver });
+		equal([again.count, again.firstItem], [0, null], "nothing new");
+		const known = await c.roster.get({ mode: "chunked-push" });
+		const delta = await c.roster.get({ mode: "chunked-push", epoch: known.epoch, version: known.version });
+		equal(delta.count, 0, "delta");
+		await c.disconnect();
+	`)
+	if got := len(u.values(metricRoster)); got != 11 {
+		t.Errorf("%d retrievals", got)
+	}
+	if got := u.sum(metricRosterItems, "roster_mode", "rsm"); got != 500 {
+		t.Errorf("%v items by rsm", got)
+	}
+	large := simulate(t, 20_000)
+	w := newUser(t, New(), large.plain, large)
+	w.must(`
+		const c = await connect(account(1));
+		const r = await c.roster.get({ probe: { interval: 1, to: "sim.test" } });
+		ok(r.probes.length > 0 && r.maxStall >= Math.max(...r.probes), JSON.stringify(r));
+	`)
+	if len(w.values(metricPing, "roster_mode", "monolithic")) == 0 || len(w.values(metricRosterStall)) != 1 {
+		t.Error("no probes")
+	}
+	quiet := newFake(t, silent)
+	v := newUser(t, New(), quiet.Addr().String(), nil)
+	v.must(`
+		const c = await connect(` + plainLogin + `);
+		await rejects(c.roster.get({ timeout: 20 }), "roster:timeout");
+	`)
+}
+
+// TestManagement counts, acknowledges and resumes (XEP-0198).
+func TestManagement(t *testing.T) {
+	sim := simulate(t, 5)
+	u := newUser(t, New(), sim.plain, sim)
+	u.must(`
+		const a = await connect({ ...account(1), resource: "a", streamManagement: true });
+		const b = await connect({ ...account(2), resource: "b", streamManagement: { ackEvery: 2 } });
+		ok(a.sm.enabled && a.info.smId, "enabled");
+		equal(a.sm.unacked, 0, "unacked");
+		await a.message({ to: b.info.jid, body: "1" });
+		equal(a.sm.unacked, 1, "unacked");
+		ok(await a.sm.request() > 0, "request");
+		equal(a.sm.unacked, 0, "unacked");
+		let closed = 0;
+		b.on("close", () => closed++);
+		for (let round = 0; round < 3; round++) {
+			const jid = b.info.jid;
+			const resumed = b.sm.resume({ after: "50ms" });
+			await sleep(10);
+			await a.message({ to: jid, body: "while away " + round });
+			const info = await resumed;
+			equal([info.resumed, info.jid], [true, jid], "resumed");
+			await b.ping();
+			const got = b.waitFor({ name: "message", body: "after" });
+			await a.message({ to: jid, body: "after" });
+			await got;
+			await b.sm.request();
+			equal(b.sm.unacked, 0, "unacked");
+		}
+		equal(closed, 0, "closed");
+		await a.disconnect();
+		await b.disconnect();
+		await sleep(10);
+		equal(closed, 1, "closed");
+	`)
+	if got := len(u.values(metricAck)); got != 4 {
+		t.Errorf("%d acknowledgements", got)
+	}
+}

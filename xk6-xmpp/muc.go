@@ -1,0 +1,228 @@
+package xk6xmpp
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/grafana/sobek"
+
+	"github.com/xmppbench/xmppbench/internal/wire"
+)
+
+// Namespaces of rooms (XEP-0045).
+const (
+	nsMUC     = "http://jabber.org/protocol/muc"
+	nsMUCUser = "http://jabber.org/protocol/muc#user"
+)
+
+const stageMUC = "muc"
+
+// mucOf is the class MUC, a part of a client.
+type mucOf struct{ c *client }
+
+func mucClass() class[*mucOf] {
+	return class[*mucOf]{name: "MUC", methods: map[string]func(*mucOf, sobek.FunctionCall) sobek.Value{"join": (*mucOf).join}}
+}
+
+// room is the class Room: a room that a client has joined.
+type room struct {
+	c         *client
+	jid, nick string
+	occupants int
+}
+
+func roomClass() class[*room] {
+	return class[*room]{
+		name: "Room",
+		methods: map[string]func(*room, sobek.FunctionCall) sobek.Value{
+			"send": (*room).send, "publish": (*room).publish, "leave": (*room).leave,
+		},
+		getters: map[string]func(*room) any{
+			"jid": func(r *room) any { return r.jid }, "nick": func(r *room) any { return r.nick }, "occupants": func(r *room) any { return r.occupants },
+		},
+	}
+}
+
+// argument reads a string that a call takes.
+func (m *instance) argument(call, what string, v sobek.Value) string {
+	s, ok := v.Export().(string)
+	if !ok || s == "" {
+		m.typeErrorf("%s: %s, %v, is not a string", call, what, v)
+	}
+	return s
+}
+
+// self reports whether a presence of a room is about the client itself.
+func selfPresence(el *wire.Element) bool {
+	for status := range el.Child(nsMUCUser, "x").Each(nsMUCUser, "status") {
+		if status.Attr("code") == "110" {
+			return true
+		}
+	}
+	return false
+}
+
+// presences waits for presence from a room until done says that it was the last.
+func (c *client) presences(ctx context.Context, l *live, room string, b []byte, done func(el *wire.Element) (over bool, err error)) (time.Time, error) {
+	type outcome struct {
+		at  time.Time
+		err error
+	}
+	got := make(chan outcome, 1)
+	forget := c.wait(&waiter{match: match{name: "presence", from: room, bare: true}, whole: true, done: func(st *wire.Stanza) bool {
+		el, err := st.Element()
+		over := true
+		if err == nil {
+			over, err = done(el)
+		}
+		if over || err != nil {
+			got <- outcome{st.End, err}
+			return false
+		}
+		return true
+	}})
+	defer forget()
+	if err := l.Stream.Post(b, nil); err != nil {
+		return time.Time{}, err
+	}
+	select {
+	case o := <-got:
+		return o.at, o.err
+	case <-l.Stream.Done():
+		return time.Time{}, wire.ErrClosed
+	case <-ctx.Done():
+		return time.Time{}, context.Cause(ctx)
+	}
+}
+
+// join enters a room (XEP-0045 §7.2). The promise is resolved when the client's own
+// presence has come, after that of all others.
+func (x *mucOf) join(call sobek.FunctionCall) sobek.Value {
+	const name = "muc.join()"
+	c := x.c
+	l := c.live(name)
+	jid := c.m.argument(name, "the room", call.Argument(0))
+	nick := c.m.argument(name, "the nickname", call.Argument(1))
+	if strings.Contains(jid, "/") || !strings.Contains(jid, "@") {
+		c.m.typeErrorf("%s: %q is not room@service", name, jid)
+	}
+	p := c.m.options(name, call.Argument(2), false)
+	timeout := p.duration("timeout", c.o.request)
+	b := wire.AppendAttr([]byte("<presence"), "to", jid+"/"+nick)
+	b = append(b, "><x xmlns='"+nsMUC+"'>"...)
+	if p.has("password") {
+		b = appendChild(b, "password", p.text("password", ""))
+	}
+	if p.has("history") {
+		b = wire.AppendAttr(append(b, "<history"...), "maxstanzas", strconv.Itoa(p.integer("history", 0, 0, 1_000_000)))
+		b = append(b, "/>"...)
+	}
+	b = append(b, "</x></presence>"...)
+	return c.do(p, l, stageMUC, timeout, func(ctx context.Context, r recorder) (any, error) {
+		joined := &room{c: c, jid: jid, nick: nick}
+		start := time.Now()
+		at, err := c.presences(ctx, l, jid, b, func(el *wire.Element) (bool, error) {
+			if el.Attr("type") == "error" {
+				return true, wire.ParseStanzaError(el)
+			}
+			if el.Attr("type") == "" {
+				joined.occupants++
+			}
+			if !selfPresence(el) {
+				return false, nil
+			}
+			_, joined.nick, _ = strings.Cut(el.Attr("from"), "/") // the service may have another idea of it
+			return true, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.push(at, took(metricJoin, at.Sub(start)))
+		return onLoop(func() any { return object(c.m, roomClass, joined) }), nil
+	})
+}
+
+// send sends a message to the room. The promise is resolved with the time until the room
+// has reflected it.
+func (x *room) send(call sobek.FunctionCall) sobek.Value {
+	const name = "Room.send()"
+	c := x.c
+	l := c.live(name)
+	body := c.m.argument(name, "the text", call.Argument(0))
+	p := c.m.options(name, call.Argument(1), false)
+	timeout := p.duration("timeout", c.o.request)
+	id := "r" + l.Stream.NextID()
+	b := wire.AppendAttr([]byte("<message"), "to", x.jid)
+	b = append(wire.AppendAttr(b, "id", id), " type='groupchat'>"...)
+	b = appendChild(b, "body", body)
+	if p.has("subject") {
+		b = appendChild(b, "subject", p.text("subject", ""))
+	}
+	b = append(c.m.payload(b, name, p.get("payload")), "</message>"...)
+	return c.do(p, l, stageMUC, timeout, func(ctx context.Context, r recorder) (any, error) {
+		type outcome struct {
+			at  time.Time
+			err error
+		}
+		got := make(chan outcome, 1)
+		forget := c.wait(&waiter{match: match{name: "message", from: x.jid, bare: true, id: id}, whole: true, done: func(st *wire.Stanza) bool {
+			o := outcome{at: st.End}
+			if st.Type() == "error" {
+				el, err := st.Element()
+				if o.err = err; err == nil {
+					o.err = wire.ParseStanzaError(el)
+				}
+			}
+			got <- o
+			return false
+		}})
+		defer forget()
+		start := time.Now()
+		if err := l.Stream.Post(b, nil); err != nil {
+			return nil, err
+		}
+		select {
+		case o := <-got:
+			if o.err != nil {
+				return nil, o.err
+			}
+			d := o.at.Sub(start)
+			r.push(o.at, took(metricMessage, d))
+			return milliseconds(d), nil
+		case <-l.Stream.Done():
+			return nil, wire.ErrClosed
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	})
+}
+
+// publish publishes an item at a node of the room itself.
+func (x *room) publish(call sobek.FunctionCall) sobek.Value {
+	return (&pubsubOf{x.c}).publishAt("Room.publish()", x.jid, call.Argument(0), call.Argument(1), call.Argument(2))
+}
+
+// leave leaves the room (XEP-0045 §7.14).
+func (x *room) leave(call sobek.FunctionCall) sobek.Value {
+	const name = "Room.leave()"
+	c := x.c
+	l := c.live(name)
+	p := c.m.options(name, call.Argument(0), false)
+	timeout := p.duration("timeout", c.o.request)
+	b := append(wire.AppendAttr([]byte("<presence"), "to", x.jid+"/"+x.nick), " type='unavailable'/>"...)
+	return c.do(p, l, stageMUC, timeout, func(ctx context.Context, _ recorder) (any, error) {
+		_, err := c.presences(ctx, l, x.jid, b, func(el *wire.Element) (bool, error) {
+			switch el.Attr("type") {
+			case "error":
+				return true, wire.ParseStanzaError(el)
+			case "unavailable":
+				return selfPresence(el) || el.Attr("from") == fmt.Sprintf("%s/%s", x.jid, x.nick), nil
+			}
+			return false, nil
+		})
+		return nil, err
+	})
+}

@@ -1,0 +1,79 @@
+package xk6xmpp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/grafana/sobek"
+)
+
+// onLoop makes a value that needs the runtime. It runs on the event loop.
+type onLoop func() any
+
+// async runs work on a goroutine of its own and returns the promise of what it returns.
+// The iteration stays alive until then: work must return soon after ctx has ended.
+// after, where set, runs on the event loop before the promise is settled.
+func (m *instance) async(ctx context.Context, after func(), work func(ctx context.Context) (any, error)) sobek.Value {
+	promise, resolve, reject := m.rt.NewPromise()
+	stack := m.rt.CaptureCallStack(maxFrames, nil)
+	enqueue := m.vu.RegisterCallback()
+	go func() {
+		result, err := work(ctx)
+		enqueue(func() (failed error) {
+			defer func() {
+				// An interrupted runtime panics where something tries to run in it.
+				if thrown := recover(); thrown != nil {
+					interrupted, ok := thrown.(*sobek.InterruptedError)
+					if !ok {
+						panic(thrown)
+					}
+					failed = interrupted
+				}
+			}()
+			if after != nil {
+				after()
+			}
+			if err != nil {
+				return reject(m.jsError(err, stack...))
+			}
+			if make, ok := result.(onLoop); ok {
+				result = make()
+			}
+			if result == nil {
+				result = sobek.Undefined()
+			}
+			return resolve(result)
+		})
+	}()
+	return m.rt.ToValue(promise)
+}
+
+// maxFrames bounds the stack of errors.
+const maxFrames = 8
+
+// within bounds work by a time-out of the script.
+func within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, timeout, errTimeout)
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// isCancelled reports whether work ended because the iteration did, of which no samples
+// are taken.
+func isCancelled(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() != nil && !errors.Is(err, errTimeout)
+}

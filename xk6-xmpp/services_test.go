@@ -1,0 +1,140 @@
+package xk6xmpp
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/xmppbench/xmppbench/internal/wire"
+)
+
+// services is a room, a publish-subscribe service with 25 items in the node "big", and
+// nothing else. What goes to silent@ is not answered.
+func services(jid string, el *wire.Element) string {
+	to := el.Attr("to")
+	fault := func(condition string) string {
+		return fmt.Sprintf("<%s type='error' from='%s' id='%s'><error type='cancel'><%s xmlns='%s'/></error></%[1]s>", el.Name, to, el.Attr("id"), condition, wire.NSStanzas)
+	}
+	switch {
+	case strings.HasPrefix(to, "silent@"):
+		return ""
+	case strings.HasPrefix(to, "full@"):
+		return fault("service-unavailable")
+	case el.Name == "presence" && el.Attr("type") == "unavailable":
+		return "<presence type='unavailable' from='" + to + "'><x xmlns='" + nsMUCUser + "'><status code='110'/></x></presence>"
+	case el.Name == "presence":
+		if el.Child(nsMUC, "x").Child(nsMUC, "password").Text() != "open" {
+			return fault("not-authorized")
+		}
+		room, _, _ := strings.Cut(to, "/")
+		others := ""
+		for i := range 3 {
+			others += fmt.Sprintf("<presence from='%s/other%d'><x xmlns='%s'/></presence>", room, i, nsMUCUser)
+		}
+		return others + "<presence from='" + to + "2'><x xmlns='" + nsMUCUser + "'><status code='210'/><status code='110'/></x></presence>"
+	case el.Name == "message":
+		return fmt.Sprintf("<message type='groupchat' from='%s/nick2' id='%s'><body>%s</body></message>", to, el.Attr("id"), el.Child(wire.NSClient, "body").Text())
+	}
+	answer := func(payload string) string {
+		return string(wire.AppendIQ(nil, "result", el.Attr("id"), to, jid, []byte(payload)))
+	}
+	ps := el.Child("", "pubsub")
+	switch first := ps.Child("", ""); {
+	case first == nil:
+		return fault("feature-not-implemented")
+	case first.Name == "publish":
+		id := first.Child(nsPubSub, "item").Attr("id")
+		if id == "" {
+			id = "made"
+		}
+		return answer("<pubsub xmlns='" + nsPubSub + "'><publish node='" + first.Attr("node") + "'><item id='" + id + "'/></publish></pubsub>")
+	case first.Name == "items" && first.Attr("node") != "big":
+		return fault("item-not-found")
+	case first.Name == "items":
+		from, most := 0, 25
+		set := ps.Child(wire.NSRSM, "set")
+		if set != nil {
+			most, _ = strconv.Atoi(set.Child(wire.NSRSM, "max").Text())
+			if after := set.Child(wire.NSRSM, "after").Text(); after != "" {
+				n, _ := strconv.Atoi(after)
+				from = n + 1
+			}
+		}
+		to := min(25, from+most)
+		b := "<pubsub xmlns='" + nsPubSub + "'><items node='big'>"
+		for i := from; i < to; i++ {
+			b += fmt.Sprintf("<item id='%d'><entry xmlns='urn:e'>%[1]d</entry></item>", i)
+		}
+		b += "</items>"
+		if set != nil {
+			b += fmt.Sprintf("<set xmlns='%s'><first>%d</first><last>%d</last><count>25</count></set>", wire.NSRSM, from, to-1)
+		}
+		return answer(b + "</pubsub>")
+	case first.Name == "create" && first.Attr("node") == "taken":
+		return fault("conflict")
+	case first.Name == "create" && ps.Child(nsPubSub, "configure") != nil && !strings.Contains(string(ps.Append(nil, "")), "<field var='pubsub#max_items'><value>10</value></field>"):
+		return fault("not-acceptable")
+	}
+	return answer("")
+}
+
+// TestRooms joins, talks and leaves.
+func TestRooms(t *testing.T) {
+	u := newUser(t, New(), newFake(t, services).Addr().String(), nil)
+	u.must(`
+		const c = await connect(` + plainLogin + `);
+		await rejects(c.muc.join("room@muc.test", "nick"), "muc:not-authorized");
+		const room = await c.muc.join("room@muc.test", "nick", { password: "open", history: 0 });
+		equal([room.jid, room.nick, room.occupants], ["room@muc.test", "nick2", 4], "room");
+		ok(await room.send("hello", { payload: "<x xmlns='urn:x'/>" }) > 0, "reflection");
+		equal(await room.publish("urn:n", { name: "entry", ns: "urn:e", children: ["text"] }, { id: "mine" }), "mine", "published");
+		await room.leave();
+		throws(() => c.muc.join("room", "nick"), '"room" is not room@service');
+		throws(() => c.muc.join("room@muc.test"), "the nickname, undefined, is not a string");
+		throws(() => c.muc.join("room@muc.test", "n", { histry: 1 }), 'option "histry": does not exist');
+		throws(() => room.send(), "the text, undefined, is not a string");
+		await rejects(c.muc.join("silent@muc.test", "nick", { timeout: 20 }), "muc:timeout");
+		await c.disconnect();
+	`)
+	for metric, want := range map[string]int{metricJoin: 1, metricMessage: 1} {
+		if got := len(u.values(metric)); got != want {
+			t.Errorf("%d samples of %s", got, metric)
+		}
+	}
+	u.cancelled(`const c = await connect(` + plainLogin + `); waiting(); await c.muc.join("silent@muc.test", "nick");`)
+}
+
+// TestPubSub publishes and retrieves.
+func TestPubSub(t *testing.T) {
+	u := newUser(t, New(), newFake(t, services).Addr().String(), nil)
+	u.must(`
+		const c = await connect(` + plainLogin + `);
+		const ps = c.pubsub;
+		await ps.create("ps.test", "node");
+		await ps.create("ps.test", "node", { "pubsub#max_items": 10 });
+		await rejects(ps.create("ps.test", "taken"), "pubsub:conflict");
+		await ps.subscribe("ps.test", "node");
+		await ps.unsubscribe("ps.test", "node");
+		equal(await ps.publish("ps.test", "node", "<entry xmlns='urn:e'/>"), "made", "published");
+		equal(await ps.publish(null, "node", "<entry xmlns='urn:e'/>", { id: "x" }), "x", "published");
+		const all = await ps.items("ps.test", "big");
+		equal([all.mode, all.count, all.stanzas, all.items], ["monolithic", 25, 1, null], "all");
+		ok(all.firstItem <= all.duration && all.bytes > 500, JSON.stringify(all));
+		const pages = await ps.items("ps.test", "big", { mode: "rsm", max: 10, items: true });
+		equal([pages.count, pages.stanzas, pages.items.length, pages.items[24].id, pages.items[24].payload.children], [25, 3, 25, "24", ["24"]], "pages");
+		await rejects(ps.items("ps.test", "none"), "pubsub:item-not-found");
+		await ps.delete("ps.test", "node");
+		throws(() => ps.items("ps.test", "big", { mode: "all" }), '"all" is not one of monolithic, rsm');
+		throws(() => ps.items("ps.test", "big", { max: 5 }), 'option "max": does not exist');
+		throws(() => ps.create("ps.test"), "the node, undefined, is not a string");
+		await rejects(ps.items("silent@ps.test", "big", { timeout: 20 }), "pubsub:timeout");
+		await c.disconnect();
+	`)
+	for mode, want := range map[string]int{itemsMonolithic: 1, itemsRSM: 1} {
+		if got := len(u.values(metricItems, "items_mode", mode)); got != want {
+			t.Errorf("%d samples of %s", got, mode)
+		}
+	}
+	u.cancelled(`const c = await connect(` + plainLogin + `); waiting(); await c.pubsub.publish("silent@ps.test", "n", "<e xmlns='urn:e'/>");`)
+}
