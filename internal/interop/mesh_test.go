@@ -246,13 +246,14 @@ func (r *row) measure(t *testing.T, p *ourProvider, s *Server, n int) {
 	o, f := p.tap.listen(), p.host.Figures()
 	quirks := o.quirks
 	var kept exchanged
+	all := mustSockets(t)
 	for _, port := range []int{s2sPort, s2sDirectPort} {
-		in := connections(t, p.address.Addr().String(), port, "")
+		in := connections(all, p.address.Addr().String(), port, "")
 		kept.in += in
 		if port == s2sDirectPort && in > 0 {
 			quirks = append(quirks, "dials-direct")
 		}
-		kept.out += connections(t, s.Host, port, p.address.Addr().String())
+		kept.out += connections(all, s.Host, port, p.address.Addr().String())
 	}
 	for figure, quirk := range map[string]string{
 		s2s.FigureUnsolicited: "unsolicited", s2s.FigureUnauthorised: "unauthorised",

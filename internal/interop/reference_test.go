@@ -105,9 +105,9 @@ func settled(t *testing.T, want int, ends []*users) int {
 		stable   = 10 // times in a row
 	)
 	for same, limit := 0, time.Now().Add(10*time.Second); ; time.Sleep(interval) {
-		n := 0
+		n, all := 0, mustSockets(t)
 		for _, end := range ends {
-			n += connections(t, end.server.Host, s2sPort, "") + connections(t, end.server.Host, s2sDirectPort, "")
+			n += connections(all, end.server.Host, s2sPort, "") + connections(all, end.server.Host, s2sDirectPort, "")
 		}
 		if same++; n != want {
 			same = 0

@@ -68,14 +68,20 @@ func kernelAddress(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.AddrFrom4(ip), uint16(n)), nil
 }
 
-// connections counts the established connections to a port of an address, only those from another
-// address where one is given.
-func connections(t *testing.T, host string, port int, from string) int {
+// mustSockets is sockets in a test. The table is that of the whole machine: reading it takes a while
+// on a busy one.
+func mustSockets(t *testing.T) []socket {
 	t.Helper()
 	all, err := sockets()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// connections counts the established connections to a port of an address among all sockets, only
+// those from another address where one is given.
+func connections(all []socket, host string, port int, from string) int {
 	to := netip.AddrPortFrom(netip.MustParseAddr(host), uint16(port))
 	n := 0
 	for _, c := range all {
