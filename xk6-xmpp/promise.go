@@ -20,6 +20,10 @@ func (m *instance) async(ctx context.Context, after func(), work func(ctx contex
 	enqueue := m.vu.RegisterCallback()
 	go func() {
 		result, err := work(ctx)
+		if err != nil && ctx.Err() != nil {
+			// The end of the iteration ends sessions as well: which of the two is noticed first means nothing.
+			err = &fault{stage: fail(stageSession, err).stage, condition: conditionCancelled, err: context.Cause(ctx)}
+		}
 		enqueue(func() (failed error) {
 			defer func() {
 				// An interrupted runtime panics where something tries to run in it.
