@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -72,7 +71,10 @@ func (s *site) meet(ctx context.Context) (_ *foreign, err error) {
 		return nil, fmt.Errorf("scenarios: %s cannot be federated with", s.about.Name)
 	}
 	f := &foreign{users: make(map[string]string), roots: s.about.Roots}
-	direct := slices.ContainsFunc(s.plan.Arms, func(a Arm) bool { return a.S2S.TLS == s2s.TLSDirect })
+	direct, err := s.plan.directTLS()
+	if err != nil {
+		return nil, fmt.Errorf("scenarios: %s: %w", s.about.Name, err)
+	}
 	if f.own, f.address, err = target.Federate(direct); err != nil {
 		return nil, fmt.Errorf("scenarios: %s: %w", s.about.Name, err)
 	}
@@ -96,7 +98,7 @@ func (s *site) meet(ctx context.Context) (_ *foreign, err error) {
 	if f.dns, err = lab.NewDNS(ctx, f.own.DNS); err != nil {
 		return nil, err
 	}
-	if err := f.publish(s.plan.Federation.Domains.A); err != nil {
+	if err := f.publish(s.plan.Federation.Domains.A, direct); err != nil {
 		return nil, err
 	}
 	return f, s.answering(ctx, f)
@@ -171,19 +173,41 @@ func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 	}
 }
 
+// directTLS reports whether the streams between servers begin with TLS, in all arms
+// alike: a server keeps what the DNS has said of our domains from arm to arm.
+func (p Plan) directTLS() (bool, error) {
+	var direct, other string
+	for _, a := range p.Arms {
+		switch {
+		case a.Federation.Headless(): // not for servers that nobody has configured for it
+		case a.S2S.TLS == s2s.TLSDirect:
+			direct = a.Label
+		default:
+			other = a.Label
+		}
+	}
+	if direct != "" && other != "" {
+		return false, fmt.Errorf("%s has direct TLS and %s has not, and the server keeps what the DNS has said of our domains: make two runs", direct, other)
+	}
+	return direct != "", nil
+}
+
 // publish makes the domains of both ends known to the server. The targets of SRV
 // records are addresses in dotted form, which every server takes without another
-// look-up.
-func (f *foreign) publish(n int) error {
+// look-up. Ours take one kind of TLS, and only that is published: some servers try
+// direct TLS first and nothing after it.
+func (f *foreign) publish(n int, direct bool) error {
 	own, err := netip.ParseAddrPort(f.own.Listen)
 	if err != nil {
 		return err
 	}
+	service := resolve.ServerStart
+	if direct {
+		service = resolve.ServerDirect
+	}
 	for _, d := range f.own.domains(n) {
-		for _, service := range []string{resolve.ServerStart, resolve.ServerDirect} {
-			if err := f.dns.AddSRV(service, d, own.Addr().String(), own.Port()); err != nil {
-				return err
-			}
+		if err := f.dns.AddSRV(service, d, own.Addr().String(), own.Port()); err != nil {
+			return err
 		}
 	}
 	for d, address := range f.address {

@@ -69,3 +69,31 @@ func TestForeignServersThatCannotWork(t *testing.T) {
 		})
 	}
 }
+
+// A server keeps what the DNS has said, so that it has to be true of every arm.
+func TestArmsOfOneKindOfTLS(t *testing.T) {
+	arm := func(variant, tls string) Arm {
+		v, _ := s2s.Find(variant)
+		return Arm{Label: variant + " " + tls, Federation: v, S2S: s2s.Params{TLS: tls}}
+	}
+	start, direct, headless := arm("pair-external", s2s.TLSStart), arm("shared-cert", s2s.TLSDirect), arm("zero-handshake", s2s.TLSDirect)
+	tests := []struct {
+		name string
+		arms []Arm
+		want bool
+		err  bool
+	}{
+		{"STARTTLS", []Arm{start, start}, false, false},
+		{"direct", []Arm{direct}, true, false},
+		{"without headers", []Arm{start, headless}, false, false},
+		{"both", []Arm{start, direct}, false, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Plan{Arms: tt.arms}.directTLS()
+			if got != tt.want || (err != nil) != tt.err {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
+	}
+}

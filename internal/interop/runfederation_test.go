@@ -56,18 +56,19 @@ federation: {listen: "%s", dns: "%s", domain: "o{i}.test", certificate: %s, key:
 		write("accounts.csv", lines.String()), listen, resolver, write("own.pem", string(own.Certificates)), write("own-key.pem", string(own.Key))))
 }
 
-// TestRunFederation runs the scenario against Prosody, as a user does.
+// TestRunFederation runs the scenario against real servers, as a user does.
 func TestRunFederation(t *testing.T) {
 	for _, c := range []struct {
 		Federation
-		variants string
+		kind, variants string
 	}{
-		{Federation{}, "pair-external"},
-		{Federation{Dialback: true}, "pair-dialback,shared-dialback"},
+		{Federation{}, "prosody", "pair-external"},
+		{Federation{Dialback: true}, "prosody", "pair-dialback,shared-dialback"},
+		{Federation{}, "ejabberd", "pair-external"},
 	} {
-		t.Run(c.String(), func(t *testing.T) {
+		t.Run(c.kind+" "+c.String(), func(t *testing.T) {
 			t.Parallel()
-			f := foreigner{kind: "prosody", Federation: c.Federation}
+			f := foreigner{kind: c.kind, Federation: c.Federation}
 			dir := filepath.Join(t.TempDir(), "run")
 			report := mustXmppbench(t, append([]string{
 				"run", "federation", "--target", f.federationTarget(t, 3, 3), "--out", dir, "--variants", c.variants,

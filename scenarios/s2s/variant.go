@@ -120,6 +120,10 @@ func (v Variant) Key(p Params, from, to Endpoint) string {
 	return v.Layout(p).Key(from, to, p.Pool)
 }
 
+// Headless reports whether streams have no header and nothing is negotiated on them
+// (XEP-0361).
+func (v Variant) Headless() bool { return v.headless }
+
 // Variants returns the variants, the baseline first.
 func Variants() []Variant {
 	return []Variant{
