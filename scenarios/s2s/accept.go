@@ -163,7 +163,9 @@ func (r *reception) open(tag []byte) error {
 	case s.settled && from != s.remote:
 		bye = streamError("invalid-from", "the stream was authenticated for another domain")
 	default:
+		h.mu.Lock() // for Close
 		s.local, s.remote = to, from
+		h.mu.Unlock()
 		if s.tls != nil && h.c.Variant.meet != nil {
 			bye = h.c.Variant.meet(s)
 		}

@@ -1038,8 +1038,9 @@ func (h *Host) Close(ctx context.Context) error {
 	for s := range h.streams {
 		streams = append(streams, s)
 	}
-	h.mu.Unlock()
+	// Streams that are still being negotiated learn their names under the lock.
 	slices.SortFunc(streams, func(a, b *Stream) int { return cmp.Compare(a.remote, b.remote) })
+	h.mu.Unlock()
 	var closing sync.WaitGroup
 	const together = 64
 	slots := make(chan struct{}, together)

@@ -457,6 +457,8 @@ func parseFeatures(el *wire.Element) peerFeatures {
 // close ends the stream in order: what was posted goes out before the end tag.
 func (s *Stream) close(ctx context.Context) error {
 	if err := s.wire.Close(ctx); err != nil {
+		s.host.mu.Lock()
+		defer s.host.mu.Unlock()
 		return fmt.Errorf("s2s: close the stream %s to %s: %w", s.local, s.remote, err)
 	}
 	return nil

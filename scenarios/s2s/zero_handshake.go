@@ -57,7 +57,9 @@ func zeroHandshake() Variant {
 		admit: func(s *Stream) error {
 			for _, p := range s.host.c.Partners {
 				if p.Address != s.host.c.Address && s.is(p) {
+					s.host.mu.Lock() // for Close
 					s.remote = p.Name
+					s.host.mu.Unlock()
 					if err := s.confide(p); err != nil {
 						return err
 					}
