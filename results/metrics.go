@@ -142,6 +142,7 @@ func Metrics() []Metric {
 		hidden(counted("fds.b", UnitCount, "Open descriptors of the other providers when the mesh stands.")),
 		seldom(counted("glare", UnitCount, "Streams given up because the other provider opened one as well.")),
 		seldom(counted("unauthorised", UnitCount, "Stanzas without authority, which are never delivered.")),
+		hidden(counted("pairs.rate", UnitCount, "Pairs of domains that came to talk in each second of a bring-up.")),
 		counted("pairs.open", UnitCount, "Pairs of domains that had traffic, where it brings them up."),
 		counted("pairs.expected", UnitCount, "How many of them uniform traffic meets on average, by closed form."),
 	}

@@ -258,6 +258,9 @@ func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
 		return nil, err
 	}
 	observe(c.sink, "mesh", start, longest)
+	if longest > 0 {
+		c.set("pairs.rate", float64(len(pairs))/longest.Seconds())
+	}
 	c.spend("cpu.mesh", m.cpu().since(before))
 	return pairs, nil
 }
