@@ -41,6 +41,7 @@ const (
 	byKey                      // dialback, the key verified elsewhere
 	byCertificate              // dialback, judged by the certificate or what is published of it
 	byMux                      // EXTERNAL, once for all names
+	byAttributes               // attribute certificates, for each domain
 	byConfiguration
 )
 
@@ -58,6 +59,8 @@ func conducts() []conduct {
 		{name: "shared-mux", variant: "shared-mux", proof: byMux},
 		{name: "shared-posh", variant: "shared-posh", proof: byCertificate},
 		{name: "shared-dane", variant: "shared-dane", proof: byCertificate},
+		{name: "shared-attrcert", variant: "shared-attrcert", proof: byAttributes},
+		{name: "shared-attrcert mode=classic", variant: "shared-attrcert", given: map[string]any{"mode": "classic"}, proof: byAttributes},
 		{name: "zero-handshake", variant: "zero-handshake", proof: byConfiguration},
 		{name: "zero-handshake tls=none", variant: "zero-handshake", given: map[string]any{"tls": "none"}, proof: byConfiguration},
 	}
@@ -107,6 +110,7 @@ type ground struct {
 	honest map[string]tls.Certificate            // by domain
 	own    s2s.Credentials
 	web    *lab.Web
+	deeds  *deeds // where attribute certificates prove domains
 }
 
 func newGround(t *testing.T, c conduct) *ground {
@@ -144,6 +148,9 @@ func newGround(t *testing.T, c conduct) *ground {
 	g.own = g.credentials(t)
 	if c.variant == "shared-posh" {
 		g.publish(t)
+	}
+	if c.proof == byAttributes {
+		g.attest(t)
 	}
 	return g
 }
@@ -370,6 +377,9 @@ func (a *arena) provider(name string, certs map[string]tls.Certificate, domains 
 		t: a.t, name: name, domains: domains, secret: "secret of " + name, external: a.proof == bySASL || a.proof == byMux,
 		bidi: a.layout.Both(), mux: a.proof == byMux, headless: a.proof == byConfiguration, direct: a.tls == s2s.TLSDirect,
 	}
+	if a.proof == byAttributes {
+		f.attest = a.attributes
+	}
 	if a.tls != s2s.TLSNone {
 		f.config = &tls.Config{ClientAuth: tls.RequestClientCert, NextProtos: []string{"xmpp-server"}, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			c, ok := certs[h.ServerName]
@@ -464,6 +474,11 @@ func (a *arena) approach(f *foreignProvider, o approach) (*scripted, string) {
 	if out := p.open(o.from, o.to); out != "" {
 		return p, out
 	}
+	if a.proof == byAttributes {
+		p.kind = o.kind
+		p.accept()
+		return p, ""
+	}
 	if a.layout.Both() {
 		p.printf("<bidi xmlns='%s'/>", nsBidi)
 	}
@@ -487,6 +502,8 @@ func (a *arena) claim(f *foreignProvider, p *scripted, from, to string) string {
 			return out
 		}
 		return accepted
+	case a.proof == byAttributes:
+		return a.attribute(p, from, to)
 	}
 	return a.ask(p, from, to, keyFor(f.secret, to, from, p.id))
 }

@@ -44,6 +44,7 @@ func encrypted(g *ground) bool       { return g.tls != s2s.TLSNone }
 func negotiated(g *ground) bool      { return encrypted(g) && headers(g) }
 func sasl(g *ground) bool            { return g.proof == bySASL || g.proof == byMux }
 func noSASL(g *ground) bool          { return headers(g) && !sasl(g) }
+func attributes(g *ground) bool      { return g.proof == byAttributes }
 func keys(g *ground) bool            { return g.proof == byKey }
 func oneWay(g *ground) bool          { return !g.layout.Both() }
 func isOpen(g *ground) bool          { return g.open }
@@ -60,6 +61,7 @@ func attacks() []attack {
 	all = append(all, headerAttacks()...)
 	all = append(all, certificateAttacks()...)
 	all = append(all, proofAttacks()...)
+	all = append(all, attributeAttacks()...)
 	all = append(all, stanzaAttacks()...)
 	return append(all, serverAttacks()...)
 }
@@ -406,8 +408,7 @@ func TestAttacks(t *testing.T) {
 			}
 		}
 	})
-	// The attacks on attribute certificates are of their own kind, and stand elsewhere.
-	tested := map[string]bool{"shared-attrcert": true}
+	tested := map[string]bool{}
 	for _, c := range conducts() {
 		tested[c.variant] = true
 	}

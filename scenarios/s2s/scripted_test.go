@@ -124,6 +124,11 @@ type scripted struct {
 	// authenticated says that SASL has succeeded.
 	authenticated bool
 
+	// Of attribute certificates: the kind of this end's certificate, the peer's domains that
+	// this end has accepted, and its own that the peer has.
+	kind            string
+	vouched, proved map[string]bool
+
 	// Of the header, where this end received the stream.
 	from, to string
 	both     bool
@@ -369,6 +374,7 @@ type foreignProvider struct {
 	external bool
 	bidi     bool
 	mux      bool
+	attest   func(domain string) string // attribute certificates, for the features
 
 	listener net.Listener
 	stanzas  chan *xmlElement // that came
@@ -504,6 +510,8 @@ func (f *foreignProvider) serve(p *scripted) {
 			if typ == "valid" && taken != nil {
 				taken(p, n.attr("from"), n.attr("to"))
 			}
+		case n.is(peerDAC, "assert"):
+			p.approve(n)
 		case n.stanza():
 			select {
 			case f.stanzas <- n:
@@ -535,6 +543,10 @@ func (f *foreignProvider) greet(p *scripted, n *xmlElement) {
 		}
 		if f.mux {
 			features += "<mux xmlns='" + nsMux + "'/>"
+		}
+		if f.attest != nil {
+			features += f.attest(p.to)
+			break
 		}
 		features += "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>"
 	}
