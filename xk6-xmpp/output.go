@@ -471,9 +471,9 @@ func takerOf(m *metrics.Metric) func(results.Sink, metrics.Sample) {
 	name := NativeName(m.Name)
 	switch {
 	case otherProtocol(m.Name):
-	case m.Name == "xmpp_errors":
+	case m.Name == metricErrors:
 		return takeError
-	case m.Name == "xmpp_login_success":
+	case m.Name == metricLoginSuccess:
 		return takeRate("logins", "logins.failed")
 	case m.Type == metrics.Trend && m.Contains == metrics.Time:
 		return func(s results.Sink, sample metrics.Sample) {
@@ -546,17 +546,15 @@ func takeError(s results.Sink, sample metrics.Sample) {
 // mean the same; otherwise the name in the native manner.
 func NativeName(name string) string {
 	switch name {
-	case "xmpp_login_duration":
+	case metricLogin:
 		return "login"
-	case "xmpp_roster_duration":
+	case metricRoster:
 		return "roster.complete"
-	case "xmpp_roster_first_item":
+	case metricRosterFirst:
 		return "roster.first"
-	case "xmpp_dial_duration", "xmpp_tls_duration", "xmpp_sasl_duration", "xmpp_bind_duration":
+	case metricDial, metricTLS, metricSASL, metricBind:
 		return "login." + strings.TrimSuffix(strings.TrimPrefix(name, "xmpp_"), "_duration")
-	case "xmpp_iq_duration":
-		return "iq"
-	case "xmpp_sessions":
+	case metricSessions:
 		return "sessions.bound" // sessions are those held
 	case metrics.DataSentName:
 		return "bytes.out.tls"
@@ -643,7 +641,7 @@ func (r tagRules) split(metric string, tags, dimensions map[string]string) (plan
 		variant = cmp.Or(variant, tags["scenario"], "all")
 		delete(tags, "scenario")
 	}
-	if metric == "xmpp_errors" || metric == "xmpp_login_success" {
+	if metric == metricErrors || metric == metricLoginSuccess {
 		delete(tags, "stage") // These become what failed, and how.
 		delete(tags, "condition")
 	}
