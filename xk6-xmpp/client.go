@@ -256,17 +256,28 @@ func (c *client) disconnect(call sobek.FunctionCall) sobek.Value {
 
 // send hands bytes to the socket, unless ctx ends first.
 func (l *live) send(ctx context.Context, b []byte) error {
-	done := make(chan error, 1)
-	if err := l.Stream.Post(b, func() { done <- nil }); err != nil {
+	return send(ctx, l.Stream, b)
+}
+
+// send hands bytes to the socket of a stream, unless ctx ends first.
+func send(ctx context.Context, s *wire.Stream, b []byte) error {
+	done := make(chan struct{})
+	if err := s.Post(b, func() { close(done) }); err != nil {
 		return err
 	}
+	_, err := await(ctx, s, done)
+	return err
+}
+
+// await returns what comes over a channel, unless the stream or ctx ends first.
+func await[T any](ctx context.Context, s *wire.Stream, got <-chan T) (v T, err error) {
 	select {
-	case err := <-done:
-		return err
-	case <-l.Stream.Done():
-		return wire.ErrClosed
+	case v = <-got:
+		return v, nil
+	case <-s.Done():
+		return v, wire.ErrClosed
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return v, context.Cause(ctx)
 	}
 }
 
@@ -328,16 +339,13 @@ func (c *client) message(call sobek.FunctionCall) sobek.Value {
 		if err := l.send(ctx, b); err != nil || !asks {
 			return since(start), err
 		}
-		select {
-		case at := <-got:
-			d := at.Sub(start)
-			r.push(at, took(metricMessage, d))
-			return milliseconds(d), nil
-		case <-l.Stream.Done():
-			return nil, wire.ErrClosed
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		at, err := await(ctx, l.Stream, got)
+		if err != nil {
+			return nil, err
 		}
+		d := at.Sub(start)
+		r.push(at, took(metricMessage, d))
+		return milliseconds(d), nil
 	})
 }
 
@@ -512,14 +520,11 @@ func (c *client) waitFor(call sobek.FunctionCall) sobek.Value {
 	forget := c.wait(w)
 	return c.do(p, l, stageSession, timeout, func(ctx context.Context, _ recorder) (any, error) {
 		defer forget()
-		select {
-		case s := <-got:
-			return s, nil
-		case <-l.Stream.Done():
-			return nil, wire.ErrClosed
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		s, err := await(ctx, l.Stream, got)
+		if err != nil {
+			return nil, err
 		}
+		return s, nil
 	})
 }
 
@@ -551,13 +556,10 @@ func (c *client) waitForCount(call sobek.FunctionCall) sobek.Value {
 	forget := c.wait(w)
 	return c.do(p, l, stageSession, timeout, func(ctx context.Context, _ recorder) (any, error) {
 		defer forget()
-		select {
-		case at := <-got:
-			return &counted{int(n), milliseconds(at.Sub(start))}, nil
-		case <-l.Stream.Done():
-			return nil, wire.ErrClosed
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		at, err := await(ctx, l.Stream, got)
+		if err != nil {
+			return nil, err
 		}
+		return &counted{int(n), milliseconds(at.Sub(start))}, nil
 	})
 }

@@ -299,21 +299,12 @@ func (x *component) message(call sobek.FunctionCall) sobek.Value {
 	return x.m.async(ctx, nil, func(ctx context.Context) (any, error) {
 		bounded, cancel := within(ctx, x.timeout)
 		defer cancel()
-		done := make(chan struct{})
-		err := s.Post(b, func() { close(done) })
-		if err == nil {
-			select {
-			case <-done:
-				r.with("kind", "message").push(time.Now(), figure{metricSent, 1})
-				return nil, nil
-			case <-s.Done():
-				err = wire.ErrClosed
-			case <-bounded.Done():
-				err = context.Cause(bounded)
-			}
+		if err := send(bounded, s, b); err != nil {
+			r.failed(stageMessage, err)
+			return nil, fail(stageMessage, err)
 		}
-		r.failed(stageMessage, err)
-		return nil, fail(stageMessage, err)
+		r.with("kind", "message").push(time.Now(), figure{metricSent, 1})
+		return nil, nil
 	})
 }
 

@@ -88,14 +88,11 @@ func (c *client) presences(ctx context.Context, l *live, room string, b []byte, 
 	if err := l.Stream.Post(b, nil); err != nil {
 		return time.Time{}, err
 	}
-	select {
-	case o := <-got:
-		return o.at, o.err
-	case <-l.Stream.Done():
-		return time.Time{}, wire.ErrClosed
-	case <-ctx.Done():
-		return time.Time{}, context.Cause(ctx)
+	o, err := await(ctx, l.Stream, got)
+	if err == nil {
+		err = o.err
 	}
+	return o.at, err
 }
 
 // join enters a room (XEP-0045 §7.2). The promise is resolved when the client's own
@@ -184,19 +181,16 @@ func (x *room) send(call sobek.FunctionCall) sobek.Value {
 		if err := l.Stream.Post(b, nil); err != nil {
 			return nil, err
 		}
-		select {
-		case o := <-got:
-			if o.err != nil {
-				return nil, o.err
-			}
-			d := o.at.Sub(start)
-			r.push(o.at, took(metricMessage, d))
-			return milliseconds(d), nil
-		case <-l.Stream.Done():
-			return nil, wire.ErrClosed
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		o, err := await(ctx, l.Stream, got)
+		if err == nil {
+			err = o.err
 		}
+		if err != nil {
+			return nil, err
+		}
+		d := o.at.Sub(start)
+		r.push(o.at, took(metricMessage, d))
+		return milliseconds(d), nil
 	})
 }
 
