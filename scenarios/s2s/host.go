@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -233,9 +234,7 @@ func New(ctx context.Context, c Config) (*Host, error) {
 	for _, p := range c.Partners {
 		h.names.trust(p.Name, p.Domains...)
 	}
-	if h.server, err = h.serverTLS(); err != nil {
-		return nil, err
-	}
+	h.server = h.serverTLS()
 	if prepare := c.Variant.prepare; prepare != nil {
 		if err := prepare(h); err != nil {
 			return nil, err
@@ -332,19 +331,9 @@ func (h *Host) AddDomain(d NewDomain) error {
 		return nil
 	}
 	h.mu.Lock()
-	var old []*Stream
-	for s := range h.alive {
-		old = append(old, s)
-	}
+	old := slices.Collect(maps.Keys(h.alive))
 	for _, s := range old {
-		if l := h.links[s.key]; l != nil && l.stream == s {
-			delete(h.links, s.key)
-		}
-		for _, domain := range s.leads {
-			if h.domains[domain] == s {
-				delete(h.domains, domain)
-			}
-		}
+		h.hide(s)
 	}
 	h.mu.Unlock()
 	for _, s := range old {
@@ -370,12 +359,7 @@ func (h *Host) Send(st Stanza) error {
 	case !h.hosts(st.From):
 		return ErrNotHosted
 	}
-	r := h.routes[st.Pair]
-	if r == nil {
-		r = &route{pair: st.Pair}
-		h.routes[st.Pair] = r
-	}
-	h.review(r)
+	r := h.route(st.Pair)
 	if r.stream != nil && len(r.queue) == 0 {
 		t := Times{}.since(now)
 		if err := r.stream.post(st, t); err == nil {
@@ -409,24 +393,25 @@ func (h *Host) Connect(pairs ...Pair) error {
 		}
 	}
 	for _, p := range pairs {
-		r := h.routes[p]
-		if r == nil {
-			r = &route{pair: p}
-			h.routes[p] = r
-		}
-		h.review(r)
-		if r.stream == nil && !r.busy {
+		if r := h.route(p); r.stream == nil && !r.busy {
 			h.begin(r, now)
 		}
 	}
 	return nil
 }
 
-// review takes a route off a stream whose authority has ended. The lock is held.
-func (h *Host) review(r *route) {
-	if r.stream != nil && h.c.Variant.lapses && !r.stream.allowed(r.pair) {
+// route returns the route of a pair, off a stream whose authority has ended. The lock
+// is held.
+func (h *Host) route(p Pair) *route {
+	r := h.routes[p]
+	if r == nil {
+		r = &route{pair: p}
+		h.routes[p] = r
+	}
+	if r.stream != nil && h.c.Variant.lapses && !r.stream.allowed(p) {
 		r.stream = nil
 	}
+	return r
 }
 
 // begin seeks a stream for a route. The lock is held.
@@ -803,6 +788,19 @@ func (h *Host) lead(s *Stream, domain string) {
 	s.leads = append(s.leads, domain)
 }
 
+// hide lets nobody else find a stream by the key of its link or by where it leads. The
+// lock is held.
+func (h *Host) hide(s *Stream) {
+	if l := h.links[s.key]; l != nil && l.stream == s {
+		delete(h.links, s.key)
+	}
+	for _, d := range s.leads {
+		if h.domains[d] == s {
+			delete(h.domains, d)
+		}
+	}
+}
+
 // spawn runs f on a goroutine that Close waits for. Once the host is closing it does
 // nothing and returns false.
 func (h *Host) spawn(f func()) bool {
@@ -830,6 +828,11 @@ func (h *Host) enter(s *Stream) error {
 	return nil
 }
 
+// listed returns the streams on the books. The lock is held.
+func (h *Host) listed() []*Stream {
+	return slices.AppendSeq(make([]*Stream, 0, len(h.streams)), maps.Keys(h.streams))
+}
+
 // lost takes a stream off the books.
 func (h *Host) lost(s *Stream, err error) {
 	s.mu.Lock()
@@ -848,9 +851,7 @@ func (h *Host) lost(s *Stream, err error) {
 	h.mu.Lock()
 	delete(h.streams, s)
 	delete(h.alive, s)
-	if l := h.links[s.key]; l != nil && l.stream == s {
-		delete(h.links, s.key)
-	}
+	h.hide(s)
 	for r := range waiting {
 		if r.stream == s {
 			r.stream = nil
@@ -865,11 +866,6 @@ func (h *Host) lost(s *Stream, err error) {
 	for _, p := range s.carries {
 		if h.pairs[p] == s {
 			delete(h.pairs, p)
-		}
-	}
-	for _, d := range s.leads {
-		if h.domains[d] == s {
-			delete(h.domains, d)
 		}
 	}
 	h.mu.Unlock()
@@ -922,10 +918,7 @@ func (s *Stream) addTo(f Figures) {
 func (h *Host) Figures() Figures {
 	f := h.tally.read()
 	h.mu.Lock()
-	streams := make([]*Stream, 0, len(h.streams))
-	for s := range h.streams {
-		streams = append(streams, s)
-	}
+	streams := h.listed()
 	f[FigureAlive] = int64(len(h.alive))
 	f[FigureStreams] = int64(len(h.streams))
 	h.mu.Unlock()
@@ -959,10 +952,7 @@ func (h *Host) sweep() {
 		case <-tick.C:
 		}
 		h.mu.Lock()
-		streams := make([]*Stream, 0, len(h.streams))
-		for s := range h.streams {
-			streams = append(streams, s)
-		}
+		streams := h.listed()
 		h.mu.Unlock()
 		now, since := h.now(), h.since()
 		for _, s := range streams {
@@ -1002,10 +992,7 @@ func (s *Stream) abort(e wire.StreamError) {
 // returns how many.
 func (h *Host) Drop() int {
 	h.mu.Lock()
-	streams := make([]*Stream, 0, len(h.streams))
-	for s := range h.streams {
-		streams = append(streams, s)
-	}
+	streams := h.listed()
 	h.mu.Unlock()
 	for _, s := range streams {
 		_ = s.raw.Close() // most often it is open still; else it is cut already
@@ -1034,10 +1021,7 @@ func (h *Host) Forget() {
 func (h *Host) Close(ctx context.Context) error {
 	h.mu.Lock()
 	h.closing = true
-	streams := make([]*Stream, 0, len(h.streams))
-	for s := range h.streams {
-		streams = append(streams, s)
-	}
+	streams := h.listed()
 	// Streams that are still being negotiated learn their names under the lock.
 	slices.SortFunc(streams, func(a, b *Stream) int { return cmp.Compare(a.remote, b.remote) })
 	h.mu.Unlock()

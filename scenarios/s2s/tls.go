@@ -70,7 +70,7 @@ func asked(ctx context.Context) string {
 
 // serverTLS is the configuration of all incoming connections: the certificate is
 // that of the domain asked for, and the peer's is looked at afterwards.
-func (h *Host) serverTLS() (*tls.Config, error) {
+func (h *Host) serverTLS() *tls.Config {
 	c := &tls.Config{
 		ClientAuth: tls.RequestClientCert,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -85,7 +85,7 @@ func (h *Host) serverTLS() (*tls.Config, error) {
 		},
 	}
 	h.tune(c)
-	return c, nil
+	return c
 }
 
 // clientTLS is the configuration of one outgoing connection.
