@@ -3,7 +3,6 @@ package scenarios
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/xmppbench/xmppbench/results"
 )
@@ -101,24 +100,19 @@ func (f *federates) cell(ctx context.Context, c *cell) error {
 		// Processes are fresh in each cell: what is warm afterwards is the machine.
 		fed.Domains = Domains{min(fed.Domains.A, warmDomains), min(fed.Domains.B, warmDomains)}
 		fed.Workers = 1
-		fed.Traffic.Duration = min(fed.Traffic.Duration, 200*time.Millisecond)
+		fed.Traffic.Duration = min(fed.Traffic.Duration, warmTraffic)
 	}
 	m, err := f.raise(ctx, c.arm, fed)
 	if err != nil {
 		return err
 	}
 	err = m.steps(ctx, c)
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeMesh)
-	defer cancel()
 	if unspoken := (*skipError)(nil); errors.As(err, &unspoken) {
 		c.skipped = unspoken.reason
 		err = nil
 	}
-	return errors.Join(err, m.close(closing))
+	return errors.Join(err, m.close())
 }
-
-// closeMesh bounds the end of a mesh.
-const closeMesh = 20 * time.Second
 
 // skipError says that the peer does not speak the variant.
 type skipError struct{ reason string }

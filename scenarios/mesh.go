@@ -42,7 +42,7 @@ func (f *federates) raise(ctx context.Context, arm Arm, fed Federation) (_ *mesh
 	m := &mesh{federates: f, arm: arm, fed: fed}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.close(context.WithoutCancel(ctx)))
+			err = errors.Join(err, m.close())
 		}
 	}()
 	if m.foreign != nil {
@@ -305,8 +305,9 @@ func (m *mesh) each(f func(i, w int, worker Worker) error) error {
 	return errors.Join(errs...)
 }
 
-// close ends the mesh: the providers first, so that their streams end in order.
-func (m *mesh) close(context.Context) error {
+// close ends the mesh: the providers first, so that their streams end in order. Each of
+// them bounds its own end.
+func (m *mesh) close() error {
 	errs := []error{m.each(func(_, _ int, worker Worker) error { return worker.Close() })}
 	for _, l := range m.links {
 		errs = append(errs, l.Close())

@@ -209,7 +209,7 @@ func (s *StandingMesh) Figures(ctx context.Context) (got s2s.Figures, want map[s
 func (s *StandingMesh) Close(ctx context.Context) error {
 	var errs []error
 	if s.m != nil {
-		errs = append(errs, s.m.close(ctx))
+		errs = append(errs, s.m.close())
 	}
 	if s.owner != nil {
 		errs = append(errs, s.owner.close(ctx))
