@@ -81,11 +81,9 @@ func (m *mesh) single(ctx context.Context, c *cell) error {
 		t := got.Trips[0]
 		observe(c.sink, name, start, time.Duration(t.Ready))
 		observe(c.sink, name+".echo", start, time.Duration(t.Echo))
-		if len(pairs) == 2 || i == 0 {
-			spent := m.cpu().since(before).sum()
-			c.doubt(m.plan.Link.RTT, name, time.Duration(t.Ready), ready, spent)
-			c.doubt(m.plan.Link.RTT, name+".echo", time.Duration(t.Echo), echo, spent)
-		}
+		spent := m.cpu().since(before).sum()
+		c.doubt(m.plan.Link.RTT, name, time.Duration(t.Ready), ready, spent)
+		c.doubt(m.plan.Link.RTT, name+".echo", time.Duration(t.Echo), echo, spent)
 	}
 	return nil
 }
