@@ -24,13 +24,12 @@ const (
 	// For examples in documents (RFC 5612): good in a closed network only.
 	oidDelegation = "\x2b\x06\x01\x04\x01\x81\xfd\x59\x01\x01" // 1.3.6.1.4.1.32473.1.1
 
-	oidIssuingDistributionPoint = "\x55\x1d\x1c"                     // 2.5.29.28
-	oidCRLDistributionPoints    = "\x55\x1d\x1f"                     // 2.5.29.31
-	oidAuthorityKeyID           = "\x55\x1d\x23"                     // 2.5.29.35
-	oidTargetInformation        = "\x55\x1d\x37"                     // 2.5.29.55
-	oidNoRevAvail               = "\x55\x1d\x38"                     // 2.5.29.56
-	oidAuthorityInfoAccess      = "\x2b\x06\x01\x05\x05\x07\x01\x01" // 1.3.6.1.5.5.7.1.1
-	oidOCSP                     = "\x2b\x06\x01\x05\x05\x07\x30\x01" // 1.3.6.1.5.5.7.48.1
+	oidCRLDistributionPoints = "\x55\x1d\x1f"                     // 2.5.29.31
+	oidAuthorityKeyID        = "\x55\x1d\x23"                     // 2.5.29.35
+	oidTargetInformation     = "\x55\x1d\x37"                     // 2.5.29.55
+	oidNoRevAvail            = "\x55\x1d\x38"                     // 2.5.29.56
+	oidAuthorityInfoAccess   = "\x2b\x06\x01\x05\x05\x07\x01\x01" // 1.3.6.1.5.5.7.1.1
+	oidOCSP                  = "\x2b\x06\x01\x05\x05\x07\x30\x01" // 1.3.6.1.5.5.7.48.1
 
 	oidSHA256 = "\x60\x86\x48\x01\x65\x03\x04\x02\x01" // 2.16.840.1.101.3.4.2.1
 	oidSHA384 = "\x60\x86\x48\x01\x65\x03\x04\x02\x02"
