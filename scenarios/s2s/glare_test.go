@@ -72,6 +72,19 @@ func TestGlare(t *testing.T) {
 	}
 }
 
+// bothInOrder checks that the numbers from 1 came both ways on all pairs, all of them
+// and in order, and that nothing is left unsent.
+func (n *network) bothInOrder(pairs []s2s.Pair, count int) {
+	n.t.Helper()
+	for _, p := range pairs {
+		n.b.inOrder(p, count)
+		n.a.inOrder(p.Reverse(), count)
+	}
+	if a, b := n.a.failures(), n.b.failures(); len(a)+len(b) > 0 {
+		n.t.Errorf("were not sent: %v, %v", a, b)
+	}
+}
+
 // TestGlareOfManyPairs has both ends open streams for all pairs of many domains.
 func TestGlareOfManyPairs(t *testing.T) {
 	const count = 5
@@ -87,13 +100,7 @@ func TestGlareOfManyPairs(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
-		for _, p := range pairs {
-			n.b.inOrder(p, count)
-			n.a.inOrder(p.Reverse(), count)
-		}
-		if a, b := n.a.failures(), n.b.failures(); len(a)+len(b) > 0 {
-			t.Errorf("were not sent: %v, %v", a, b)
-		}
+		n.bothInOrder(pairs, count)
 		if f := n.figures(); f[s2s.FigureAlive] != int64(len(pairs)) {
 			t.Errorf("%d streams stay of %d pairs", f[s2s.FigureAlive], len(pairs))
 		}
@@ -163,13 +170,7 @@ func TestPools(t *testing.T) {
 					time.Sleep(30 * time.Millisecond)
 				}
 				time.Sleep(time.Minute)
-				for _, p := range pairs {
-					n.b.inOrder(p, count)
-					n.a.inOrder(p.Reverse(), count)
-				}
-				if a, b := n.a.failures(), n.b.failures(); len(a)+len(b) > 0 {
-					t.Errorf("were not sent: %v, %v", a, b)
-				}
+				n.bothInOrder(pairs, count)
 			})
 		})
 	}
