@@ -32,7 +32,7 @@ func TestAttrcertCrossing(t *testing.T) {
 				p.printf("<verdict xmlns='%s' id='%s'><challenge name='b1.test' nonce='%s'/></verdict>", peerDAC, first.attr("id"), b64(p.nonce[:]))
 				first = p.expect("assert")
 			}
-			if first.child("domain", "ac").Text == "" {
+			if first.path("domain", "ac").Text == "" {
 				t.Errorf("%s: no proof in %+v", mode, first)
 			}
 			p.printf("<verdict xmlns='%s' id='%s'><valid name='b1.test' until='2030-01-01T00:00:00Z'/></verdict>", peerDAC, first.attr("id"))
@@ -103,7 +103,7 @@ func TestAttrcertRetractedUnderWay(t *testing.T) {
 		if err := b.host.Retract("b1.test"); err != nil {
 			t.Fatal(err)
 		}
-		if n := p.expect("retract"); n.child("domain").attr("name") != "b1.test" {
+		if n := p.expect("retract"); n.path("domain").attr("name") != "b1.test" {
 			t.Errorf("%+v", n)
 		}
 		proof := o.proofs[b.name]["b1.test"]
@@ -111,12 +111,12 @@ func TestAttrcertRetractedUnderWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent = posting(t, b.host, "b1.test", "c1.test")
-		if ask := p.expect("challenge"); ask.child("domain").attr("name") != "c1.test" {
+		if ask := p.expect("challenge"); ask.path("domain").attr("name") != "c1.test" {
 			t.Errorf("%+v", ask)
 		}
 		p.printf("<verdict xmlns='%s' id='%s'><valid name='b1.test' until='2030-01-01T00:00:00Z'/></verdict>", peerDAC, first.attr("id"))
 		second := p.expect("assert")
-		if second.child("domain").attr("ref") != first.attr("id") {
+		if second.path("domain").attr("ref") != first.attr("id") {
 			t.Errorf("asserted again with %+v", second)
 		}
 		p.printf("<verdict xmlns='%s' id='%s'><valid name='b1.test' until='2030-01-01T00:00:00Z'/></verdict>", peerDAC, second.attr("id"))

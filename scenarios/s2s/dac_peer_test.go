@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -23,38 +22,7 @@ import (
 // The peers here are written from the protocol alone, on encoding/xml and fmt: each end
 // of shared-attrcert talks to one that shares no code with it.
 
-const (
-	peerDAC     = "urn:example:xmppbench:dac:0"
-	dacStreamNS = "http://etherx.jabber.org/streams"
-)
-
-// dacNode is any XML element.
-type dacNode struct {
-	XMLName xml.Name
-	Attrs   []xml.Attr `xml:",any,attr"`
-	Nodes   []dacNode  `xml:",any"`
-	Text    string     `xml:",chardata"`
-}
-
-func (n *dacNode) attr(name string) string {
-	for _, a := range n.Attrs {
-		if a.Name.Local == name && a.Name.Space == "" {
-			return a.Value
-		}
-	}
-	return ""
-}
-
-func (n *dacNode) child(names ...string) *dacNode {
-	for _, name := range names {
-		i := slices.IndexFunc(n.Nodes, func(c dacNode) bool { return c.XMLName.Local == name })
-		if i < 0 {
-			return &dacNode{}
-		}
-		n = &n.Nodes[i]
-	}
-	return n
-}
+const peerDAC = "urn:example:xmppbench:dac:0"
 
 // dacPeer is one end of a stream.
 type dacPeer struct {
@@ -63,17 +31,8 @@ type dacPeer struct {
 	dec      *xml.Decoder
 	tls      *tls.Conn
 	own      tls.Certificate
-	features dacNode
+	features xmlElement
 	nonce    [32]byte // for what the host asserts
-}
-
-// bytewise keeps the decoder from reading more than it needs.
-type bytewise struct{ io.Reader }
-
-func (b bytewise) ReadByte() (byte, error) {
-	var one [1]byte
-	_, err := io.ReadFull(b, one[:])
-	return one[0], err
 }
 
 func newDACPeer(t testing.TB, c net.Conn, own tls.Certificate) *dacPeer {
@@ -84,10 +43,11 @@ func newDACPeer(t testing.TB, c net.Conn, own tls.Certificate) *dacPeer {
 	return p
 }
 
-// over goes on over another connection.
+// over goes on over another connection. Neither end says anything between the end of
+// what was agreed and TLS, so that nothing is lost with the decoder.
 func (p *dacPeer) over(c net.Conn) {
 	p.conn = c
-	p.dec = xml.NewDecoder(bytewise{c})
+	p.dec = xml.NewDecoder(c)
 	_ = c.SetDeadline(time.Now().Add(time.Hour))
 }
 
@@ -106,7 +66,7 @@ func (p *dacPeer) header() xml.StartElement {
 			p.t.Fatal(err)
 		}
 		if start, ok := tok.(xml.StartElement); ok {
-			if start.Name != (xml.Name{Space: dacStreamNS, Local: "stream"}) {
+			if start.Name != (xml.Name{Space: nsStream, Local: "stream"}) {
 				p.t.Fatalf("%v is no stream", start.Name)
 			}
 			return start
@@ -115,28 +75,28 @@ func (p *dacPeer) header() xml.StartElement {
 }
 
 // next reads an element; one without a name at the end of the stream.
-func (p *dacPeer) next() dacNode {
+func (p *dacPeer) next() xmlElement {
 	p.t.Helper()
 	for {
 		tok, err := p.dec.Token()
 		if err != nil {
-			return dacNode{}
+			return xmlElement{}
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
-			var n dacNode
+			var n xmlElement
 			if err := p.dec.DecodeElement(&n, &tok); err != nil {
-				return dacNode{}
+				return xmlElement{}
 			}
 			return n
 		case xml.EndElement:
-			return dacNode{}
+			return xmlElement{}
 		}
 	}
 }
 
 // expect reads elements until one of the given name.
-func (p *dacPeer) expect(name string) dacNode {
+func (p *dacPeer) expect(name string) xmlElement {
 	p.t.Helper()
 	for {
 		n := p.next()
@@ -150,7 +110,7 @@ func (p *dacPeer) expect(name string) dacNode {
 }
 
 func (p *dacPeer) open(from, to string) {
-	p.printf("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='%s' from='%s' to='%s' version='1.0'>", dacStreamNS, from, to)
+	p.printf("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='%s' from='%s' to='%s' version='1.0'>", nsStream, from, to)
 }
 
 // dialDAC connects to a host as an initiating end, up to the features after TLS.
@@ -175,7 +135,7 @@ func dialDAC(t testing.TB, address string, own tls.Certificate, from, to string)
 }
 
 // dac is what the features have of attribute certificates.
-func (p *dacPeer) dac() *dacNode { return p.features.child("dac") }
+func (p *dacPeer) dac() *xmlElement { return p.features.path("dac") }
 
 // keying takes keying material from TLS.
 func (p *dacPeer) keying(role byte, nonce []byte) []byte {
@@ -266,9 +226,9 @@ func (p *dacPeer) echo(from, to string) string {
 	p.message(from, to)
 	m := p.expect("message")
 	if m.attr("type") == "error" {
-		return m.child("error").Nodes[0].XMLName.Local
+		return m.path("error").Nodes[0].XMLName.Local
 	}
-	return m.child("body").Text
+	return m.path("body").Text
 }
 
 // oneHost is a world with one host, provider-b.test, and the name of another provider.
@@ -290,21 +250,21 @@ func TestAttrcertForeignInitiator(t *testing.T) {
 			o := w.signers
 			p := dialDAC(t, b.listener.Addr().String(), o.provider("provider-c.test"), "c1.test", "b1.test")
 			theirs := unb64(t, p.dac().attr("nonce"))
-			if p.dac().child("proof-type").Text != "ac" || len(theirs) != 32 || p.dac().attr("max-batch") != "256" {
+			if p.dac().path("proof-type").Text != "ac" || len(theirs) != 32 || p.dac().attr("max-batch") != "256" {
 				t.Errorf("features %+v", p.features)
 			}
-			intro := p.dac().child("assert")
-			domain := intro.child("domain")
-			ac := unb64(t, domain.child("ac").Text)
+			intro := p.dac().path("assert")
+			domain := intro.path("domain")
+			ac := unb64(t, domain.path("ac").Text)
 			if domain.attr("name") != "b1.test" || !bytes.Equal(ac, o.proofs["provider-b.test"]["b1.test"].AC) || intro.attr("id") == "" {
 				t.Errorf("the features assert %+v", intro)
 			}
-			if got := intro.child("binding").attr("alg") != ""; got != binding {
+			if got := intro.path("binding").attr("alg") != ""; got != binding {
 				t.Errorf("the assertion in the features is bound: %t", got)
 			}
 			if binding {
 				signed := bindingContent('r', p.keying('r', theirs), theirs, "b1.test")
-				if !signedBy(o.provider("provider-b.test"), signed, unb64(t, intro.child("binding").Text)) {
+				if !signedBy(o.provider("provider-b.test"), signed, unb64(t, intro.path("binding").Text)) {
 					t.Error("the assertion in the features is not bound by the provider's key")
 				}
 			}
@@ -331,12 +291,12 @@ func TestAttrcertForeignInitiator(t *testing.T) {
 				t.Errorf("impossible is %s", no.attr("name"))
 			}
 			answer := p.expect("assert")
-			if answer.attr("re") != "x1" || answer.child("domain").attr("name") != "b2.test" {
+			if answer.attr("re") != "x1" || answer.path("domain").attr("name") != "b2.test" {
 				t.Errorf("the challenge is answered by %+v", answer)
 			}
 			if binding {
 				signed := bindingContent('r', p.keying('r', p.nonce[:]), p.nonce[:], "b2.test")
-				if !signedBy(o.provider("provider-b.test"), signed, unb64(t, answer.child("binding").Text)) {
+				if !signedBy(o.provider("provider-b.test"), signed, unb64(t, answer.path("binding").Text)) {
 					t.Error("the answer to a challenge is not bound to its nonce")
 				}
 			}
@@ -409,16 +369,16 @@ func TestAttrcertForeignResponder(t *testing.T) {
 			p.printf("<stream:features><dac max-bytes='100000' max-batch='2' xmlns='%s' nonce='%s'><proof-type>other</proof-type><proof-type>ac</proof-type>%s</dac></stream:features>", peerDAC, b64(p.nonce[:]), want)
 			ask := p.expect("challenge")
 			theirs := unb64(t, ask.attr("nonce"))
-			if ask.child("domain").attr("name") != "c1.test" {
+			if ask.path("domain").attr("name") != "c1.test" {
 				t.Errorf("the host asks for %+v", ask)
 			}
 			assert := p.expect("assert")
-			if assert.child("domain").attr("name") != "b1.test" || len(assert.Nodes) != 2+len(want)/len("<binding/>") {
+			if assert.path("domain").attr("name") != "b1.test" || len(assert.Nodes) != 2+len(want)/len("<binding/>") {
 				t.Errorf("the host asserts %+v", assert)
 			}
 			if binding {
 				signed := bindingContent('i', p.keying('i', p.nonce[:]), p.nonce[:], "b1.test")
-				if !signedBy(o.provider("provider-b.test"), signed, unb64(t, assert.child("binding").Text)) {
+				if !signedBy(o.provider("provider-b.test"), signed, unb64(t, assert.path("binding").Text)) {
 					t.Error("the assertion is not bound by the provider's key to the nonce of the features")
 				}
 			}
@@ -442,7 +402,7 @@ func TestAttrcertForeignResponder(t *testing.T) {
 			}
 			// The peer speaks for c1.test alone.
 			send("b1.test", "c2.test")
-			if ask = p.expect("challenge"); ask.child("domain").attr("name") != "c2.test" {
+			if ask = p.expect("challenge"); ask.path("domain").attr("name") != "c2.test" {
 				t.Errorf("the host asks for %+v", ask)
 			}
 			p.printf("<impossible xmlns='%s' name='c2.test'/>", peerDAC)

@@ -343,7 +343,7 @@ func TestAttrcertBindings(t *testing.T) {
 		{"replayed keying", sign(t, own, bindingContent('i', elsewhere.keying('i', theirs), theirs, "c1.test"))},
 		{"replayed nonce", sign(t, own, bindingContent('i', p.keying('i', foreignNonce), foreignNonce, "c1.test"))},
 		{"own nonce", sign(t, own, bindingContent('i', p.keying('i', p.nonce[:]), p.nonce[:], "c1.test"))},
-		{"reflected", "<binding alg='ecdsa-sha256'>" + p.dac().child("assert", "binding").Text + "</binding>"},
+		{"reflected", "<binding alg='ecdsa-sha256'>" + p.dac().path("assert", "binding").Text + "</binding>"},
 		{"wrong role", sign(t, own, bindingContent('r', p.keying('r', theirs), theirs, "c1.test"))},
 		{"other names", sign(t, own, bindingContent('i', p.keying('i', theirs), theirs, "c2.test"))},
 		{"more names", sign(t, own, bindingContent('i', p.keying('i', theirs), theirs, "c1.test", "c2.test"))},

@@ -71,10 +71,10 @@ func TestAttrcertLate(t *testing.T) {
 			time.Sleep(time.Nanosecond)
 			p.message("c1.test", "b1.test")
 			revoke := p.next()
-			if revoke.XMLName.Local != "revoke" || revoke.child("invalid").attr("name") != "c1.test" || revoke.child("invalid").Nodes[0].XMLName.Local != "expired" {
+			if revoke.XMLName.Local != "revoke" || revoke.path("invalid").attr("name") != "c1.test" || revoke.path("invalid").Nodes[0].XMLName.Local != "expired" {
 				t.Errorf("a moment later: %+v", revoke)
 			}
-			if m := p.next(); m.attr("type") != "error" || m.child("error").Nodes[0].XMLName.Local != "not-authorized" {
+			if m := p.next(); m.attr("type") != "error" || m.path("error").Nodes[0].XMLName.Local != "not-authorized" {
 				t.Errorf("a moment later: %+v", m)
 			}
 			p.message("c1.test", "b1.test")

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,19 @@ func (n *xmlElement) child(space, name string) *xmlElement {
 		}
 	}
 	return nil
+}
+
+// path follows names from child to child, in any namespace. What is not there is an
+// element without a name.
+func (n *xmlElement) path(names ...string) *xmlElement {
+	for _, name := range names {
+		i := slices.IndexFunc(n.Nodes, func(c xmlElement) bool { return c.XMLName.Local == name })
+		if i < 0 {
+			return &xmlElement{}
+		}
+		n = &n.Nodes[i]
+	}
+	return n
 }
 
 func (n *xmlElement) stanza() bool {
