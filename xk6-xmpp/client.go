@@ -214,9 +214,7 @@ func (c *client) do(p *options, l *live, stage string, timeout time.Duration, wo
 		}
 		l.flush(r)
 		if err != nil {
-			if bounded.Err() != nil && ctx.Err() == nil {
-				err = errTimeout
-			}
+			err = timedOut(ctx, bounded, err)
 			f := fail(stage, err)
 			r.failed(stage, f)
 			return nil, f

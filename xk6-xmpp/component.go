@@ -112,9 +112,7 @@ func (x *component) connect(call sobek.FunctionCall) sobek.Value {
 		start := time.Now()
 		s, err := x.open(bounded, dialer)
 		if err != nil {
-			if bounded.Err() != nil && ctx.Err() == nil {
-				err = errTimeout
-			}
+			err = timedOut(ctx, bounded, err)
 			f := fail(stageStream, err)
 			r.loginFailed(f)
 			return nil, f
@@ -329,9 +327,7 @@ func (x *component) ping(call sobek.FunctionCall) sobek.Value {
 		start := time.Now()
 		_, err := s.IQ(bounded, id, wire.AppendIQ(nil, "get", id, from, to, []byte("<ping xmlns='"+wire.NSPing+"'/>")))
 		if err != nil {
-			if bounded.Err() != nil && ctx.Err() == nil {
-				err = errTimeout
-			}
+			err = timedOut(ctx, bounded, err)
 			r.failed(stageIQ, err)
 			return nil, fail(stageIQ, err)
 		}

@@ -205,9 +205,7 @@ func (x *mesh) run(ctx context.Context, r recorder, s *scenarios.StandingMesh, t
 		defer cancel()
 		result, err := work(bounded)
 		if err != nil {
-			if bounded.Err() != nil && ctx.Err() == nil {
-				err = errTimeout
-			}
+			err = timedOut(ctx, bounded, err)
 			f := fail(stageS2S, err)
 			r.failed(stageS2S, f)
 			return nil, f

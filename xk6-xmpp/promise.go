@@ -61,6 +61,15 @@ func within(ctx context.Context, timeout time.Duration) (context.Context, contex
 	return context.WithTimeoutCause(ctx, timeout, errTimeout)
 }
 
+// timedOut returns what ended work that failed: the time-out of the script, where that is
+// over and the iteration is not, and otherwise its own error.
+func timedOut(ctx, bounded context.Context, err error) error {
+	if bounded.Err() != nil && ctx.Err() == nil {
+		return errTimeout
+	}
+	return err
+}
+
 // pause waits, unless ctx ends first.
 func pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
