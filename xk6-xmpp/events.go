@@ -224,10 +224,9 @@ func (c *client) first(l *live, head *wire.Stanza) (wire.Handler, bool) {
 	name := string(head.Name())
 	typ := head.Type()
 	request := name == "iq" && (typ == "get" || typ == "set")
-	event := name
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	heard := c.wanted[event] && (name != "iq" || request)
+	heard := c.wanted[name] && (name != "iq" || request)
 	receipts := name == "message" && len(c.receipts) > 0
 	waited := slices.DeleteFunc(slices.Clone(c.waiters), func(w *waiter) bool { return !w.head(head) })
 	if !heard && !receipts && len(waited) == 0 {

@@ -1,6 +1,7 @@
 package xk6xmpp
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -135,12 +136,7 @@ func (m *instance) appendElement(dst []byte, what string, x map[string]any) []by
 		dst = wire.AppendAttr(dst, "xmlns", ns)
 	}
 	attrs, _ := x["attrs"].(map[string]any)
-	names := make([]string, 0, len(attrs))
-	for key := range attrs {
-		names = append(names, key)
-	}
-	slices.Sort(names)
-	for _, key := range names {
+	for _, key := range slices.Sorted(maps.Keys(attrs)) {
 		value, ok := attrs[key].(string)
 		if !ok || !plainName(strings.TrimPrefix(key, "xml:")) {
 			m.typeErrorf("%s: attribute %q of %s: names are plain and values are strings", what, key, name)

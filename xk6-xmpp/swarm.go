@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -364,9 +365,9 @@ func (s *swarm) chatter(call sobek.FunctionCall) sobek.Value {
 			target = sessions[(n+1)%len(sessions)].jid
 		}
 		id := "x" + strconv.FormatUint(seq, 36) + from.Stream.NextID()
-		b := wire.AppendAttr([]byte("<message"), "to", replaced(target, number))
+		b := wire.AppendAttr([]byte("<message"), "to", strings.ReplaceAll(target, placeholder, number))
 		b = wire.AppendAttr(wire.AppendAttr(b, "id", id), "type", typ)
-		b = appendChild(append(b, '>'), "body", replaced(body, number))
+		b = appendChild(append(b, '>'), "body", strings.ReplaceAll(body, placeholder, number))
 		b = append(b, "<request xmlns='"+nsReceipts+"'/></message>"...)
 		s.mu.Lock()
 		s.waiting[id] = done
@@ -401,11 +402,6 @@ func (s *swarm) chatter(call sobek.FunctionCall) sobek.Value {
 		}
 		return out, nil
 	})
-}
-
-// replaced puts a number into a template.
-func replaced(template, number string) string {
-	return string(bytes.ReplaceAll([]byte(template), []byte(placeholder), []byte(number)))
 }
 
 // hold keeps the sessions for some time.
