@@ -27,7 +27,6 @@ const (
 	tagNull        = 0x05
 	tagOID         = 0x06
 	tagEnumerated  = 0x0a
-	tagUTF8String  = 0x0c
 	tagTime        = 0x18
 	tagSequence    = 0x30
 	tagSet         = 0x31
