@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -107,9 +108,17 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	ts.Check(err)
-	_, port, err := net.SplitHostPort(strings.Fields(strings.TrimPrefix(line, "listening on "))[0])
+	port, err := portOf(out)
 	ts.Check(err)
 	ts.Setenv("XMPP_PORT", port)
+}
+
+// portOf reads the port of a simulator from what it says first.
+func portOf(out io.Reader) (string, error) {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(strings.Fields(strings.TrimPrefix(line, "listening on "))[0])
+	return port, err
 }
