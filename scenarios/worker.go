@@ -434,10 +434,13 @@ func (w *ProviderWorker) traffic(ctx context.Context, t traffic) (trafficStats, 
 	met := make(map[s2s.Pair]bool)
 	send := func(_ context.Context, seq uint64, done func(time.Time, error)) error {
 		p := choose(seq)
-		mu.Lock()
-		first := t.First && !met[p]
-		met[p] = true
-		mu.Unlock()
+		first := false
+		if t.First {
+			mu.Lock()
+			first = !met[p]
+			met[p] = true
+			mu.Unlock()
+		}
 		start := time.Now()
 		id := w.expect(func(at time.Time, failed error) {
 			if first && failed == nil {
