@@ -225,23 +225,24 @@ type published struct {
 	domains []string
 }
 
-// publish puts what the variant needs onto DNS and web server, for a provider whose
+// serverService returns what other servers look a domain up by.
+func serverService(direct bool) string {
+	if direct {
+		return resolve.ServerDirect
+	}
+	return resolve.ServerStart
+}
+
+// publish puts what the variant of an arm needs onto DNS and web server, for a provider whose
 // workers listen at the given addresses.
-func (c *ceremony) publish(dns *lab.DNS, web *lab.Web, v s2s.Variant, p s2s.Params, provider string, workers []published) error {
+func (c *ceremony) publish(dns *lab.DNS, web *lab.Web, arm Arm, provider string, workers []published) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	own, err := c.provider(provider)
 	if err != nil {
 		return err
 	}
-	asks := s2s.Nobody
-	if v.Asks != nil {
-		asks = v.Asks(p)
-	}
-	service := resolve.ServerStart
-	if p.TLS == s2s.TLSDirect {
-		service = resolve.ServerDirect
-	}
+	asks, service := arm.asks(), serverService(arm.S2S.TLS == s2s.TLSDirect)
 	document := s2s.NewPOSHDocument(proofLife, own.Leaf)
 	for i, w := range workers {
 		host := fmt.Sprintf("w%d.%s", i, provider)
@@ -269,7 +270,7 @@ func (c *ceremony) publish(dns *lab.DNS, web *lab.Web, v s2s.Variant, p s2s.Para
 			continue
 		}
 		usage := uint8(s2s.DANEEE)
-		if p.Usage == s2s.UsagePKIX {
+		if arm.S2S.Usage == s2s.UsagePKIX {
 			usage = s2s.PKIXEE
 		}
 		record, err := s2s.TLSARecord(own.Leaf, usage, s2s.SelectKey, s2s.MatchSHA256)

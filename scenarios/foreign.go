@@ -201,10 +201,7 @@ func (f *foreign) publish(n int, direct bool) error {
 	if err != nil {
 		return err
 	}
-	service := resolve.ServerStart
-	if direct {
-		service = resolve.ServerDirect
-	}
+	service := serverService(direct)
 	for _, d := range f.own.domains(n) {
 		if err := f.dns.AddSRV(service, d, own.Addr().String(), own.Port()); err != nil {
 			return err
@@ -337,11 +334,7 @@ func (m *mesh) notice(ctx context.Context, c *cell) error {
 	if err := m.providers[0].workers[0].Call(ctx, workerFigures, nil, &got); err != nil {
 		return err
 	}
-	for figure, n := range got {
-		if metric := metricOf(figure); metric != "" {
-			c.set(metric, float64(n))
-		}
-	}
+	c.report(got)
 	// The server's connections count as well: both ends of each are seen here once.
 	c.set("connections", float64(got[s2s.FigureStreams]))
 	c.set("connections.opened", float64(got[s2s.FigureOpened]+got[s2s.FigureAccepted]))

@@ -172,23 +172,24 @@ func (m *mesh) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	if m.asks() == s2s.SecureDNS {
+	if m.arm.asks() == s2s.SecureDNS {
 		m.dns.SetDelay(l.RTT)
 	}
 	return nil
 }
 
-func (m *mesh) asks() s2s.ThirdParty {
-	if m.arm.Federation.Asks == nil {
+// asks is the third party that providers ask about each other.
+func (a Arm) asks() s2s.ThirdParty {
+	if a.Federation.Asks == nil {
 		return s2s.Nobody
 	}
-	return m.arm.Federation.Asks(m.arm.S2S)
+	return a.Federation.Asks(a.S2S)
 }
 
 // configure makes providers of the workers.
 func (m *mesh) configure(ctx context.Context) error {
 	variant, params := m.arm.Federation, m.arm.S2S
-	if m.asks() == s2s.SecureDNS {
+	if m.arm.asks() == s2s.SecureDNS {
 		m.dns.SetValidation(".", lab.Secure)
 	}
 	var partners []s2s.Partner
@@ -214,7 +215,7 @@ func (m *mesh) configure(ctx context.Context) error {
 		for w := range p.workers {
 			listed = append(listed, published{p.address[w], p.hosted[w]})
 		}
-		if err := m.ceremony.publish(m.dns, m.web, variant, params, p.name, listed); err != nil {
+		if err := m.ceremony.publish(m.dns, m.web, m.arm, p.name, listed); err != nil {
 			return err
 		}
 		for w := range p.workers {

@@ -38,12 +38,17 @@ func (m *mesh) settle(ctx context.Context, c *cell, pairs []s2s.Pair) error {
 	for name := range want {
 		c.set(metricOf(name), 0) // none is a number too
 	}
+	c.report(got)
+	return m.hold(ctx, c)
+}
+
+// report sets the metrics of what hosts have counted.
+func (c *cell) report(got s2s.Figures) {
 	for figure, n := range got {
 		if metric := metricOf(figure); metric != "" {
 			c.set(metric, float64(n))
 		}
 	}
-	return m.hold(ctx, c)
 }
 
 // metricOf is the metric that a figure of hosts is reported under, empty for none.

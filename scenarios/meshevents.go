@@ -2,9 +2,7 @@ package scenarios
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
@@ -26,25 +24,12 @@ func (m *mesh) event(ctx context.Context, c *cell) error {
 // again brings all pairs up once more and times them under a metric.
 func (m *mesh) again(ctx context.Context, c *cell, metric string) error {
 	start := time.Now()
-	var failed error
-	var mu sync.Mutex
-	err := m.senders(func(p *meshProvider, to []string) error {
-		return p.each(func(w int, worker Worker) error {
-			var got brought
-			b := bringUp{matrix: matrix{p.hosted[w], to, m.users()}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}
-			if err := worker.Call(ctx, workerBringUp, b, &got); err != nil {
-				return err
+	failed, err := m.allPairs(ctx, func(_ bringUp, got brought) {
+		for _, t := range got.Trips {
+			if t.Echo >= 0 {
+				observe(c.sink, metric, start, time.Duration(t.Echo))
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, t := range got.Trips {
-				if t.Echo >= 0 {
-					observe(c.sink, metric, start, time.Duration(t.Echo))
-				}
-			}
-			failed = errors.Join(failed, m.judge(got))
-			return nil
-		})
+		}
 	})
 	if err == nil && failed != nil {
 		err = failed
@@ -133,12 +118,12 @@ func (m *mesh) addDomain(ctx context.Context, c *cell) error {
 // domain of the second.
 func (m *mesh) join(ctx context.Context, domain string) (got brought, err error) {
 	near, far := m.providers[0], m.providers[1]
-	variant, params := m.arm.Federation, m.arm.S2S
-	credentials, err := m.ceremony.credentials(variant.Needs(params), near.name, append(slices.Clone(near.domains), domain), params.Revocation)
+	params := m.arm.S2S
+	credentials, err := m.ceremony.credentials(m.arm.Federation.Needs(params), near.name, append(slices.Clone(near.domains), domain), params.Revocation)
 	if err != nil {
 		return got, err
 	}
-	if err := m.ceremony.publish(m.dns, m.web, variant, params, near.name, []published{{near.address[0], []string{domain}}}); err != nil {
+	if err := m.ceremony.publish(m.dns, m.web, m.arm, near.name, []published{{near.address[0], []string{domain}}}); err != nil {
 		return got, err
 	}
 	add := s2s.NewDomain{Domain: domain, All: credentials.All}

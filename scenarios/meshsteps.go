@@ -212,20 +212,12 @@ func (m *mesh) senders(f func(p *meshProvider, to []string) error) error {
 	return errors.Join(errs...)
 }
 
-// bringUp makes every pair talk, and returns those that did.
-func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
-	if m.fed.BringUp == BringUpLazy {
-		return m.lazily(ctx, c)
-	}
-	before := m.cpu()
-	start := time.Now()
-	var (
-		mu      sync.Mutex
-		pairs   []s2s.Pair
-		longest time.Duration
-		failed  error
-	)
-	err := m.senders(func(p *meshProvider, to []string) error {
+// allPairs asks every sender for a message and its echo for each of its pairs, all at
+// once, and calls took, one call at a time, with what each worker was asked and did.
+// failed says why pairs could not talk, err why workers could not be asked.
+func (m *mesh) allPairs(ctx context.Context, took func(b bringUp, got brought)) (failed, err error) {
+	var mu sync.Mutex
+	err = m.senders(func(p *meshProvider, to []string) error {
 		return p.each(func(w int, worker Worker) error {
 			b := bringUp{matrix: matrix{p.hosted[w], to, m.users()}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}
 			var got brought
@@ -234,19 +226,36 @@ func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			for i, t := range got.Trips {
-				pairs = append(pairs, b.pair(i))
-				if t.Ready >= 0 {
-					observe(c.sink, "pair.ready", start, time.Duration(t.Ready))
-				}
-				if t.Echo >= 0 {
-					observe(c.sink, "pair.echo", start, time.Duration(t.Echo))
-				}
-			}
-			longest = max(longest, got.Elapsed)
+			took(b, got)
 			failed = errors.Join(failed, m.judge(got))
 			return nil
 		})
+	})
+	return failed, err
+}
+
+// bringUp makes every pair talk, and returns those that did.
+func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
+	if m.fed.BringUp == BringUpLazy {
+		return m.lazily(ctx, c)
+	}
+	before := m.cpu()
+	start := time.Now()
+	var (
+		pairs   []s2s.Pair
+		longest time.Duration
+	)
+	failed, err := m.allPairs(ctx, func(b bringUp, got brought) {
+		for i, t := range got.Trips {
+			pairs = append(pairs, b.pair(i))
+			if t.Ready >= 0 {
+				observe(c.sink, "pair.ready", start, time.Duration(t.Ready))
+			}
+			if t.Echo >= 0 {
+				observe(c.sink, "pair.echo", start, time.Duration(t.Echo))
+			}
+		}
+		longest = max(longest, got.Elapsed)
 	})
 	if err == nil {
 		err = failed
