@@ -434,9 +434,6 @@ func (s *Server) awaitReady(t *testing.T) {
 // C2SAddr returns the address for clients, as host:port.
 func (s *Server) C2SAddr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.C2S)) }
 
-// S2SAddr returns the address for servers, as host:port.
-func (s *Server) S2SAddr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.S2S)) }
-
 // PID returns the process that does the server's work, or 0.
 func (s *Server) PID() int {
 	text, err := os.ReadFile(filepath.Join(s.Dir, s.Kind+".pid"))
