@@ -7,7 +7,7 @@ import "time"
 // one set of domains to another, as certificates prove it. It is guarded by the
 // lock of its stream.
 type Authority struct {
-	pairs    map[Pair]time.Time
+	pairs    map[Pair]struct{}
 	from, to domainSet
 }
 
@@ -40,15 +40,15 @@ func (d *domainSet) has(name string, now time.Time) bool {
 // addPair admits a single pair for ever.
 func (a *Authority) addPair(p Pair) {
 	if a.pairs == nil {
-		a.pairs = make(map[Pair]time.Time)
+		a.pairs = make(map[Pair]struct{})
 	}
-	a.pairs[p] = time.Time{}
+	a.pairs[p] = struct{}{}
 }
 
 // Allows reports whether stanzas of the pair may pass now.
 func (a *Authority) Allows(p Pair, now time.Time) bool {
-	if until, ok := a.pairs[p]; ok {
-		return until.IsZero() || !now.After(until)
+	if _, ok := a.pairs[p]; ok {
+		return true
 	}
 	return a.from.has(p.From, now) && a.to.has(p.To, now)
 }
@@ -58,8 +58,8 @@ func (a *Authority) speaks(from string, now time.Time) bool {
 	if a.from.has(from, now) {
 		return true
 	}
-	for p, until := range a.pairs {
-		if p.From == from && (until.IsZero() || !now.After(until)) {
+	for p := range a.pairs {
+		if p.From == from {
 			return true
 		}
 	}

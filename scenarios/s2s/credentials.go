@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -132,13 +133,7 @@ func (id *identity) pair(k *KeyPair, which string) (*tls.Certificate, error) {
 func (id *identity) of(domain string) *tls.Certificate {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
-	if c := id.domains[domain]; c != nil {
-		return c
-	}
-	if id.all != nil {
-		return id.all
-	}
-	return id.own
+	return cmp.Or(id.domains[domain], id.all, id.own)
 }
 
 // customerKeys counts the private keys of customers' domains that are held.
