@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -40,6 +41,15 @@ type dacAssert struct {
 	certs   []dacCert
 	domains []dacDomain
 	binding *dacBinding
+}
+
+// names returns the domains.
+func (a *dacAssert) names() []string {
+	names := make([]string, len(a.domains))
+	for i := range a.domains {
+		names[i] = a.domains[i].name
+	}
+	return names
 }
 
 // dacCert is a certificate under a name that holds in its element.
@@ -447,8 +457,8 @@ func (p *dacParser) domain(el *wire.Element, certs map[string]bool) dacDomain {
 	}
 	if v, ok := el.LookupAttr("", "ref-hash"); ok {
 		ways++
-		if d.refHash = p.octets(el, v); len(d.refHash) != refHashLength {
-			p.fail("the ref-hash of %s does not have %d octets", d.name, refHashLength)
+		if d.refHash = p.octets(el, v); len(d.refHash) != sha256.Size {
+			p.fail("the ref-hash of %s does not have %d octets", d.name, sha256.Size)
 		}
 	}
 	chains := 0
@@ -475,9 +485,6 @@ func (p *dacParser) domain(el *wire.Element, certs map[string]bool) dacDomain {
 	}
 	return d
 }
-
-// refHashLength is the length of a SHA-256.
-const refHashLength = 32
 
 func (p *dacParser) domains(el *wire.Element) []string {
 	seen := make(map[string]bool)

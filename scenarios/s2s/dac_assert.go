@@ -411,16 +411,12 @@ func (p *dacPool) certs() []dacCert { return append(p.others, p.leaves...) }
 
 // bind signs an assertion with the provider's key. The lock is held.
 func (d *dac) bind(a *dacAssert) {
-	names := make([]string, len(a.domains))
-	for i := range a.domains {
-		names[i] = a.domains[i].name
-	}
 	nonce := d.given
 	if nonce == nil {
 		// Of the features: the peer could not give one before.
 		nonce = d.nonce
 	}
-	b, err := d.s.binding(d.role, nonce, names)
+	b, err := d.s.binding(d.role, nonce, a.names())
 	if err != nil {
 		d.s.abort(*internalError(err))
 		return
@@ -544,10 +540,9 @@ func (d *dac) acceptedBy(c *claim, until time.Time, when dacTimes) {
 		d.plan(c.renewal)
 	}
 	c.state, c.until, c.when, c.reason = claimAccepted, until, when, ""
-	late := until.Add(d.s.host.c.Params.Skew)
 	d.s.mu.Lock()
 	d.s.out.from.add(c.name, until)
-	d.s.in.to.add(c.name, late)
+	d.s.in.to.add(c.name, d.late(until))
 	d.s.mu.Unlock()
 	d.h.remember(d.h.shown, dacKey{d.peer, c.name}, dacMemory{c.hash, until})
 	waiting := c.waiting

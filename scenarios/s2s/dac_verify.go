@@ -206,6 +206,11 @@ func (d *dac) verify(a *dacAssert, nonce []byte, jobs []*dacJob) {
 	}
 	pool := parsePool(a)
 	each(jobs, h.c.Params.Revocation == RevocationCRL, func(j *dacJob) { d.verifyOne(ctx, j, pool) })
+	h.countVerified(jobs)
+}
+
+// countVerified counts the signatures that were verified for jobs.
+func (h *Host) countVerified(jobs []*dacJob) {
 	signatures := 0
 	for _, j := range jobs {
 		signatures += j.verdict.Signatures
@@ -273,11 +278,7 @@ func (d *dac) verifyBinding(a *dacAssert, nonce []byte) error {
 	if d.s.initiator {
 		role = attrcert.Responder
 	}
-	names := make([]string, len(a.domains))
-	for i := range a.domains {
-		names[i] = a.domains[i].name
-	}
-	b, err := d.s.binding(role, nonce, names)
+	b, err := d.s.binding(role, nonce, a.names())
 	if err != nil {
 		return &attrcert.Error{Reason: attrcert.BindingFailed, Detail: "the connection has no keying material", Err: err}
 	}
@@ -630,11 +631,7 @@ func (d *dac) recheck(now time.Time) {
 		ctx, cancel := context.WithTimeout(h.ctx, h.c.Setup)
 		defer cancel()
 		each(jobs, true, func(j *dacJob) { d.check(ctx, j) })
-		signatures := 0
-		for _, j := range jobs {
-			signatures += j.verdict.Signatures
-		}
-		h.tally.add(FigureVerified, int64(signatures))
+		h.countVerified(jobs)
 		d.do(func() { d.reviewed(jobs) })
 	})
 }
