@@ -228,7 +228,7 @@ func (c *client) first(l *live, head *wire.Stanza) (wire.Handler, bool) {
 	defer c.mu.Unlock()
 	heard := c.wanted[name] && (name != "iq" || request)
 	receipts := name == "message" && len(c.receipts) > 0
-	waited := slices.DeleteFunc(slices.Clone(c.waiters), func(w *waiter) bool { return !w.head(head) })
+	waited := c.waitingFor(head)
 	if !heard && !receipts && len(waited) == 0 {
 		return wire.Handler{}, false
 	}
@@ -240,6 +240,11 @@ func (c *client) first(l *live, head *wire.Stanza) (wire.Handler, bool) {
 		h.Watch = wire.Watch{Mode: wire.Count, Name: "request", Level: 3}
 	}
 	return h, true
+}
+
+// waitingFor returns the waiters that a stanza may be for. The lock is held.
+func (c *client) waitingFor(head *wire.Stanza) []*waiter {
+	return slices.DeleteFunc(slices.Clone(c.waiters), func(w *waiter) bool { return !w.head(head) })
 }
 
 // arrived hands a stanza on to those who wanted it.
@@ -342,7 +347,7 @@ func (c *client) reply(l *live, s *stanza, payload sobek.Value) error {
 func (c *client) pushed(st *wire.Stanza) {
 	c.mu.Lock()
 	heard := c.wanted[eventPush]
-	waited := slices.DeleteFunc(slices.Clone(c.waiters), func(w *waiter) bool { return !w.head(st) })
+	waited := c.waitingFor(st)
 	c.mu.Unlock()
 	if !heard && len(waited) == 0 {
 		return

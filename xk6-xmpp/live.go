@@ -118,11 +118,11 @@ type network struct {
 // test, of which the options change what concerns the server.
 func (m *instance) network(o loginOptions) network {
 	state := m.vu.State()
-	key := fmt.Sprint(o.domain(), " ", o.tls.ServerName, " ", o.mode)
 	if o.tls.RootCAs != nil {
 		// Configurations with equal authorities need not be one: scripts have few.
 		return network{m.root, state.Dialer, o.configure(state.TLSConfig)}
 	}
+	key := fmt.Sprint(o.domain(), " ", o.tls.ServerName, " ", o.mode)
 	c := m.tls[key]
 	if c == nil {
 		if m.tls == nil {
