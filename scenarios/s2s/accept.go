@@ -234,11 +234,7 @@ func (r *reception) handshake(t *tls.Conn) error {
 	s.tls = &cs
 	s.opened.Secured = time.Now()
 	s.secured = leafOf(h.id.of(h.presented(cs.ServerName, s.local)))
-	if len(cs.PeerCertificates) == 0 {
-		s.chainErr = errors.New("the peer presented no certificate")
-	} else {
-		s.chainErr = h.verifyChain(&cs)
-	}
+	s.chainErr = h.verifyChain(&cs)
 	if s.chainErr != nil && !h.c.Variant.open {
 		// Known to be untrusted: what it can prove is nothing, and what it says is not heard.
 		s.chainErr = &ProofError{Domain: s.remote, Reason: "untrusted", Err: s.chainErr}

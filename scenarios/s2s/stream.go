@@ -217,11 +217,12 @@ func (s *Stream) stanza(st *wire.Stanza) error {
 		return streamError("improper-addressing", "a stanza between servers has 'from' and 'to'")
 	}
 	s.used.Store(int64(s.host.since()))
-	if s.expired(s.host.now()) {
+	now := s.host.now()
+	if s.expired(now) {
 		e := byExpiry()
 		return &e
 	}
-	if condition := s.judge(p); condition != "" {
+	if condition := s.judge(p, now); condition != "" {
 		return s.refuse(st, p, condition)
 	}
 	s.host.tally.stanzasIn.Add(1)
@@ -273,9 +274,8 @@ func addressed(tag []byte) (p Pair, plain bool, err error) {
 
 // judge returns the stream error that RFC 6120 has for a stanza of the pair, or
 // nothing if it is admitted.
-func (s *Stream) judge(p Pair) (condition string) {
+func (s *Stream) judge(p Pair, now time.Time) (condition string) {
 	h := s.host
-	now := h.now()
 	s.mu.Lock()
 	admitted := s.in.Allows(p, now)
 	speaks := admitted || s.in.speaks(p.From, now)
