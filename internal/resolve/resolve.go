@@ -274,7 +274,7 @@ func (r *Resolver) TLSA(ctx context.Context, port uint16, host string) (TLSAAnsw
 	return out, nil
 }
 
-// A outcome is the outcome of a look-up: the records of the type that was asked for, none where there are none.
+// An outcome is what a look-up gives: the records of the type that was asked for, none where there are none.
 type outcome struct {
 	records []dns.RR
 	secure  bool
