@@ -59,8 +59,7 @@ func newCeremony(key string) (*ceremony, error) {
 func (c *ceremony) prepare(domains []string) error {
 	var (
 		wait   sync.WaitGroup
-		mu     sync.Mutex
-		failed error
+		failed error // under the lock, as what is made
 	)
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, d := range domains {
@@ -74,15 +73,13 @@ func (c *ceremony) prepare(domains []string) error {
 				return
 			}
 			leaf, err := c.owner.Issue(lab.LeafOptions{Names: []string{d}, Key: c.key, CRLSign: true})
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			if err != nil {
-				mu.Lock()
 				failed = err
-				mu.Unlock()
 				return
 			}
-			c.mu.Lock()
 			c.owners[d] = &leaf
-			c.mu.Unlock()
 		})
 	}
 	wait.Wait()

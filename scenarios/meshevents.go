@@ -104,7 +104,7 @@ func (m *mesh) addDomain(ctx context.Context, c *cell) error {
 	if err != nil {
 		return err
 	}
-	if err := m.judge(got); err != nil {
+	if err := got.failure(); err != nil {
 		c.failed(ctx, "pair.added", start, err)
 		return err
 	}

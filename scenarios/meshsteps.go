@@ -71,7 +71,7 @@ func (m *mesh) single(ctx context.Context, c *cell) error {
 		if err != nil {
 			return err
 		}
-		if err := m.judge(got); err != nil {
+		if err := got.failure(); err != nil {
 			if m.foreign != nil && !c.warmup || got.Errors["unspoken"] > 0 {
 				return &skipError{got.First}
 			}
@@ -111,8 +111,8 @@ func (c *cell) doubt(rtt time.Duration, name string, took time.Duration, rounds 
 // emulated link is not exact enough.
 const minTheory = 20 * time.Millisecond
 
-// judge returns why a bring-up failed, nil if it did not.
-func (m *mesh) judge(b brought) error {
+// failure returns why a bring-up failed, nil if it did not.
+func (b brought) failure() error {
 	if len(b.Errors) == 0 {
 		return nil
 	}
@@ -227,7 +227,7 @@ func (m *mesh) allPairs(ctx context.Context, took func(b bringUp, got brought)) 
 			mu.Lock()
 			defer mu.Unlock()
 			took(b, got)
-			failed = errors.Join(failed, m.judge(got))
+			failed = errors.Join(failed, got.failure())
 			return nil
 		})
 	})

@@ -119,7 +119,7 @@ func (s *StandingMesh) BringUp(ctx context.Context) (elapsed time.Duration, trip
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := s.m.judge(got); err != nil {
+	if err := got.failure(); err != nil {
 		return 0, nil, err
 	}
 	pairs := make([]s2s.Pair, 0, len(got.Trips))
@@ -162,7 +162,7 @@ func (s *StandingMesh) Add(ctx context.Context, domain string) (elapsed time.Dur
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := s.m.judge(got); err != nil {
+	if err := got.failure(); err != nil {
 		return 0, nil, err
 	}
 	near.domains = append(slices.Clip(near.domains), domain)
@@ -184,7 +184,7 @@ func (s *StandingMesh) Echo(ctx context.Context, p s2s.Pair, size int) (time.Dur
 	if err != nil {
 		return 0, err
 	}
-	if err := s.m.judge(got); err != nil {
+	if err := got.failure(); err != nil {
 		return 0, err
 	}
 	s.talked(p)
