@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/xmppbench/xmppbench/internal/golden"
 )
 
 // fixture is a run as Open would return it: two plans, a baseline, a better
@@ -164,12 +166,12 @@ func TestReportForms(t *testing.T) {
 	r := fixture(t, "20261122T124900Z-roster-login-a1b2", 1, 1)
 	for _, format := range []string{"text", "md", "json", "csv", "bench"} {
 		t.Run(format, func(t *testing.T) {
-			golden(t, "report."+format, report(t, format, ReportOptions{}, r))
+			golden.File(t, filepath.Join("testdata", "report."+format), report(t, format, ReportOptions{}, r))
 		})
 	}
 	t.Run("narrow", func(t *testing.T) {
 		out := report(t, "text", ReportOptions{Width: 80}, r)
-		golden(t, "report80.text", out)
+		golden.File(t, filepath.Join("testdata", "report80.text"), out)
 		for _, line := range strings.Split(string(out), "\n") {
 			if n := len([]rune(line)); n > 80 {
 				t.Errorf("line of %d columns: %q", n, line)
@@ -183,7 +185,7 @@ func TestReportForms(t *testing.T) {
 
 func TestReportOfSeveralRuns(t *testing.T) {
 	a, b := fixture(t, "before", 1, 1), fixture(t, "after", 2, 1.5)
-	golden(t, "runs.text", report(t, "text", ReportOptions{}, a, b))
+	golden.File(t, filepath.Join("testdata", "runs.text"), report(t, "text", ReportOptions{}, a, b))
 	b.Manifest.Wire["chunked-push"] = "2"
 	a.intervals, b.intervals = nil, nil
 	if out := string(report(t, "text", ReportOptions{}, a, b)); !strings.Contains(out, "not compared: compare: before and after are not alike: wire format of chunked-push 1 / 2") {
@@ -200,7 +202,7 @@ func TestComparisonText(t *testing.T) {
 	if err := c.WriteText(&b, 80); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "compare.text", b.Bytes())
+	golden.File(t, filepath.Join("testdata", "compare.text"), b.Bytes())
 }
 
 func TestReportShowsInvalidFailedAndUnequal(t *testing.T) {

@@ -2,9 +2,7 @@ package scenarios
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,25 +13,9 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/xmppbench/xmppbench/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
-
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
-}
 
 func TestUnits(t *testing.T) {
 	tests := []struct {
@@ -314,12 +296,12 @@ func TestSchemas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("schema", "scenario.schema.json"), scenario)
+	golden.File(t, filepath.Join("schema", "scenario.schema.json"), scenario)
 	target, err := TargetSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("schema", "target.schema.json"), target)
+	golden.File(t, filepath.Join("schema", "target.schema.json"), target)
 }
 
 // TestSchemaRefuses shows that the schema finds what the parser finds.

@@ -7,7 +7,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
-	"flag"
 	"math/big"
 	"os"
 	"os/exec"
@@ -21,12 +20,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xmppbench/xmppbench/internal/attrcert"
+	"github.com/xmppbench/xmppbench/internal/golden"
 )
 
 // These tests need a JDK, BouncyCastle and OpenSSL: Debian's default-jdk-headless, libbcprov-java, libbcpkix-java and openssl. What is
 // missing is a failure.
-
-var update = flag.Bool("update", false, "store what BouncyCastle issues")
 
 const (
 	jars = "/usr/share/java/bcprov.jar:/usr/share/java/bcpkix.jar:/usr/share/java/bcutil.jar"
@@ -90,7 +88,7 @@ func TestBouncyCastleIssues(t *testing.T) {
 	for _, keys := range keyKinds() {
 		t.Run(keys, func(t *testing.T) { checkForeign(t, filepath.Join(dir, keys)) })
 	}
-	if !*update || t.Failed() {
+	if !golden.Update() || t.Failed() {
 		return
 	}
 	for _, keys := range keyKinds() {

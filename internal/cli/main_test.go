@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/cli"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
 
 // TestMain makes this test binary the program too: scripts find it as xmppbench,
 // and its children are the same binary again.

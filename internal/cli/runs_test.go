@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/xmppbench/xmppbench/internal/golden"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -20,7 +21,7 @@ func TestRuns(t *testing.T) {
 	} {
 		t.Run(run.id, func(t *testing.T) {
 			dir := filepath.Join("testdata", "runs", run.id)
-			if *update {
+			if golden.Update() {
 				if err := os.RemoveAll(dir); err != nil {
 					t.Fatal(err)
 				}

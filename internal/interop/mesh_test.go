@@ -4,7 +4,6 @@ package interop
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -18,10 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xmppbench/xmppbench/internal/golden"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // A way is a variant with settings, as "pair-dialback verify=separate".
 type way string
@@ -169,7 +167,7 @@ func speak(t *testing.T, w *world, u *users, f foreigner, by way, first string, 
 	}
 	hear := func(about topic, some int) {
 		limit := clientLimit
-		if *update || expected != nil && strings.Contains(expected.verdicts[about], silence) {
+		if golden.Update() || expected != nil && strings.Contains(expected.verdicts[about], silence) {
 			limit = silenceLimit
 		}
 		c := converse(t, p, u, about, some)
@@ -194,7 +192,7 @@ func speak(t *testing.T, w *world, u *users, f foreigner, by way, first string, 
 	}
 	// Streams that have served their purpose are still on their way out.
 	limit := time.Now().Add(10 * time.Second)
-	if *update {
+	if golden.Update() {
 		limit = time.Now().Add(time.Second)
 	}
 	for {
@@ -294,12 +292,12 @@ func multiple(count, n int) string {
 	return fmt.Sprint(count)
 }
 
-const golden = "testdata/federation.txt"
+const federationFile = "testdata/federation.txt"
 
 // expectations reads the rows that are expected, by key.
 func expectations(t *testing.T) (rows map[string]*row, head string) {
 	t.Helper()
-	text, err := os.ReadFile(golden)
+	text, err := os.ReadFile(federationFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,14 +338,14 @@ func TestFederationWays(t *testing.T) {
 	expected, head := expectations(t)
 	got := tryAll(t, 3, func(f foreigner) []way { return f.ways }, foreigner.orders, expected)
 	judge(t, got, expected)
-	if !*update {
+	if !golden.Update() {
 		return
 	}
 	lines := [][]string{heads()}
 	for _, r := range got {
 		lines = append(lines, r.columns())
 	}
-	if err := os.WriteFile(golden, []byte(head+"\n"+table(lines)), 0o644); err != nil {
+	if err := os.WriteFile(federationFile, []byte(head+"\n"+table(lines)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -399,7 +397,7 @@ func judge(t *testing.T, got []row, expected map[string]*row) {
 		}, r.columns()...))
 		want := expected[r.key()]
 		switch {
-		case *update:
+		case golden.Update():
 		case want == nil:
 			t.Errorf("nothing is expected of %s", r.key())
 		default:

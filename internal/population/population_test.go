@@ -2,9 +2,7 @@ package population_test
 
 import (
 	"encoding/xml"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -14,10 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xmppbench/xmppbench/internal/golden"
 	"github.com/xmppbench/xmppbench/internal/population"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func mustNew(t testing.TB, cfg population.Config) *population.Population {
 	t.Helper()
@@ -322,24 +319,7 @@ func TestGolden(t *testing.T) {
 	for n := range uint64(10) {
 		fmt.Fprintf(&b, "%d %s\n", s.At(n), s.AppendBody(nil, n))
 	}
-	golden(t, "population.txt", b.String())
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", path, diff)
-	}
+	golden.File(t, filepath.Join("testdata", "population.txt"), []byte(b.String()))
 }
 
 func TestMillionAccountsCostNothing(t *testing.T) {

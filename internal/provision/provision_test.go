@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -23,11 +22,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/xmppbench/xmppbench/internal/golden"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/provision"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestMain lets this binary stand in for sqlite3 and ejabberdctl, which the
 // tests of this package must do without.
@@ -197,23 +195,6 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs (-want +got):\n%s", path, diff)
-	}
-}
-
 func prosodySpec(t *testing.T) provision.Spec {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
@@ -234,7 +215,7 @@ func TestProsodyFiles(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "== %s\n%s", name, run.ReplaceAllString(all[name], `$1"RUN"`))
 	}
-	golden(t, "prosody.txt", b.String())
+	golden.File(t, filepath.Join("testdata", "prosody.txt"), []byte(b.String()))
 }
 
 func TestProsodyKeys(t *testing.T) {
@@ -463,7 +444,7 @@ func TestSQLiteScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "ejabberd.sql", string(text))
+	golden.File(t, filepath.Join("testdata", "ejabberd.sql"), text)
 }
 
 func TestSQLiteErrors(t *testing.T) {
@@ -611,7 +592,7 @@ func TestExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "xep0227.xml", string(text))
+	golden.File(t, filepath.Join("testdata", "xep0227.xml"), text)
 	if jids, err := readXEP0227(spec.Export); err != nil || len(jids) != 4 {
 		t.Errorf("the document holds %v, %v", jids, err)
 	}

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"flag"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,11 +16,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/xmppbench/xmppbench/internal/golden"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
 	jid      = "juliet@a.test/balcony"
@@ -295,25 +292,8 @@ func TestTranscript(t *testing.T) {
 			if strings.Contains(got.String(), password) {
 				t.Error("the trace shows the password")
 			}
-			golden(t, name, got.Bytes())
+			golden.File(t, filepath.Join("testdata", name+".golden"), got.Bytes())
 		})
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/xmppbench/xmppbench/internal/golden"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
@@ -292,7 +293,7 @@ func parseLine(t *testing.T, text string) *xmlElement {
 // TestDocumentation holds docs/variants.md to the transcripts and to the closed
 // forms.
 func TestDocumentation(t *testing.T) {
-	goldenPart(t, "federation", federationTable(t))
+	golden.Part(t, filepath.Join("..", "..", "docs", "variants.md"), "federation", federationTable(t))
 	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "variants.md"))
 	if err != nil {
 		t.Fatal(err)
