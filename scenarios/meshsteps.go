@@ -58,11 +58,11 @@ func (m *mesh) single(ctx context.Context, c *cell) error {
 	if len(near.hosted[0]) > 1 || len(far) > 1 {
 		pairs = append(pairs, s2s.Pair{From: near.hosted[0][len(near.hosted[0])-1], To: far[len(far)-1]})
 	}
-	rounds := m.arm.Federation.Rounds(m.arm.S2S)
+	rounds := m.arm.meshRounds()
 	for i, p := range pairs {
-		name, ready, echo := "pair.first", rounds.First, rounds.FirstEcho
+		name := "pair.first"
 		if i > 0 {
-			name, ready, echo = "pair.further", rounds.Further, rounds.FurtherEcho
+			name = "pair.further"
 		}
 		before := m.cpu()
 		start := time.Now()
@@ -82,8 +82,8 @@ func (m *mesh) single(ctx context.Context, c *cell) error {
 		observe(c.sink, name, start, time.Duration(t.Ready))
 		observe(c.sink, name+".echo", start, time.Duration(t.Echo))
 		spent := m.cpu().since(before).sum()
-		c.doubt(m.plan.Link.RTT, name, time.Duration(t.Ready), ready, spent)
-		c.doubt(m.plan.Link.RTT, name+".echo", time.Duration(t.Echo), echo, spent)
+		c.doubt(m.plan.Link.RTT, name, time.Duration(t.Ready), rounds[name], spent)
+		c.doubt(m.plan.Link.RTT, name+".echo", time.Duration(t.Echo), rounds[name+".echo"], spent)
 	}
 	return nil
 }
