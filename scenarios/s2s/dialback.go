@@ -337,7 +337,6 @@ func (s *Stream) answer(r dialbackRequest, v dialbackVerdict) {
 	// Where nothing can be written, the stream has ended.
 	_ = s.send(appendVerdict(nil, "result", r.pair.To, r.pair.From, "", v), nil)
 	if last {
-		s.host.tally.add("dialback.invalid", 1)
 		s.host.spawn(func() { _ = s.close(s.host.ctx) })
 	}
 }
