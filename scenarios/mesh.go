@@ -131,10 +131,8 @@ func (m *mesh) connect(ctx context.Context) error {
 	if !m.plan.Link.Shaped() {
 		return nil
 	}
-	l := m.plan.Link
-	params := link.Params{
-		RTT: l.RTT, Rate: int64(l.Rate), Jitter: l.Jitter, Queue: int(l.Queue), Scheduling: link.Scheduling(l.Scheduling), Seed: m.plan.Seed,
-	}
+	params := m.plan.Link.Params()
+	params.Seed = m.plan.Seed
 	add := func(c link.Config, via []map[string]string) error {
 		relay, err := m.shaper.Share(ctx, c)
 		if err != nil {
@@ -165,7 +163,7 @@ func (m *mesh) connect(ctx context.Context) error {
 	}
 	// Third parties are as far away, on lines of their own.
 	for _, p := range m.providers {
-		c := link.Config{Params: link.Params{RTT: l.RTT}, Routes: []link.Route{
+		c := link.Config{Params: link.Params{RTT: m.plan.Link.RTT}, Routes: []link.Route{
 			{Listen: "127.0.0.1:0", Dial: m.web.Addr()}, {Listen: "127.0.0.1:0", Dial: m.web.PlainAddr()},
 		}}
 		if err := add(c, []map[string]string{p.via, p.via}); err != nil {
@@ -173,7 +171,7 @@ func (m *mesh) connect(ctx context.Context) error {
 		}
 	}
 	if m.arm.asks() == s2s.SecureDNS {
-		m.dns.SetDelay(l.RTT)
+		m.dns.SetDelay(m.plan.Link.RTT)
 	}
 	return nil
 }

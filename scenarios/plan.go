@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
@@ -92,6 +93,13 @@ type Link struct {
 
 // Shaped reports whether there is anything to emulate.
 func (l Link) Shaped() bool { return l.RTT > 0 || l.Rate > 0 }
+
+// Params are what a relay of internal/link is started with. They have no seed.
+func (l Link) Params() link.Params {
+	return link.Params{
+		RTT: l.RTT, Jitter: l.Jitter, Rate: int64(l.Rate), Queue: int(l.Queue), Scheduling: link.Scheduling(l.Scheduling),
+	}
+}
 
 // Probe says when pings are sent on the stream under study.
 type Probe struct {

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
-	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
@@ -72,7 +71,7 @@ func (p Plan) link() roster.Link {
 // left the bottleneck: in its socket, in the relay's, and in the link's queue. 0
 // means any number, as with the kernel's own buffers, which grow into megabytes.
 func (p Plan) unsent() int64 {
-	queue := int64(link.Params{Rate: int64(p.Link.Rate), Queue: int(p.Link.Queue)}.WithDefaults().Queue)
+	queue := int64(p.Link.Params().WithDefaults().Queue)
 	hidden := queue + segment + relayBuffer
 	switch s := p.Simulator; {
 	case s.NotSentLowat > 0:

@@ -169,7 +169,7 @@ type linkShaper struct {
 
 func (s linkShaper) Shape(ctx context.Context, l scenarios.Link, endpoint string) (scenarios.Relay, error) {
 	config := link.Config{
-		Params: link.Params{RTT: l.RTT, Rate: int64(l.Rate), Jitter: l.Jitter, Queue: int(l.Queue)},
+		Params: l.Params(),
 		Routes: []link.Route{{Listen: "127.0.0.1:0", Dial: endpoint}},
 	}
 	r, _, err := s.start(ctx, config)
