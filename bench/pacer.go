@@ -64,17 +64,52 @@ func (c constant) At(seq uint64) (time.Duration, bool) {
 // stores 8 KiB.
 const poissonStride = 1024
 
-// poisson sums exponential gaps that are each a function of seed and seq alone.
-// The sums are always formed in the same order, from 0 upwards, so that an
-// offset does not depend, even in its last bit, on the calls made before.
-type poisson struct {
-	rate float64
+// gaps sums exponential gaps, each of mean 1 and a function of seed and seq alone:
+// a Poisson process of rate 1. The sums are always formed in the same order, from 0
+// upwards, so that a sum does not depend, even in its last bit, on the calls made
+// before.
+type gaps struct {
 	seed uint64
 
 	mu    sync.Mutex
 	next  uint64    // gaps summed so far
-	sum   float64   // of gaps [0, next), in mean gaps
+	sum   float64   // of gaps [0, next)
 	marks []float64 // marks[k] is the sum of gaps [0, k*poissonStride)
+}
+
+func newGaps(seed uint64) *gaps { return &gaps{seed: mix(seed), marks: []float64{0}} }
+
+// upTo returns the sum of gaps [0, seq], and false if it is not below limit. Gaps
+// behind the limit are not summed: every later arrival is out of reach too.
+func (g *gaps) upTo(seq uint64, limit float64) (float64, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	mark := min(seq/poissonStride, uint64(len(g.marks)-1))
+	if g.next > seq+1 || g.next < mark*poissonStride {
+		g.next, g.sum = mark*poissonStride, g.marks[mark]
+	}
+	for g.next <= seq {
+		g.sum += g.gap(g.next)
+		g.next++
+		if g.next == uint64(len(g.marks))*poissonStride {
+			g.marks = append(g.marks, g.sum)
+		}
+		if !(g.sum < limit) {
+			return g.sum, false
+		}
+	}
+	return g.sum, g.sum < limit
+}
+
+// gap is the distance from arrival i-1 to arrival i.
+func (g *gaps) gap(i uint64) float64 {
+	u := float64(mix(g.seed+i)>>11+1) * 0x1p-53 // in (0, 1]: the logarithm stays finite
+	return -math.Log(u)
+}
+
+type poisson struct {
+	rate float64
+	gaps *gaps
 }
 
 // Poisson returns an endless plan of independent arrivals, rate per second on
@@ -86,38 +121,15 @@ func Poisson(rate float64, seed uint64) (Pacer, error) {
 	if err := checkRate(rate); err != nil {
 		return nil, fmt.Errorf("bench: poisson arrivals: %w", err)
 	}
-	return &poisson{rate: rate, seed: mix(seed), marks: []float64{0}}, nil
+	return poisson{rate, newGaps(seed)}, nil
 }
 
-func (p *poisson) At(seq uint64) (time.Duration, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	mark := min(seq/poissonStride, uint64(len(p.marks)-1))
-	if p.next > seq+1 || p.next < mark*poissonStride {
-		p.next, p.sum = mark*poissonStride, p.marks[mark]
+func (p poisson) At(seq uint64) (time.Duration, bool) {
+	sum, ok := p.gaps.upTo(seq, math.MaxInt64/float64(time.Second)*p.rate)
+	if !ok {
+		return 0, false
 	}
-	for p.next <= seq {
-		p.sum += p.gap(p.next)
-		p.next++
-		if p.next == uint64(len(p.marks))*poissonStride {
-			p.marks = append(p.marks, p.sum)
-		}
-		if _, ok := p.offset(); !ok {
-			// Every later arrival is out of reach too; summing on would only cost time.
-			return 0, false
-		}
-	}
-	return p.offset()
-}
-
-func (p *poisson) offset() (time.Duration, bool) {
-	return toOffset(p.sum * float64(time.Second) / p.rate)
-}
-
-// gap is the distance from arrival i-1 to arrival i in mean gaps.
-func (p *poisson) gap(i uint64) float64 {
-	u := float64(mix(p.seed+i)>>11+1) * 0x1p-53 // in (0, 1]: the logarithm stays finite
-	return -math.Log(u)
+	return toOffset(sum * float64(time.Second) / p.rate)
 }
 
 // mix is one step of the SplitMix64 generator from state x: neighbouring states
@@ -136,12 +148,69 @@ type Stage struct {
 	Duration time.Duration
 }
 
-// stages places arrival n where the integral of the rate reaches n.
-type stages struct {
+// course is a rate over time. It tells where the rate, summed over time, reaches n.
+type course struct {
 	stages []Stage
 	begin  []time.Duration // of each stage
 	before []float64       // arrivals before each stage
-	total  uint64
+	sum    float64         // of arrivals in all stages
+}
+
+func newCourse(list []Stage) (course, error) {
+	if len(list) == 0 {
+		return course{}, errors.New("need at least one stage")
+	}
+	var c course
+	var end time.Duration
+	for i, s := range list {
+		for _, rate := range []float64{s.From, s.To} {
+			if !(rate >= 0) || math.IsInf(rate, 1) {
+				return course{}, fmt.Errorf("stage %d: rate %v/s: must be a finite number, not negative", i+1, rate)
+			}
+		}
+		if s.Duration <= 0 {
+			return course{}, fmt.Errorf("stage %d: length %v: must be above 0", i+1, s.Duration)
+		}
+		if end > math.MaxInt64-s.Duration {
+			return course{}, fmt.Errorf("stage %d: the stages together are too long", i+1)
+		}
+		c.stages = append(c.stages, s)
+		c.begin = append(c.begin, end)
+		c.before = append(c.before, c.sum)
+		end += s.Duration
+		c.sum += s.arrivals()
+	}
+	if c.sum >= 1<<63 {
+		return course{}, fmt.Errorf("%g arrivals: too many", c.sum)
+	}
+	return c, nil
+}
+
+// arrivals is how many the stage has, on average.
+func (s Stage) arrivals() float64 { return (s.From/2 + s.To/2) * s.Duration.Seconds() }
+
+// at returns when the rate, summed over time, reaches n, which must lie in [0, c.sum).
+func (c course) at(n float64) time.Duration {
+	// The last stage that begins at or before arrival n; of several without
+	// arrivals in between, the last one.
+	i := sort.Search(len(c.before), func(i int) bool { return c.before[i] > n }) - 1
+	s := c.stages[i]
+	n -= c.before[i]
+	slope := (s.To - s.From) / s.Duration.Seconds()
+	// The root of slope/2·t² + from·t = n in the form that neither cancels nor
+	// divides by a slope of 0.
+	root := math.Sqrt(max(0, s.From*s.From+2*slope*n))
+	var offset time.Duration
+	if n > 0 {
+		offset, _ = toOffset(2 * n / (s.From + root) * float64(time.Second))
+	}
+	return c.begin[i] + min(offset, s.Duration)
+}
+
+// stages places arrival n where the course reaches n.
+type stages struct {
+	course
+	total uint64
 }
 
 // Ramp returns a plan of the given length whose rate changes linearly; it is
@@ -154,59 +223,47 @@ func Ramp(from, to float64, over time.Duration) (Pacer, error) {
 // arrivals are spread evenly: arrival n lies where the rate, summed over time,
 // reaches n. Rates must be finite and not negative, lengths above 0.
 func Stages(list ...Stage) (Pacer, error) {
-	if len(list) == 0 {
-		return nil, errors.New("bench: stages: need at least one stage")
-	}
-	p := &stages{}
-	var end time.Duration
-	var arrivals float64
-	for i, s := range list {
-		for _, rate := range []float64{s.From, s.To} {
-			if !(rate >= 0) || math.IsInf(rate, 1) {
-				return nil, fmt.Errorf("bench: stage %d: rate %v/s: must be a finite number, not negative", i+1, rate)
-			}
-		}
-		if s.Duration <= 0 {
-			return nil, fmt.Errorf("bench: stage %d: length %v: must be above 0", i+1, s.Duration)
-		}
-		if end > math.MaxInt64-s.Duration {
-			return nil, fmt.Errorf("bench: stage %d: the stages together are too long", i+1)
-		}
-		p.stages = append(p.stages, s)
-		p.begin = append(p.begin, end)
-		p.before = append(p.before, arrivals)
-		end += s.Duration
-		arrivals += (s.From + s.To) / 2 * s.Duration.Seconds()
+	c, err := newCourse(list)
+	if err != nil {
+		return nil, fmt.Errorf("bench: stages: %w", err)
 	}
 	// An arrival at the very end belongs to what follows; the tolerance keeps
 	// rounding (10 s at 1.1/s) from adding one.
-	arrivals = math.Ceil(arrivals * (1 - 1e-12))
-	if arrivals >= 1<<63 {
-		return nil, fmt.Errorf("bench: stages: %g arrivals: too many", arrivals)
-	}
-	p.total = uint64(arrivals)
-	return p, nil
+	return stages{c, uint64(math.Ceil(c.sum * (1 - 1e-12)))}, nil
 }
 
-func (p *stages) At(seq uint64) (time.Duration, bool) {
+func (p stages) At(seq uint64) (time.Duration, bool) {
 	if seq >= p.total {
 		return 0, false
 	}
-	n := float64(seq)
-	// The last stage that begins at or before arrival n; of several without
-	// arrivals in between, the last one.
-	i := sort.Search(len(p.before), func(i int) bool { return p.before[i] > n }) - 1
-	s := p.stages[i]
-	n -= p.before[i]
-	slope := (s.To - s.From) / s.Duration.Seconds()
-	// The root of slope/2·t² + from·t = n in the form that neither cancels nor
-	// divides by a slope of 0.
-	root := math.Sqrt(max(0, s.From*s.From+2*slope*n))
-	var offset time.Duration
-	if n > 0 {
-		offset, _ = toOffset(2 * n / (s.From + root) * float64(time.Second))
+	return p.at(float64(seq)), true
+}
+
+// poissonStages places arrival n where the course reaches the n-th sum of a
+// Poisson process of rate 1.
+type poissonStages struct {
+	course
+	gaps *gaps
+}
+
+// PoissonStages returns a plan that goes through the given stages and then ends,
+// with independent arrivals: a Poisson process whose rate changes over time. It
+// depends on seed alone, and so does the number of its arrivals, which is random:
+// on average that of [Stages]. The rest is as with Stages and [Poisson].
+func PoissonStages(seed uint64, list ...Stage) (Pacer, error) {
+	c, err := newCourse(list)
+	if err != nil {
+		return nil, fmt.Errorf("bench: poisson stages: %w", err)
 	}
-	return p.begin[i] + min(offset, s.Duration), true
+	return poissonStages{c, newGaps(seed)}, nil
+}
+
+func (p poissonStages) At(seq uint64) (time.Duration, bool) {
+	n, ok := p.gaps.upTo(seq, p.sum)
+	if !ok {
+		return 0, false
+	}
+	return p.at(n), true
 }
 
 type burst struct {

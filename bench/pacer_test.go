@@ -103,6 +103,8 @@ func TestPacersRefuse(t *testing.T) {
 		{"stage of no length", plan(bench.Ramp(1, 2, 0)), "stage 1: length 0s"},
 		{"stages too long", plan(bench.Stages(bench.Stage{1, 1, math.MaxInt64}, bench.Stage{1, 1, 1})), "stage 2: the stages together are too long"},
 		{"too many arrivals", plan(bench.Ramp(1e18, 1e18, time.Hour)), "too many"},
+		{"no poisson stage", plan(bench.PoissonStages(1)), "poisson stages: need at least one stage"},
+		{"poisson stage of no length", plan(bench.PoissonStages(1, bench.Stage{1, 1, 0})), "stage 1: length 0s"},
 		{"burst of none", plan(bench.Burst(0, time.Second)), "bursts of 0"},
 		{"burst without a distance", plan(bench.Burst(1, 0)), "each 0s"},
 		{"share beyond the last", plan(bench.Share(bench.Once(1), 3, 3)), "share 3 of 3"},
@@ -145,6 +147,8 @@ func TestPacersArePureAndNonDecreasing(t *testing.T) {
 			fmt.Sprintf("constant %v", r):  ok(bench.Constant(r)),
 			fmt.Sprintf("poisson %v", r):   ok(bench.Poisson(r, random.Uint64())),
 			fmt.Sprintf("stages %v", list): ok(bench.Stages(list...)),
+
+			fmt.Sprintf("poisson stages %v", list): ok(bench.PoissonStages(random.Uint64(), list...)),
 		}
 		for name, plan := range plans {
 			begin := uint64(random.IntN(3000))
@@ -219,6 +223,43 @@ func TestPoissonGaps(t *testing.T) {
 	}
 	if correlation := products / n; math.Abs(correlation) > 5/math.Sqrt(n) {
 		t.Errorf("correlation of neighbouring gaps %v", correlation)
+	}
+}
+
+// Of a Poisson process whose rate changes, the arrivals within any stretch are as
+// many as the rate sums up to there, with the variance that independence gives, and
+// those of a stretch say nothing of those of the next.
+func TestPoissonStagesFollowTheRate(t *testing.T) {
+	list := []bench.Stage{{0, 40, 10 * time.Second}, {40, 40, 5 * time.Second}, {40, 0, 10 * time.Second}}
+	want := []float64{50, 150, 200, 150, 50} // in each of five stretches of 5 s
+	const plans = 2000
+	sums, squares := make([]float64, len(want)), make([]float64, len(want))
+	var products float64
+	for seed := range uint64(plans) {
+		counts := make([]float64, len(want))
+		for offset := range all(must(t)(bench.PoissonStages(seed, list...))) {
+			counts[offset/(5*time.Second)]++
+		}
+		for i, n := range counts {
+			sums[i] += n
+			squares[i] += (n - want[i]) * (n - want[i])
+		}
+		products += (counts[1] - want[1]) * (counts[2] - want[2])
+	}
+	for i := range want {
+		// Five standard errors of each.
+		if mean := sums[i] / plans; math.Abs(mean-want[i]) > 5*math.Sqrt(want[i]/plans) {
+			t.Errorf("stretch %d: %v arrivals on average, want %v", i+1, mean, want[i])
+		}
+		if variance := squares[i] / plans; math.Abs(variance/want[i]-1) > 5*math.Sqrt(2.0/plans) {
+			t.Errorf("stretch %d: variance %v, want %v", i+1, variance, want[i])
+		}
+	}
+	if c := products / plans / math.Sqrt(want[1]*want[2]); math.Abs(c) > 5/math.Sqrt(plans) {
+		t.Errorf("correlation of neighbouring stretches %v", c)
+	}
+	if _, ok := must(t)(bench.PoissonStages(1, list...)).At(math.MaxUint64); ok {
+		t.Error("a plan of 25 s has an arrival without a time")
 	}
 }
 
