@@ -178,7 +178,7 @@ func newCourse(list []Stage) (course, error) {
 		c.begin = append(c.begin, end)
 		c.before = append(c.before, c.sum)
 		end += s.Duration
-		c.sum += s.arrivals()
+		c.sum += s.Arrivals(s.Duration)
 	}
 	if c.sum >= 1<<63 {
 		return course{}, fmt.Errorf("%g arrivals: too many", c.sum)
@@ -186,8 +186,15 @@ func newCourse(list []Stage) (course, error) {
 	return c, nil
 }
 
-// arrivals is how many the stage has, on average.
-func (s Stage) arrivals() float64 { return (s.From/2 + s.To/2) * s.Duration.Seconds() }
+// Arrivals returns how many arrivals the stage has in its first d, on average.
+func (s Stage) Arrivals(d time.Duration) float64 {
+	d = min(max(d, 0), s.Duration)
+	if d == s.Duration {
+		return (s.From/2 + s.To/2) * d.Seconds()
+	}
+	t := d.Seconds()
+	return s.From*t + (s.To-s.From)*t*(t/s.Duration.Seconds())/2
+}
 
 // at returns when the rate, summed over time, reaches n, which must lie in [0, c.sum).
 func (c course) at(n float64) time.Duration {

@@ -23,6 +23,7 @@ const (
 	KindBytes    Kind = "bytes"
 	KindDuration Kind = "duration"
 	KindRate     Kind = "rate"
+	KindLoad     Kind = "load" // a rate, stages, a trace or a closed loop: see Shape
 	KindBitRate  Kind = "bit rate"
 	KindShare    Kind = "share"
 	KindNumber   Kind = "number"
@@ -66,6 +67,9 @@ func (k Key) parse(s string) (any, error) {
 	if k.Kind == KindString || k.Kind == KindBool || k.Kind == KindDomains {
 		return v, nil // without bounds, or with its own
 	}
+	if shape, ok := v.(Shape); ok && shape.peak() == 0 {
+		return v, nil // it names no rate
+	}
 	if number < k.Min {
 		return nil, fmt.Errorf("%s is below the minimum, %s", s, k.show(k.Min))
 	}
@@ -102,6 +106,9 @@ func (k Key) parseKind(s string) (value any, number float64, err error) {
 	case KindRate:
 		v, err := ParseRate(s)
 		return v, v, err
+	case KindLoad:
+		v, err := ParseShape(s)
+		return v, v.peak(), err
 	case KindBitRate:
 		v, err := ParseBitRate(s)
 		return v, v, err
@@ -130,7 +137,7 @@ func (k Key) show(v float64) string {
 	switch k.Kind {
 	case KindDuration:
 		return time.Duration(v * float64(time.Second)).String()
-	case KindRate:
+	case KindRate, KindLoad:
 		return number + "/s"
 	case KindBitRate:
 		return number + "bit/s"
@@ -247,11 +254,11 @@ func Keys() []Key {
 			set: field(func(p *Plan) *string { return &p.Cut.Continue })},
 
 		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: rated,
-			Doc: "Arrival process of the logins.",
+			Doc: "Arrival process of loads that name none themselves: independent of each other, or at equal distances.",
 			set: field(func(p *Plan) *string { return &p.Load.Arrivals })},
-		{Path: "load.rate", Kind: KindRate, Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
-			Doc: "Logins per second; one-shot runs one login for each block and variant.",
-			set: func(p *Plan, v any) { p.Load.Rate, _ = v.(float64) }},
+		{Path: "load.rate", Kind: KindLoad, Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
+			Doc: "Logins per second, or how they come otherwise; one-shot runs one login for each block and variant.",
+			set: func(p *Plan, v any) { p.Load.Rate, _ = v.(Shape) }},
 		{Path: "load.warmup", Kind: KindDuration, Default: "5s", Max: day, Scenarios: rated,
 			Doc: "Time before the measured window.",
 			set: field(func(p *Plan) *time.Duration { return &p.Load.Warmup })},

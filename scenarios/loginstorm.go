@@ -15,7 +15,7 @@ import (
 func loginStorm() Scenario {
 	return Scenario{
 		Name:    LoginStorm,
-		Summary: "many users log in at a fixed rate, whether or not the server keeps up",
+		Summary: "many users log in on schedule, whether or not the server keeps up",
 		Steps: []string{
 			"at the planned time connect, negotiate TLS, authenticate, bind a resource",
 			"fetch the roster as the variant does; send presence when presence.send says so",
@@ -36,14 +36,6 @@ type storm struct{ *site }
 
 func (*storm) close(context.Context) error { return nil }
 
-// pacer is the plan of arrivals.
-func (l Load) pacer(seed uint64) (bench.Pacer, error) {
-	if l.Arrivals == "constant" {
-		return bench.Constant(l.Rate)
-	}
-	return bench.Poisson(l.Rate, seed)
-}
-
 func (s *storm) cell(ctx context.Context, c *cell) error {
 	if err := s.configure(ctx, c.arm); err != nil {
 		return err
@@ -53,17 +45,16 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 		// One login tells whether the target can be used and speaks the variant.
 		return s.op(ctx, bench.Arrival{At: time.Now()}, c, results.Discard{}, true)
 	}
-	pacer, err := load.pacer(s.plan.Seed + uint64(c.block))
-	if err != nil {
+	config := bench.Config{
+		Warmup: load.Warmup, Measure: load.Duration, Cooldown: load.Cooldown,
+		MaxInFlight: load.MaxInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread,
+	}
+	if err := load.Rate.engine(&config, load.Arrivals, s.plan.Seed+uint64(c.block), load.end()); err != nil {
 		return err
 	}
 	server, serverErr := s.target.CPU()
 	var wrong atomic.Pointer[DigestError]
-	stats, err := bench.Run(ctx, bench.Config{
-		Pacer:  bench.Until(pacer, load.Warmup+load.Duration+load.Cooldown),
-		Warmup: load.Warmup, Measure: load.Duration, Cooldown: load.Cooldown,
-		MaxInFlight: load.MaxInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread,
-	}, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+	stats, err := bench.Run(ctx, config, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
 		every := uint64(s.plan.Login.Verify)
 		err := s.op(ctx, a, c, sink, every > 0 && a.Seq%every == 0)
 		if digest, ok := errors.AsType[*DigestError](err); ok {
@@ -81,7 +72,7 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 	c.judge = "ready"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
 	c.figures.Dropped = int64(stats.Measured.Dropped)
-	c.figures.Poisson = load.Arrivals == "poisson"
+	c.figures.Poisson = load.Rate.random(load.Arrivals)
 	c.set("logins", float64(stats.Measured.Done))
 	c.set("logins.failed", float64(stats.Measured.Failed+stats.Measured.Cut))
 	c.set("logins.rate", stats.DoneRate())

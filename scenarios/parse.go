@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -274,6 +275,9 @@ func (p *planParser) entry(path string, where, value ast.Node) {
 			continue
 		}
 		v, err := parse(text)
+		if shape, ok := v.(Shape); ok && err == nil {
+			v, err = shape.load(p.dir())
+		}
 		if err != nil {
 			p.fail(n, path, "%w", err)
 			continue
@@ -302,6 +306,15 @@ func (p *planParser) entry(path string, where, value ast.Node) {
 	if p.option != "" {
 		p.set = append(p.set, path)
 	}
+}
+
+// dir is what names of files start from: the folder of the scenario file, or where
+// the command line was given.
+func (p *planParser) dir() string {
+	if p.option != "" {
+		return ""
+	}
+	return filepath.Dir(p.file)
 }
 
 // lookup finds a key. The setter of a variant's setting is nil: settings of
@@ -666,8 +679,12 @@ func (p *planParser) plan(n int, o Override) (Plan, bool) {
 	}
 	slices.Reverse(label)
 	plan.Label = strings.Join(label, ",")
+	plan.labelClosed()
 	if plan.Label == "" {
 		plan.Label = allPlans
+	}
+	if err := plan.windows(p.set); err != nil {
+		p.fail(nil, "load", "%w", err)
 	}
 	if o.Blocks != nil {
 		plan.Blocks = *o.Blocks
@@ -786,10 +803,10 @@ func (p *planParser) checkSessions(plan *Plan) {
 	if window := plan.Probe.Before + plan.Probe.After; plan.probing() && window >= plan.Login.Limit {
 		fail("login.limit", "%s is over before the probes of a cell are, which take %s and the roster's time", plan.Login.Limit, window)
 	}
-	if plan.Scenario == LoginStorm && plan.Load.Rate == 0 {
+	if plan.Scenario == LoginStorm && !plan.Load.Rate.Any() {
 		fail("load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)
 	}
-	if plan.Load.Rate > 0 {
+	if plan.Load.Rate.Any() {
 		p.checkLoad(plan)
 	}
 }
@@ -822,10 +839,10 @@ func (p Plan) samples(metric string) int64 {
 	switch {
 	case p.Scenario == FederationScenario:
 		return int64(p.Blocks) * p.meshSamples(metric)
-	case p.Scenario == RosterLogin && p.Load.Rate == 0, p.Scenario == LoginStorm && p.Load.Rate == 0:
+	case p.Scenario == RosterLogin && !p.Load.Rate.Any(), p.Scenario == LoginStorm && !p.Load.Rate.Any():
 		return int64(p.Blocks)
-	case p.Load.Rate > 0:
-		return int64(p.Load.Rate * p.Load.Duration.Seconds() * float64(p.Blocks))
+	case p.Load.Rate.Any():
+		return int64(p.Load.Rate.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) * float64(p.Blocks))
 	}
 	return 0
 }

@@ -118,11 +118,11 @@ type Cut struct {
 	Continue string  `json:"continue"` // same or other: the mode of the chunked protocol that goes on
 }
 
-// Load is the arrival plan. A Rate of 0 means one-shot cells: one operation for
-// each block and variant.
+// Load is the arrival plan. Without a Rate there are one-shot cells: one operation
+// for each block and variant.
 type Load struct {
-	Arrivals    string        `json:"arrivals"` // poisson or constant
-	Rate        float64       `json:"rate"`     // per second
+	Arrivals    string        `json:"arrivals"` // poisson or constant, where Rate says neither
+	Rate        Shape         `json:"rate"`
 	Warmup      time.Duration `json:"warmup"`
 	Duration    time.Duration `json:"duration"`
 	Cooldown    time.Duration `json:"cooldown"`
@@ -188,7 +188,9 @@ func (p Plan) Sessions() int {
 		return p.Hold.Sessions
 	case p.Push.Resources > 0:
 		return p.Push.Resources + 1
-	case p.Load.Rate > 0:
+	case p.Load.Rate.Workers() > 0:
+		return p.Load.Rate.Workers()
+	case p.Load.Rate.Any():
 		return p.Load.MaxInFlight
 	}
 	return 2

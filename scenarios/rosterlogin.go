@@ -34,7 +34,7 @@ func rosterLogin() Scenario {
 		},
 		primary: func(p Plan) string {
 			switch {
-			case p.Load.Rate > 0:
+			case p.Load.Rate.Any():
 				return "ready.mean"
 			case !p.probing():
 				return "roster.complete.mean"
@@ -42,7 +42,7 @@ func rosterLogin() Scenario {
 			return "probe.mean"
 		},
 		prepare: func(ctx context.Context, s *site) (actor, error) {
-			if s.plan.Load.Rate > 0 {
+			if s.plan.Load.Rate.Any() {
 				return &storm{s}, nil
 			}
 			return newRosterCells(ctx, s)

@@ -410,18 +410,29 @@ func TestInvalidBlockIsTakenBack(t *testing.T) {
 }
 
 func TestLoginStorm(t *testing.T) {
-	t.Parallel()
-	source := "scenario: login-storm\naccounts: 20\nroster: {items: 10}\nload: {rate: 40/s, warmup: 200ms, duration: 1s, cooldown: 100ms}\nblocks: 1\nlogin: {verify: 5}\nlimits: {lateness-floor: 1m, rate-shortfall: 1}\n"
-	run, _, err := carryOut(t, source, Override{}, rig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := run.Blocks[0]
-	if b.Scalars["logins"] == 0 || b.Scalars["logins.failed"] != 0 || b.Scalars["ready.n"] != b.Scalars["logins"] {
-		t.Errorf("scalars %v", b.Scalars)
-	}
-	if got := run.Elapsed(results.Filter{}); got.Round(time.Millisecond) != time.Second {
-		t.Errorf("rates are taken over %v, the measured window is 1 s", got)
+	for _, load := range []string{
+		"rate: 40/s, warmup: 200ms, duration: 1s, cooldown: 100ms",
+		"rate: 'ramp 0->40/s in 200ms, hold 1s, ramp 40->0/s in 100ms'",
+		"rate: closed 2, warmup: 200ms, duration: 1s, cooldown: 100ms",
+	} {
+		t.Run(load, func(t *testing.T) {
+			t.Parallel()
+			source := "scenario: login-storm\naccounts: 20\nroster: {items: 10}\nload: {" + load + "}\nblocks: 1\nlogin: {verify: 5}\nlimits: {lateness-floor: 1m, rate-shortfall: 1}\n"
+			run, _, err := carryOut(t, source, Override{}, rig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := run.Blocks[0]
+			if b.Scalars["logins"] == 0 || b.Scalars["logins.failed"] != 0 || b.Scalars["ready.n"] != b.Scalars["logins"] {
+				t.Errorf("scalars %v", b.Scalars)
+			}
+			if got := run.Elapsed(results.Filter{}); got.Round(time.Millisecond) != time.Second {
+				t.Errorf("rates are taken over %v, the measured window is 1 s", got)
+			}
+			if closed := strings.Contains(load, "closed"); closed != (b.Plan == "load.rate=closed_2") {
+				t.Errorf("the plan is called %s", b.Plan)
+			}
+		})
 	}
 }
 

@@ -46,6 +46,8 @@ func (k Kind) pattern() string {
 		return suffixes(byteUnits())
 	case KindRate:
 		return suffixes(rateUnits())
+	case KindLoad:
+		return loadPattern()
 	case KindBitRate:
 		return suffixes(bitRateUnits())
 	case KindDuration:
@@ -56,6 +58,14 @@ func (k Kind) pattern() string {
 	case KindString, KindBool, KindShare, KindNumber:
 	}
 	return ""
+}
+
+// loadPattern is the form of a shape: editors tell a slip of the pen by it, the
+// parser tells what is wrong.
+func loadPattern() string {
+	const rate, length = `[0-9]+(\.[0-9]+)?/(s|min|h)`, `(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)`
+	const stage = `(ramp +[0-9]+(\.[0-9]+)?(/(s|min|h))? *(->|→) *` + rate + ` +in +` + length + `|hold +(` + rate + ` +for +)?` + length + `)`
+	return `^((poisson +|constant +)?(` + rate + `|` + stage + `( *, *` + stage + `)*)|trace +.+|closed +[0-9]+(\.[0-9]+)?k?)$`
 }
 
 // value is the schema of one value of the key.
@@ -69,7 +79,7 @@ func (k Key) value() *schemaNode {
 		return &schemaNode{Type: "number"}
 	case KindDomains:
 		return &schemaNode{Type: "string", Pattern: k.Kind.pattern()}
-	case KindCount, KindBytes, KindDuration, KindRate, KindBitRate:
+	case KindCount, KindBytes, KindDuration, KindRate, KindLoad, KindBitRate:
 	}
 	n := &schemaNode{AnyOf: []*schemaNode{{Type: "string", Pattern: k.Kind.pattern()}}}
 	if k.Kind == KindCount || k.Kind == KindBytes || k.Kind == KindDuration {

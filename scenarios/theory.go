@@ -92,7 +92,7 @@ func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
 	if p.Scenario == FederationScenario {
 		return p.meshTheory(arm)
 	}
-	if p.Scenario != RosterLogin || p.Load.Rate > 0 || p.Cut.At > 0 || !p.Link.Shaped() {
+	if p.Scenario != RosterLogin || p.Load.Rate.Any() || p.Cut.At > 0 || !p.Link.Shaped() {
 		return nil, false
 	}
 	t := p.link().Replay(arm.Variant.Flow(arm.Params, p.size()))
@@ -143,7 +143,7 @@ func (p Plan) armDuration(arm Arm) time.Duration {
 
 // loaded reports whether a cell is a load of many logins, in place of which the
 // warm-up block makes a single one.
-func (p Plan) loaded() bool { return p.Scenario == IdleCost || p.Load.Rate > 0 }
+func (p Plan) loaded() bool { return p.Scenario == IdleCost || p.Load.Rate.Any() }
 
 // overhead is what a cell takes on a fast machine besides waiting: two logins,
 // two fetches and the ends of the sessions.
@@ -155,8 +155,8 @@ func (p Plan) cellDuration(arm Arm) time.Duration {
 		return 2*p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
 	case p.Scenario == RosterPushStorm:
 		return p.Load.Duration + time.Second
-	case p.Load.Rate > 0:
-		return p.Load.Warmup + p.Load.Duration + p.Load.Cooldown
+	case p.Load.Rate.Any():
+		return p.Load.end()
 	}
 	d := overhead + 2*time.Duration(p.Roster.Items)*5*time.Microsecond
 	if p.probing() {
@@ -222,8 +222,8 @@ func (p Plan) connections(arm Arm) int {
 		return bench.DefaultWarmupBlocks + p.Blocks*p.Hold.Sessions
 	case p.Scenario == RosterPushStorm:
 		return blocks * (p.Push.Resources + 1)
-	case p.Load.Rate > 0:
-		return bench.DefaultWarmupBlocks + int(float64(p.Blocks)*p.Load.Rate*(p.Load.Warmup+p.Load.Duration+p.Load.Cooldown).Seconds())
+	case p.Load.Rate.Any():
+		return bench.DefaultWarmupBlocks + int(float64(p.Blocks)*p.Load.Rate.expected(0, p.Load.end()))
 	}
 	perCell := 2 // past the link, and over it
 	if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {

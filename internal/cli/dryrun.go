@@ -35,17 +35,44 @@ func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa boo
 
 // estimated is the answer of a dry run in JSON.
 type estimated[E any] struct {
-	Duration  time.Duration `json:"duration-ns"`
-	Estimates []E           `json:"estimates"`
+	Duration  time.Duration        `json:"duration-ns"`
+	Estimates []E                  `json:"estimates"`
+	Arrivals  []scenarios.Arrivals `json:"arrivals,omitempty"`
+}
+
+// dryArrivals says how many arrivals each load of the plans has.
+func (a *app) dryArrivals(plans []scenarios.Plan) error {
+	if !slices.ContainsFunc(plans, func(p scenarios.Plan) bool { return len(p.Streams()) > 0 }) {
+		return nil
+	}
+	fmt.Fprintln(a.stdout, "\nArrivals expected in each cell, by window:")
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "plan\tload\tshape\twarm-up\tmeasured\tcool-down")
+	for _, p := range plans {
+		opens, measured, cooldown := p.Load.Warmup, p.Load.Duration, p.Load.Cooldown
+		fmt.Fprintf(w, "%s\twindows\t\t%s\t%s\t%s\n", p.Label, opens, measured, cooldown)
+		for _, e := range p.Arrivals() {
+			number := func(n float64) string {
+				if e.Closed {
+					return "as it goes"
+				}
+				return strconv.FormatFloat(n, 'f', 0, 64)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Plan, e.Stream, e.Shape, number(e.Warmup), number(e.Measured), number(e.Cooldown))
+		}
+	}
+	return w.Flush()
 }
 
 func (a *app) drySessions(plans []scenarios.Plan, total time.Duration) error {
 	var estimates []scenarios.Estimate
+	var arrivals []scenarios.Arrivals
 	for _, p := range plans {
 		estimates = append(estimates, p.Estimates()...)
+		arrivals = append(arrivals, p.Arrivals()...)
 	}
 	if a.json {
-		return a.writeJSON(estimated[scenarios.Estimate]{total, estimates})
+		return a.writeJSON(estimated[scenarios.Estimate]{total, estimates, arrivals})
 	}
 	fmt.Fprintln(a.stdout, "\nCounts of one retrieval; ~ marks what the sizes of single items can change:")
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -79,6 +106,9 @@ func (a *app) drySessions(plans []scenarios.Plan, total time.Duration) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if err := a.dryArrivals(plans); err != nil {
+		return err
+	}
 	for _, p := range plans {
 		if limit, err := proc.DescriptorLimit(); err == nil && p.Sessions() > limit {
 			fmt.Fprintf(a.stdout, "\nPlan %s holds up to %d sessions; this process may open %d descriptors.\n", p.Label, p.Sessions(), limit)
@@ -104,7 +134,7 @@ func (a *app) dryMesh(plans []scenarios.Plan, total time.Duration, server bool) 
 		estimates = append(estimates, p.MeshEstimates()...)
 	}
 	if a.json {
-		return a.writeJSON(estimated[scenarios.MeshEstimate]{total, estimates})
+		return a.writeJSON(estimated[scenarios.MeshEstimate]{Duration: total, Estimates: estimates})
 	}
 	text := "\nThe mesh of all pairs of domains, which the counts of a run must equal:"
 	switch {

@@ -478,7 +478,10 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 	if slices.ContainsFunc(r.targets, func(t scenarios.Targets) bool { _, real := t.(scenarios.ServerTargets); return real }) {
 		m.Notes = append(m.Notes, "Theory knows the link, not the time a server takes to answer nor what it writes ahead.")
 	}
-	if scenario.Name == scenarios.RosterLogin && first.Load.Rate == 0 {
+	for _, s := range first.Closed() {
+		m.Notes = append(m.Notes, fmt.Sprintf("%s is a closed loop (%s): each worker begins anew when it has its answer, so a target that stalls is asked less, and the times understate the stall.", s.Key, s))
+	}
+	if scenario.Name == scenarios.RosterLogin && !first.Load.Rate.Any() {
 		m.Notes = append(m.Notes,
 			"Bytes, stanzas, round trips and CPU are those of the same retrieval past the link and without probes; times are those over the link.",
 			"ready leaves out the planned wait for probes between login and request.")
