@@ -92,12 +92,29 @@ type Block struct {
 }
 
 // Theory is one line of theory.jsonl: what a model expects of a variant on the
-// link of a plan, under the names that [Block] uses.
+// link of a plan, under the names that [Block] uses, and by metric the samples
+// that a [Timeline] should show.
 type Theory struct {
-	Plan    string             `json:"plan"`
-	Variant string             `json:"variant"`
-	Scalars map[string]float64 `json:"scalars"`
+	Plan      string             `json:"plan"`
+	Variant   string             `json:"variant"`
+	Scalars   map[string]float64 `json:"scalars"`
+	Timelines map[string][]Point `json:"timelines,omitempty"`
 }
+
+// Timeline is one line of timelines.jsonl: the samples of a metric in one block,
+// each at the time at which it was due. It is kept where a histogram would hide
+// what matters, which is when a sample was slow.
+type Timeline struct {
+	Key
+	Metric string  `json:"metric"`
+	Since  string  `json:"since"`          // what happened at zero, such as "roster request"
+	Points []Point `json:"points"`         // in order of time
+	Thin   int     `json:"thin,omitempty"` // points that the writer left out, never the largest of their stretch
+}
+
+// Point is a sample: when it was due, in seconds since the zero of its timeline,
+// and how long it took, in seconds.
+type Point [2]float64
 
 // Count is one entry of counts.json: a counted figure beside its closed form.
 type Count struct {
@@ -163,6 +180,7 @@ const (
 	fileEvents   = "events.jsonl"
 	fileBlocks   = "blocks.jsonl"
 	fileTheory   = "theory.jsonl"
+	fileTimeline = "timelines.jsonl"
 	fileCounts   = "counts.json"
 	fileSummary  = "summary.json"
 	fileDone     = "DONE"

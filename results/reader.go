@@ -40,6 +40,8 @@ type Run struct {
 	Flags    []Flag // of the whole run, from its events
 	Series   []Second
 
+	Timelines []Timeline
+
 	intervals []interval
 	discarded map[Key]bool // cells of blocks that the self-check found invalid
 }
@@ -96,6 +98,7 @@ func (r *Run) read(root *os.Root) error {
 	}{
 		{fileBlocks, maxLines, r.blockLine()},
 		{fileTheory, maxLines, appendLine(&r.Theory)},
+		{fileTimeline, maxSeries, appendLine(&r.Timelines)},
 		{fileEvents, maxLines, appendLine(&r.Events)},
 		{fileSeries, maxSeries, appendLine(&r.Series)},
 		{fileLatency, maxLatency, r.intervalLine()},

@@ -264,16 +264,20 @@ func (m Manifest) how() []string {
 		out = append(out, "link "+dimensionLabel(m.Link))
 	}
 	if len(m.Seeds) > 0 {
-		var seeds []string
-		for _, k := range slices.Sorted(maps.Keys(m.Seeds)) {
-			seeds = append(seeds, fmt.Sprintf("%s=%d", k, m.Seeds[k]))
-		}
-		out = append(out, "seeds "+strings.Join(seeds, " "))
+		out = append(out, "seeds "+seedsText(m.Seeds))
 	}
 	if cc := e.Sysctl["net.ipv4.tcp_congestion_control"]; cc != "" {
 		out = append(out, "congestion control "+cc)
 	}
 	return out
+}
+
+func seedsText(seeds map[string]uint64) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(seeds)) {
+		out = append(out, fmt.Sprintf("%s=%d", k, seeds[k]))
+	}
+	return strings.Join(out, " ")
 }
 
 // writeSummary derives summary.json from the other files.
@@ -324,10 +328,10 @@ type ReportOptions struct {
 }
 
 // Formats returns the names of the forms that [Report] writes.
-func Formats() []string { return []string{"text", "md", "json", "csv", "hlog", "bench"} }
+func Formats() []string { return []string{"text", "html", "md", "json", "csv", "hlog", "bench"} }
 
-// Report writes runs in one of the [Formats]: tables for a terminal, the same
-// in Markdown, the [Document], its figures as comma-separated values, one
+// Report writes runs in one of the [Formats]: tables for a terminal, one HTML file
+// with pictures that fetches nothing, the tables in Markdown, the [Document], its figures as comma-separated values, one
 // HdrHistogram interval log of all runs, or lines in the format of Go's
 // benchmarks.
 func Report(w io.Writer, runs []*Run, format string, o ReportOptions) error {
@@ -339,6 +343,8 @@ func Report(w io.Writer, runs []*Run, format string, o ReportOptions) error {
 	case "text", "md":
 		t := textReport{table: o.Compare.Metrics, width: o.Width, markdown: format == "md"}
 		_, err = w.Write(t.render(Summarize(runs, o.Compare)))
+	case "html":
+		err = writeHTML(w, runs, Summarize(runs, o.Compare), o.Compare)
 	case "json":
 		err = encodeJSON(w, Summarize(runs, o.Compare), "  ")
 	case "csv":

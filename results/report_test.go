@@ -134,7 +134,7 @@ func record(t testing.TB, m Manifest, rng *rand.Rand, drift float64) recording {
 			}
 		}
 		for variant, gain := range map[string]float64{"monolithic": 1, "chunked-push": 7.6} {
-			r.Theory = append(r.Theory, Theory{plan.Name, variant, map[string]float64{"probe.mean": 0.044 * size / gain, "stanzas": 12 * size}})
+			r.Theory = append(r.Theory, Theory{Plan: plan.Name, Variant: variant, Scalars: map[string]float64{"probe.mean": 0.044 * size / gain, "stanzas": 12 * size}})
 		}
 	}
 	lines, err := intervalLines(d)

@@ -102,8 +102,7 @@ func (t *textReport) run(r RunReport) {
 	}
 	for _, c := range r.Counts {
 		if !c.Equal {
-			t.item(fmt.Sprintf("count differs: %s of %s%s is %s, its closed form gives %s", c.Name, c.Variant,
-				inPlan(c.Plan), formatCount(c.Counted), formatCount(c.Expected)))
+			t.item(c.difference())
 		}
 	}
 	for _, p := range r.Plans {
@@ -115,6 +114,12 @@ func (t *textReport) run(r RunReport) {
 	for _, note := range r.Notes {
 		t.item("note: " + note)
 	}
+}
+
+// difference says how a count differs from its closed form.
+func (c Count) difference() string {
+	return fmt.Sprintf("count differs: %s of %s%s is %s, its closed form gives %s", c.Name, c.Variant,
+		inPlan(c.Plan), formatCount(c.Counted), formatCount(c.Expected))
 }
 
 // thresholds tells what failed or could not be judged, and of the rest how many

@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -183,6 +185,34 @@ func (w *Writer) Block(b Block) { w.line(fileBlocks, b) }
 
 // Theory notes what a model expects.
 func (w *Writer) Theory(t Theory) { w.line(fileTheory, t) }
+
+// maxPoints bounds the points of a line of timelines.jsonl.
+const maxPoints = 2000
+
+// Timeline notes single samples, to the microsecond. Of more than 2000 it keeps the
+// largest of each stretch.
+func (w *Writer) Timeline(t Timeline) {
+	kept := thin(t.Points, maxPoints)
+	t.Thin += len(t.Points) - len(kept)
+	t.Points = make([]Point, len(kept))
+	for i, p := range kept {
+		t.Points[i] = Point{math.Round(p[0]*1e6) / 1e6, math.Round(p[1]*1e6) / 1e6}
+	}
+	w.line(fileTimeline, t)
+}
+
+// thin keeps at most n points, of each stretch of equal number the largest.
+func thin(points []Point, n int) []Point {
+	if len(points) <= n {
+		return points
+	}
+	out := make([]Point, 0, n)
+	for i := range n {
+		stretch := points[i*len(points)/n : (i+1)*len(points)/n]
+		out = append(out, slices.MaxFunc(stretch, func(a, b Point) int { return cmp.Compare(a[1], b[1]) }))
+	}
+	return out
+}
 
 // Count notes a counted figure beside its closed form and reports whether they
 // are equal. A run with any that is not has failed.

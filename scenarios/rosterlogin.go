@@ -1,10 +1,13 @@
 package scenarios
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -316,6 +319,7 @@ func (r *rosterCells) timed(ctx context.Context, c *cell, have roster.Have) erro
 	}
 	probes.end()
 	c.figures.Lateness, c.figures.Response, c.figures.Dropped = probes.lateness, probes.response, probes.dropped
+	c.timelines = probes.timelines(requested)
 	return errors.Join(err, probes.err)
 }
 
@@ -363,10 +367,14 @@ type probes struct {
 	dropped  int64
 	lateness *results.Histogram
 	response *results.Histogram
+	answered map[string][]results.Sample // by stream: "probe" under study, "probe.control" idle
 }
 
 func (r *rosterCells) startProbes(ctx context.Context, cl *client, sink results.Sink) *probes {
-	p := &probes{sink: sink, halt: make(chan struct{}), lateness: results.NewHistogram(), response: results.NewHistogram()}
+	p := &probes{
+		sink: sink, halt: make(chan struct{}), lateness: results.NewHistogram(), response: results.NewHistogram(),
+		answered: make(map[string][]results.Sample),
+	}
 	if !r.plan.probing() {
 		return p
 	}
@@ -420,6 +428,28 @@ func (p *probes) Observe(s results.Sample) {
 	defer p.mu.Unlock()
 	p.lateness.Record(s.Start.Sub(s.Intended), 1)
 	p.response.Record(s.End.Sub(s.Intended), 1)
+	stream := "probe"
+	if s.Metric == "probe.control" {
+		stream = s.Metric
+	}
+	p.answered[stream] = append(p.answered[stream], s)
+}
+
+// timelines returns the probes of either stream against the time since the request, in
+// the order in which they were due.
+func (p *probes) timelines(requested time.Time) []results.Timeline {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []results.Timeline
+	for _, stream := range slices.Sorted(maps.Keys(p.answered)) {
+		t := results.Timeline{Metric: stream, Since: "roster request"}
+		for _, s := range p.answered[stream] {
+			t.Points = append(t.Points, results.Point{s.Intended.Sub(requested).Seconds(), s.End.Sub(s.Intended).Seconds()})
+		}
+		slices.SortStableFunc(t.Points, func(a, b results.Point) int { return cmp.Compare(a[0], b[0]) })
+		out = append(out, t)
+	}
+	return out
 }
 
 // Count implements results.Sink.

@@ -173,7 +173,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 			booths = append(booths, &booth{label: label, site: s, actor: a, arm: arm})
 			names = append(names, arm.Label+" at "+targets.Name())
 			if t, ok := p.Theory(arm); ok && !strings.HasSuffix(arm.Label, results.AASuffix) {
-				r.Results.Theory(results.Theory{Plan: label, Variant: arm.Label, Scalars: t})
+				r.Results.Theory(results.Theory{Plan: label, Variant: arm.Label, Scalars: t, Timelines: p.theoryTimelines(arm)})
 			}
 		}
 	}
@@ -359,6 +359,10 @@ func (r *runner) block(key results.Key, started time.Time, c *cell, flags []resu
 		block.Start, block.End = c.from, c.to
 	}
 	r.Results.Block(block)
+	for _, t := range c.timelines {
+		t.Key = key
+		r.Results.Timeline(t)
+	}
 	for _, f := range flags {
 		if f.Severity == results.Warning {
 			r.warnings[f.Kind] = f

@@ -68,6 +68,8 @@ type cell struct {
 	recorder *results.Recorder
 	key      results.Key
 	flags    []results.Flag
+
+	timelines []results.Timeline // of single samples; the runner fills in the key
 }
 
 func (c *cell) set(name string, v float64) {

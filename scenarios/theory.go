@@ -5,6 +5,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/session"
+	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
@@ -92,10 +93,10 @@ func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
 	if p.Scenario == FederationScenario {
 		return p.meshTheory(arm)
 	}
-	if p.Scenario != RosterLogin || p.Load.Rate.Any() || p.Cut.At > 0 || !p.Link.Shaped() {
+	t, ok := p.rosterTheory(arm)
+	if !ok {
 		return nil, false
 	}
-	t := p.link().Replay(arm.Variant.Flow(arm.Params, p.size()))
 	scalars := map[string]float64{
 		"login.mean":           (time.Duration(p.loginRoundTrips()) * p.Link.RTT).Seconds(),
 		"roster.complete.mean": t.Complete.Seconds(),
@@ -109,6 +110,29 @@ func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
 		scalars["probe.max"] = t.ProbeMax.Seconds()
 	}
 	return scalars, true
+}
+
+// theoryTimelines returns the pings that the arm should show on the plan's link while
+// the roster arrives, nil where no theory of them is known.
+func (p Plan) theoryTimelines(arm Arm) map[string][]results.Point {
+	t, ok := p.rosterTheory(arm)
+	if !ok || p.Probe.Every <= 0 {
+		return nil
+	}
+	points := make([]results.Point, len(t.Probes))
+	for i, probe := range t.Probes {
+		points[i] = results.Point{probe.Due.Seconds(), probe.Took.Seconds()}
+	}
+	return map[string][]results.Point{"probe": points}
+}
+
+// rosterTheory replays the arm's retrieval on the plan's link, and reports false where
+// there is no theory.
+func (p Plan) rosterTheory(arm Arm) (roster.Theory, bool) {
+	if p.Scenario != RosterLogin || p.Load.Rate.Any() || p.Cut.At > 0 || !p.Link.Shaped() {
+		return roster.Theory{}, false
+	}
+	return p.link().Replay(arm.Variant.Flow(arm.Params, p.size())), true
 }
 
 // Duration estimates how long the plan takes, warm-up included. With aa the

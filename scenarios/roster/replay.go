@@ -32,7 +32,12 @@ type Theory struct {
 	First, Complete time.Duration
 	// ProbeMean and ProbeMax are the times of a probe while the roster comes.
 	ProbeMean, ProbeMax time.Duration
+	// Probes are these probes one by one, in the order in which they were sent.
+	Probes []ProbeTheory
 }
+
+// ProbeTheory is one probe: when it is sent, and how long until it is answered.
+type ProbeTheory struct{ Due, Took time.Duration }
 
 // Flow is a retrieval as a link sees it: answers of equal size, of which some may
 // be on their way at a time.
@@ -81,10 +86,12 @@ func (l Link) Replay(f Flow) Theory {
 		r.probe(at)
 	}
 	r.run(1<<63 - 1)
-	t := Theory{First: r.first, Complete: r.complete, ProbeMax: r.most}
-	if r.probes > 0 {
-		t.ProbeMean = r.sum / time.Duration(r.probes)
+	t := Theory{First: r.first, Complete: r.complete, Probes: r.probes}
+	for _, p := range r.probes {
+		t.ProbeMean += p.Took
+		t.ProbeMax = max(t.ProbeMax, p.Took)
 	}
+	t.ProbeMean /= time.Duration(max(1, len(r.probes)))
 	return t
 }
 
@@ -104,8 +111,7 @@ type replay struct {
 	received int
 
 	first, complete time.Duration
-	probes          int
-	sum, most       time.Duration
+	probes          []ProbeTheory
 }
 
 // event is something that happens at a time; seq keeps the order of what happens
@@ -213,11 +219,10 @@ func (r *replay) receive(at time.Duration) {
 
 // probe is a ping that the client sends and the server answers at once.
 func (r *replay) probe(at time.Duration) {
+	n := len(r.probes)
+	r.probes = append(r.probes, ProbeTheory{Due: at})
 	r.schedule(r.pass(&r.up, at, float64(r.link.ProbeBytes)), func(arrived time.Duration) {
-		took := r.pass(&r.down, arrived, float64(r.link.ProbeBytes)) - at
-		r.probes++
-		r.sum += took
-		r.most = max(r.most, took)
+		r.probes[n].Took = r.pass(&r.down, arrived, float64(r.link.ProbeBytes)) - at
 	})
 }
 

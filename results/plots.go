@@ -1,0 +1,975 @@
+package results
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// PlotsSchema is the version of what the pictures of an HTML report are drawn from.
+const PlotsSchema = "xmppbench.plots/1"
+
+// Plots are what the pictures of a report are drawn from, beside its [Document].
+// Everything refers to arms by their place in Arms. Times are in seconds, sizes in
+// bytes. Where there is more than a picture can show it is thinned, and of each
+// stretch that is drawn as one the largest value is kept.
+type Plots struct {
+	Schema    string         `json:"schema"`
+	Arms      []PlotArm      `json:"arms"`
+	Plans     []string       `json:"plans"`
+	Latency   []LatencyPlot  `json:"latency,omitempty"`
+	Timelines []TimelinePlot `json:"timelines,omitempty"`
+	Ratios    []RatioPlot    `json:"ratios,omitempty"`
+	Resources []ResourcePlot `json:"resources,omitempty"`
+	Load      []LoadPlot     `json:"load,omitempty"`
+	Meshes    []MeshPlot     `json:"meshes,omitempty"`
+	Costs     []CostPlot     `json:"costs,omitempty"`
+	Limits    []PlotLimit    `json:"limits,omitempty"` // thresholds on response times, which are drawn as lines
+	Metrics   []PlotMetric   `json:"metrics,omitempty"`
+}
+
+// PlotArm is one of the things set side by side: a variant, of one of the runs.
+type PlotArm struct {
+	Run     string `json:"run"`
+	Variant string `json:"variant"`
+	Label   string `json:"label"`
+}
+
+// PlotMetric says what a metric is, for the captions.
+type PlotMetric struct {
+	Name string `json:"name"`
+	Doc  string `json:"doc"`
+}
+
+// PlotLimit is a threshold on a response time.
+type PlotLimit struct {
+	Metric string  `json:"metric"`
+	Text   string  `json:"text"`
+	Value  float64 `json:"value"`
+}
+
+// LatencyPlot is the response time of one metric in one plan: by percentile, and
+// over time.
+type LatencyPlot struct {
+	Plan   string  `json:"plan"`
+	Metric string  `json:"metric"`
+	Curves []Curve `json:"curves"`
+
+	// Heat maps have one row for each step of Decade-th parts of a power of ten;
+	// row 0 begins at 10^(Floor/Decade) seconds.
+	Decade int    `json:"decade"`
+	Floor  int    `json:"floor"`
+	Rows   int    `json:"rows"`
+	Column string `json:"column"` // what a column of the heat maps is: "block" or "s", measured time
+	Heat   []Heat `json:"heat"`
+}
+
+// Curve is the distribution of one arm: the value at each of the quantiles
+// 1-10^-nines, and the interval of the median over blocks, as far as the samples
+// allow either.
+type Curve struct {
+	Arm    int       `json:"arm"`
+	N      int64     `json:"n"`
+	Mean   float64   `json:"mean"`
+	Max    float64   `json:"max"`
+	Nines  []float64 `json:"nines"`
+	Value  []float64 `json:"value"`
+	Lo     []float64 `json:"lo,omitempty"` // shorter than Value where blocks have too few samples
+	Hi     []float64 `json:"hi,omitempty"`
+	Level  float64   `json:"level,omitempty"`
+	Blocks int       `json:"blocks"`
+}
+
+// Heat is how often what response time occurred when.
+type Heat struct {
+	Arm    int       `json:"arm"`
+	Step   float64   `json:"step"`             // seconds of a column, if columns are times
+	Max    []float64 `json:"max"`              // of each column
+	N      []int64   `json:"n"`                // samples of each column
+	Blocks []int     `json:"blocks,omitempty"` // columns at which blocks begin, if columns are times
+	Cells  []int64   `json:"cells"`            // column, row, samples; and so on
+}
+
+// TimelinePlot is when samples of a metric were slow.
+type TimelinePlot struct {
+	Plan    string   `json:"plan"`
+	Metric  string   `json:"metric"`
+	Since   string   `json:"since"`
+	Step    float64  `json:"step"` // width of a stretch in seconds
+	Courses []Course `json:"courses"`
+}
+
+// Course is a timeline of one arm over all blocks: for each stretch of time, named by
+// its middle, the smallest, the median and the largest sample.
+type Course struct {
+	Arm    int       `json:"arm"`
+	N      int       `json:"n"`
+	T      []float64 `json:"t"`
+	Lo     []float64 `json:"lo"`
+	Mid    []float64 `json:"mid"`
+	Hi     []float64 `json:"hi"`
+	Theory []Point   `json:"theory,omitempty"`
+}
+
+// RatioPlot is one metric of a comparison, by block.
+type RatioPlot struct {
+	Group   string     `json:"group"`
+	Metric  string     `json:"metric"`
+	Label   string     `json:"label"`
+	Primary bool       `json:"primary"`
+	Rows    []RatioRow `json:"rows"`
+}
+
+// RatioRow is one verdict with the ratios that stand behind it.
+type RatioRow struct {
+	Baseline string    `json:"baseline"`
+	Variant  string    `json:"variant"`
+	Ratio    Ratio     `json:"ratio"`
+	Lo       Ratio     `json:"lo"`
+	Hi       Ratio     `json:"hi"`
+	Level    float64   `json:"level"`
+	Decision Decision  `json:"decision"`
+	Blocks   []float64 `json:"blocks,omitempty"` // of each pair; none if the comparison is unpaired
+	Text     string    `json:"text"`
+}
+
+// ResourcePlot is what processes of one run used over time, beside the response times.
+type ResourcePlot struct {
+	Run      string          `json:"run"`
+	T        []float64       `json:"t"`             // seconds since the run began
+	CPU      []ResourceLine  `json:"cpu,omitempty"` // cores
+	RSS      []ResourceLine  `json:"rss,omitempty"` // bytes
+	FDs      []ResourceLine  `json:"fds,omitempty"`
+	Metric   string          `json:"metric,omitempty"` // whose response times follow
+	Response []ResponsePoint `json:"response,omitempty"`
+}
+
+// ResourceLine is one figure of one role; nil where it was not taken.
+type ResourceLine struct {
+	Role  string     `json:"role"`
+	Value []*float64 `json:"value"`
+}
+
+// ResponsePoint is what one arm showed in one interval.
+type ResponsePoint struct {
+	Arm int     `json:"arm"`
+	T   float64 `json:"t"` // end of the interval, seconds since the run began
+	N   int64   `json:"n"`
+	P50 float64 `json:"p50"`
+	Max float64 `json:"max"`
+}
+
+// LoadPlot is response time against offered rate.
+type LoadPlot struct {
+	Group  string      `json:"group"` // what the plans have in common
+	Metric string      `json:"metric"`
+	Points []LoadPoint `json:"points"`
+}
+
+// LoadPoint is one arm at one rate. Quantiles that too few samples stand behind are
+// nil.
+type LoadPoint struct {
+	Arm  int      `json:"arm"`
+	Rate float64  `json:"rate"`
+	N    int64    `json:"n"`
+	P50  *float64 `json:"p50"`
+	P99  *float64 `json:"p99"`
+	Max  float64  `json:"max"`
+}
+
+// MeshPlot is how many connections the domains of two providers shared.
+type MeshPlot struct {
+	Plan        string  `json:"plan"`
+	Arm         int     `json:"arm"`
+	A           int     `json:"a"` // domains of the first provider
+	B           int     `json:"b"` // and of the others
+	Connections float64 `json:"connections"`
+	Full        float64 `json:"full"` // most connections of any arm of the plan
+}
+
+// CostPlot is one figure against the number of domain pairs.
+type CostPlot struct {
+	Metric string      `json:"metric"`
+	Unit   string      `json:"unit"`
+	Points []CostPoint `json:"points"`
+}
+
+// CostPoint is the median over blocks with their range.
+type CostPoint struct {
+	Arm   int     `json:"arm"`
+	Plan  string  `json:"plan"`
+	Pairs float64 `json:"pairs"`
+	Value float64 `json:"value"`
+	Lo    float64 `json:"lo"`
+	Hi    float64 `json:"hi"`
+}
+
+const (
+	heatDecade = 20 // rows of a heat map for each power of ten
+	// Blocks with as many intervals are looked into; shorter ones are a column each.
+	windowColumns = 5
+	heatColumns   = 240 // most columns
+	heatRows      = 120 // most rows
+	nineStep      = 0.05
+	bandLevel     = 0.95
+	courseSteps   = 300 // most stretches of a timeline
+	seriesSteps   = 600 // most points of a resource line
+	plotMetrics   = 12  // most metrics with pictures, in the order of the table
+)
+
+// plotter gathers plots.
+type plotter struct {
+	runs  []*Run
+	table []Metric
+	doc   *Document
+	out   Plots
+	arms  map[[2]string]int // by run and variant
+}
+
+// MakePlots gathers what pictures of runs are drawn from; d is their [Summarize].
+// Runs that are invalid have none.
+func MakePlots(runs []*Run, d *Document, o CompareOptions) *Plots {
+	if o.Metrics == nil {
+		o.Metrics = Metrics()
+	}
+	p := &plotter{table: o.Metrics, doc: d, out: Plots{Schema: PlotsSchema, Arms: []PlotArm{}, Plans: []string{}}, arms: make(map[[2]string]int)}
+	for _, r := range runs {
+		if bad, _ := r.Invalid(); bad {
+			continue
+		}
+		p.runs = append(p.runs, r)
+	}
+	p.name(runs)
+	p.latencies()
+	p.timelines()
+	p.ratios(o)
+	p.resources()
+	p.loads()
+	p.meshes()
+	p.costs()
+	p.limits()
+	return &p.out
+}
+
+// name finds arms and plans. An arm is named by its variant, and by its run where
+// there are several.
+func (p *plotter) name(all []*Run) {
+	for _, r := range p.runs {
+		for _, plan := range planOrder(r) {
+			if !slices.Contains(p.out.Plans, plan.Name) {
+				p.out.Plans = append(p.out.Plans, plan.Name)
+			}
+			for _, v := range variantOrder(r, plan.Name) {
+				key := [2]string{r.Manifest.ID, v}
+				if _, known := p.arms[key]; known {
+					continue
+				}
+				arm := PlotArm{Run: r.Manifest.ID, Variant: v, Label: v}
+				if len(all) > 1 {
+					arm.Label = joinGroup(r.Manifest.ID, v)
+				}
+				p.arms[key] = len(p.out.Arms)
+				p.out.Arms = append(p.out.Arms, arm)
+			}
+		}
+	}
+}
+
+// metrics are those with histograms, the most important first.
+func (p *plotter) metrics() []string {
+	set := make(map[string]bool)
+	primary := ""
+	for _, r := range p.runs {
+		primary = cmp.Or(primary, parseScalar(p.table, r.Manifest.Primary).metric.Name)
+		for _, m := range r.TimedMetrics() {
+			set[m] = true
+		}
+	}
+	rank := func(name string) int {
+		i := slices.IndexFunc(p.table, func(m Metric) bool { return m.Name == name })
+		switch {
+		case name == primary:
+			return -1
+		case i < 0:
+			return 2 * len(p.table)
+		case len(p.table[i].Columns) == 0:
+			return len(p.table) + i
+		}
+		return i
+	}
+	return slices.SortedFunc(maps.Keys(set), func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+}
+
+// cell is what one metric of one arm showed in one plan.
+type plotCell struct {
+	arm     int
+	total   *Histogram
+	blocks  []*Histogram
+	columns []heatColumn
+	window  bool // blocks are long enough to look into
+}
+
+type heatColumn struct {
+	block  int
+	length float64
+	n, max int64
+	rows   map[int]int64
+}
+
+func (p *plotter) latencies() {
+	for _, metric := range p.metrics() {
+		drawn := false
+		for _, plan := range p.out.Plans {
+			var cells []*plotCell
+			for _, r := range p.runs {
+				for _, v := range variantOrder(r, plan) {
+					if c := p.cell(r, metric, plan, v); c.total.N() >= MinSamples(0.5) {
+						cells = append(cells, c)
+					}
+				}
+			}
+			if len(cells) > 0 {
+				p.out.Latency = append(p.out.Latency, p.latency(plan, metric, cells))
+				drawn = true
+			}
+		}
+		if drawn {
+			p.describe(metric)
+		}
+		if len(p.out.Metrics) == plotMetrics {
+			break
+		}
+	}
+}
+
+func (p *plotter) describe(metric string) {
+	m := parseScalar(p.table, metric).metric
+	if !slices.ContainsFunc(p.out.Metrics, func(o PlotMetric) bool { return o.Name == m.Name }) {
+		p.out.Metrics = append(p.out.Metrics, PlotMetric{m.Name, m.Doc})
+	}
+}
+
+func heatRow(ns int64) int { return int(math.Floor(heatDecade * math.Log10(float64(max(ns, 1))*1e-9))) }
+
+// cell merges the intervals of one metric: into one histogram, into one for each
+// block, and into columns of a heat map.
+func (p *plotter) cell(r *Run, metric, plan, variant string) *plotCell {
+	c := &plotCell{arm: p.arms[[2]string{r.Manifest.ID, variant}], total: NewHistogram()}
+	f := Filter{Plan: plan, Variant: variant}
+	blocks := make(map[int]*Histogram)
+	one := NewHistogram()
+	var d decoder
+	for i := range r.intervals {
+		iv := &r.intervals[i]
+		// A filter takes an empty name for any.
+		if iv.metric != metric || iv.key.Plan != plan || iv.key.Variant != variant || !r.chosen(f, iv.key) {
+			continue
+		}
+		one.reset()
+		d.mustAdd(cmp.Or(iv.response, iv.service), one)
+		c.total.Merge(one)
+		b := blocks[iv.key.Block]
+		if b == nil {
+			b = NewHistogram()
+			blocks[iv.key.Block] = b
+			c.blocks = append(c.blocks, b)
+		}
+		b.Merge(one)
+		column := heatColumn{block: iv.key.Block, length: iv.length, n: one.N(), max: int64(one.Max()), rows: make(map[int]int64)}
+		for v, n := range one.All() {
+			column.rows[heatRow(min(int64(v), column.max))] += n
+		}
+		c.columns = append(c.columns, column)
+	}
+	c.window = len(c.columns) >= windowColumns*len(c.blocks)
+	return c
+}
+
+func (p *plotter) latency(plan, metric string, cells []*plotCell) LatencyPlot {
+	out := LatencyPlot{Plan: plan, Metric: metric, Decade: heatDecade, Floor: math.MaxInt, Column: "block"}
+	top := math.MinInt
+	for _, c := range cells {
+		if c.window {
+			out.Column = "s"
+		}
+		for _, column := range c.columns {
+			for row := range column.rows {
+				out.Floor, top = min(out.Floor, row), max(top, row)
+			}
+		}
+	}
+	// What is further down than a picture has room for goes into its lowest row.
+	out.Floor = max(out.Floor, top-heatRows+1)
+	out.Rows = top - out.Floor + 1
+	for _, c := range cells {
+		out.Curves = append(out.Curves, c.curve())
+		out.Heat = append(out.Heat, c.heat(out.Column == "s", out.Floor))
+	}
+	return out
+}
+
+// curve asks for quantiles in equal steps of nines, up to the last one that enough
+// samples stand behind.
+func (c *plotCell) curve() Curve {
+	out := Curve{Arm: c.arm, N: c.total.N(), Mean: rounded(c.total.Mean().Seconds()), Max: rounded(c.total.Max().Seconds()), Blocks: len(c.blocks)}
+	var qs []float64
+	for i := 1; ; i++ {
+		nines := nineStep * float64(i)
+		q := 1 - math.Pow(10, -nines)
+		if out.N < MinSamples(q) {
+			break
+		}
+		out.Nines, qs = append(out.Nines, rounded(nines)), append(qs, q)
+	}
+	for _, v := range c.total.Quantiles(qs...) {
+		out.Value = append(out.Value, rounded(v.Value.Seconds()))
+	}
+	if len(c.blocks) < MinBlocks(1, 1-bandLevel) {
+		return out
+	}
+	// The band goes as far as every block can speak for itself.
+	fewest := slices.MinFunc(c.blocks, func(a, b *Histogram) int { return cmp.Compare(a.N(), b.N()) }).N()
+	known := 0
+	for known < len(qs) && fewest >= MinSamples(qs[known]) {
+		known++
+	}
+	if known == 0 {
+		return out
+	}
+	out.Level = bandLevel
+	perBlock := make([][]Quantile, len(c.blocks))
+	for i, b := range c.blocks {
+		perBlock[i] = b.Quantiles(qs[:known]...)
+	}
+	for i := range known {
+		logs := make([]float64, len(perBlock))
+		for b := range perBlock {
+			logs[b] = math.Log(max(perBlock[b][i].Value.Seconds(), 1e-9))
+		}
+		e := SignedRank(logs, bandLevel)
+		out.Lo, out.Hi = append(out.Lo, rounded(math.Exp(e.Lo))), append(out.Hi, rounded(math.Exp(e.Hi)))
+	}
+	return out
+}
+
+// heat joins columns until they fit.
+func (c *plotCell) heat(window bool, floor int) Heat {
+	columns := c.columns
+	if !window {
+		columns = nil
+		for _, column := range c.columns {
+			if n := len(columns); n > 0 && columns[n-1].block == column.block {
+				columns[n-1].add(column)
+				continue
+			}
+			columns = append(columns, column.clone())
+		}
+	}
+	out := Heat{Arm: c.arm}
+	join := (len(columns) + heatColumns - 1) / heatColumns
+	var joined []heatColumn
+	for chunk := range slices.Chunk(columns, max(join, 1)) {
+		sum := chunk[0].clone()
+		for _, column := range chunk[1:] {
+			sum.add(column)
+		}
+		joined = append(joined, sum)
+	}
+	length := 0.0
+	for i, column := range joined {
+		length += column.length
+		if window && (i == 0 || joined[i-1].block != column.block) {
+			out.Blocks = append(out.Blocks, i)
+		}
+		out.Max, out.N = append(out.Max, rounded(float64(column.max)*1e-9)), append(out.N, column.n)
+		rows := make(map[int]int64)
+		for row, n := range column.rows {
+			rows[max(row-floor, 0)] += n
+		}
+		for _, row := range slices.Sorted(maps.Keys(rows)) {
+			out.Cells = append(out.Cells, int64(i), int64(row), rows[row])
+		}
+	}
+	if window && len(joined) > 0 {
+		out.Step = rounded(length / float64(len(joined)))
+	}
+	return out
+}
+
+func (h heatColumn) clone() heatColumn {
+	h.rows = maps.Clone(h.rows)
+	return h
+}
+
+func (h *heatColumn) add(o heatColumn) {
+	h.length, h.n, h.max = h.length+o.length, h.n+o.n, max(h.max, o.max)
+	for row, n := range o.rows {
+		h.rows[row] += n
+	}
+}
+
+// rounded keeps four digits, one more than histograms have.
+func rounded(v float64) float64 {
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return v
+	}
+	r, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
+	if err != nil {
+		return v
+	}
+	return r
+}
+
+func (p *plotter) timelines() {
+	var metrics []string
+	for _, r := range p.runs {
+		for _, t := range r.Timelines {
+			if !slices.Contains(metrics, t.Metric) {
+				metrics = append(metrics, t.Metric)
+			}
+		}
+	}
+	for _, metric := range sortScalars(p.table, metrics, "") {
+		for _, plan := range p.out.Plans {
+			if t := p.timeline(plan, metric); len(t.Courses) > 0 {
+				p.out.Timelines = append(p.out.Timelines, t)
+				p.describe(metric)
+			}
+		}
+	}
+}
+
+func (p *plotter) timeline(plan, metric string) TimelinePlot {
+	out := TimelinePlot{Plan: plan, Metric: metric}
+	points := make(map[int][]Point)
+	theories := make(map[int][]Point)
+	from, to, every := math.Inf(1), math.Inf(-1), math.Inf(1)
+	for _, r := range p.runs {
+		for _, t := range r.Timelines {
+			if t.Plan != plan || t.Metric != metric || r.discarded[t.Key] || len(t.Points) == 0 {
+				continue
+			}
+			arm, known := p.arms[[2]string{r.Manifest.ID, t.Variant}]
+			if !known {
+				continue
+			}
+			out.Since = t.Since
+			first, last := t.Points[0][0], t.Points[len(t.Points)-1][0]
+			from, to = min(from, first), max(to, last)
+			if n := len(t.Points) - 1; n > 0 && last > first {
+				every = min(every, (last-first)/float64(n))
+			}
+			points[arm] = append(points[arm], t.Points...)
+			for _, th := range r.Theory {
+				if th.Plan == plan && th.Variant == strings.TrimSuffix(t.Variant, AASuffix) {
+					theories[arm] = th.Timelines[metric]
+				}
+			}
+		}
+	}
+	if len(points) == 0 {
+		return out
+	}
+	out.Step = (to - from) / courseSteps
+	if !math.IsInf(every, 1) {
+		out.Step = max(out.Step, every)
+	}
+	out.Step = cmp.Or(rounded(out.Step), 1e-3)
+	for _, arm := range slices.Sorted(maps.Keys(points)) {
+		c := Course{Arm: arm, N: len(points[arm]), Theory: roundedPoints(thin(theories[arm], courseSteps))}
+		stretches := make(map[int][]float64)
+		for _, pt := range points[arm] {
+			i := int(math.Floor(pt[0] / out.Step))
+			stretches[i] = append(stretches[i], pt[1])
+		}
+		for _, i := range slices.Sorted(maps.Keys(stretches)) {
+			v := stretches[i]
+			c.T = append(c.T, rounded((float64(i)+0.5)*out.Step))
+			c.Lo, c.Mid, c.Hi = append(c.Lo, rounded(slices.Min(v))), append(c.Mid, rounded(medianOf(v))), append(c.Hi, rounded(slices.Max(v)))
+		}
+		out.Courses = append(out.Courses, c)
+	}
+	return out
+}
+
+func roundedPoints(points []Point) []Point {
+	out := make([]Point, len(points))
+	for i, pt := range points {
+		out[i] = Point{rounded(pt[0]), rounded(pt[1])}
+	}
+	return out
+}
+
+// ratios takes the verdicts of the comparison and asks once more for the pairs
+// behind them.
+func (p *plotter) ratios(o CompareOptions) {
+	c := p.doc.Comparison
+	if c == nil || len(c.Verdicts) == 0 {
+		return
+	}
+	again := *c
+	all, err := again.observe(p.runs, c.By)
+	if err != nil {
+		return // It was no error when the document was made.
+	}
+	for _, v := range c.Verdicts {
+		s := parseScalar(o.Metrics, v.Metric)
+		if !v.Primary && !(&textReport{table: o.Metrics}).shown(s) || v.Exact && v.Ratio == 1 {
+			continue
+		}
+		row := RatioRow{
+			Baseline: v.Baseline, Variant: v.Variant, Ratio: roundedRatio(v.Ratio), Lo: roundedRatio(v.Lo), Hi: roundedRatio(v.Hi),
+			Level: v.Level, Decision: v.Decision, Text: v.String(),
+		}
+		if math.IsNaN(float64(v.Ratio)) || math.IsInf(float64(v.Ratio), 0) || v.Ratio <= 0 {
+			continue // The table tells why.
+		}
+		if v.Paired {
+			q := again.ask(all, o.Metrics, v.Group, v.Metric, [2]string{v.Baseline, v.Variant}, 1)
+			for i := range min(len(q.x), len(q.y)) {
+				if q.x[i] > 0 && q.y[i] > 0 {
+					row.Blocks = append(row.Blocks, rounded(q.y[i]/q.x[i]))
+				}
+			}
+		}
+		i := slices.IndexFunc(p.out.Ratios, func(r RatioPlot) bool { return r.Group == v.Group && r.Metric == v.Metric })
+		if i < 0 {
+			i = len(p.out.Ratios)
+			p.out.Ratios = append(p.out.Ratios, RatioPlot{Group: v.Group, Metric: v.Metric, Label: v.Label, Primary: v.Primary})
+		}
+		p.out.Ratios[i].Rows = append(p.out.Ratios[i].Rows, row)
+	}
+}
+
+func roundedRatio(r Ratio) Ratio { return Ratio(rounded(float64(r))) }
+
+// resources takes the series of every run.
+func (p *plotter) resources() {
+	metrics := p.metrics()
+	for _, r := range p.runs {
+		out := ResourcePlot{Run: r.Manifest.ID}
+		series := slices.DeleteFunc(slices.Clone(r.Series), func(s Second) bool { return len(s.Figures) == 0 })
+		join := max(1, (len(series)+seriesSteps-1)/seriesSteps)
+		for chunk := range slices.Chunk(series, join) {
+			out.T = append(out.T, math.Round(chunk[len(chunk)-1].Elapsed*1e3)/1e3)
+		}
+		roles := make(map[string]bool)
+		for _, s := range series {
+			for name := range s.Figures {
+				if kind, role, ok := strings.Cut(name, "."); ok && (kind == "cpu" || kind == "rss" || kind == "fds") {
+					roles[role] = true
+				}
+			}
+		}
+		for _, role := range slices.Sorted(maps.Keys(roles)) {
+			if line := cpuLine(series, "cpu."+role, join); hasValue(line) {
+				out.CPU = append(out.CPU, ResourceLine{role, line})
+			}
+			if line := levelLine(series, "rss."+role, join); hasValue(line) {
+				out.RSS = append(out.RSS, ResourceLine{role, line})
+			}
+			if line := levelLine(series, "fds."+role, join); hasValue(line) {
+				out.FDs = append(out.FDs, ResourceLine{role, line})
+			}
+		}
+		for _, metric := range metrics {
+			if out.Response = p.responses(r, metric); len(out.Response) > 0 {
+				out.Metric = metric
+				break
+			}
+		}
+		if len(out.T) > 1 || len(out.Response) > 0 {
+			p.out.Resources = append(p.out.Resources, out)
+		}
+	}
+}
+
+func hasValue(line []*float64) bool {
+	return slices.ContainsFunc(line, func(v *float64) bool { return v != nil })
+}
+
+// cpuLine makes cores of seconds of CPU time; where a figure went back its process
+// had been replaced.
+func cpuLine(series []Second, name string, join int) []*float64 {
+	var out []*float64
+	var before *Second
+	for chunk := range slices.Chunk(series, join) {
+		var most *float64
+		for i := range chunk {
+			s := &chunk[i]
+			v, ok := s.Figures[name]
+			if !ok {
+				before = nil
+				continue
+			}
+			if before != nil && s.Elapsed > before.Elapsed && v >= before.Figures[name] {
+				rate := rounded((v - before.Figures[name]) / (s.Elapsed - before.Elapsed))
+				if most == nil || rate > *most {
+					most = &rate
+				}
+			}
+			before = s
+		}
+		out = append(out, most)
+	}
+	return out
+}
+
+func levelLine(series []Second, name string, join int) []*float64 {
+	var out []*float64
+	for chunk := range slices.Chunk(series, join) {
+		var most *float64
+		for _, s := range chunk {
+			if v, ok := s.Figures[name]; ok && (most == nil || v > *most) {
+				most = &v
+			}
+		}
+		out = append(out, most)
+	}
+	return out
+}
+
+// responses are the intervals of a metric in all plans, those of equal arms joined
+// where there are too many.
+func (p *plotter) responses(r *Run, metric string) []ResponsePoint {
+	started := epoch(r.Manifest.Started)
+	intervals := 0
+	for i := range r.intervals {
+		if r.intervals[i].metric == metric && !r.discarded[r.intervals[i].key] {
+			intervals++
+		}
+	}
+	join := max(1, (intervals+seriesSteps-1)/seriesSteps)
+	var out []ResponsePoint
+	sums := make(map[int]*Histogram)
+	joined := make(map[int]int)
+	last := make(map[int]float64)
+	var d decoder
+	emit := func(arm int) {
+		h := sums[arm]
+		pt := ResponsePoint{Arm: arm, T: math.Round((last[arm]-started)*1e3) / 1e3, N: h.N(), Max: rounded(h.Max().Seconds())}
+		// The median of an interval tells where it lay, not how sure it is.
+		pt.P50 = rounded(min(float64(h.hdr.ValueAtQuantile(50))*1e-9, h.Max().Seconds()))
+		out = append(out, pt)
+		h.reset()
+		joined[arm] = 0
+	}
+	for i := range r.intervals {
+		iv := &r.intervals[i]
+		arm, known := p.arms[[2]string{r.Manifest.ID, iv.key.Variant}]
+		if iv.metric != metric || r.discarded[iv.key] || !known {
+			continue
+		}
+		if sums[arm] == nil {
+			sums[arm] = NewHistogram()
+		}
+		d.mustAdd(cmp.Or(iv.response, iv.service), sums[arm])
+		last[arm] = iv.start + iv.length
+		if joined[arm]++; joined[arm] >= join {
+			emit(arm)
+		}
+	}
+	for _, arm := range slices.Sorted(maps.Keys(sums)) {
+		if sums[arm].N() > 0 {
+			emit(arm)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b ResponsePoint) int { return cmp.Compare(a.T, b.T) })
+	return out
+}
+
+// loads sets plans that differ in a rate against one another.
+func (p *plotter) loads() {
+	for _, r := range p.doc.Runs {
+		for _, plan := range r.Plans {
+			name, rate, ok := rateOf(plan.Dimensions)
+			if !ok {
+				continue
+			}
+			rest := maps.Clone(plan.Dimensions)
+			delete(rest, name)
+			group := dimensionLabel(rest)
+			for _, v := range plan.Variants {
+				arm, known := p.arms[[2]string{r.ID, v.Name}]
+				if !known {
+					continue
+				}
+				for _, l := range v.Latencies {
+					m := parseScalar(p.table, l.Metric).metric
+					if l.Clock == Response && (len(m.Columns) > 0 || m.Doc == "") {
+						p.load(group, l.Metric, loadPoint(arm, rate, l))
+					}
+				}
+			}
+		}
+	}
+	// One rate makes no curve.
+	p.out.Load = slices.DeleteFunc(p.out.Load, func(l LoadPlot) bool {
+		return !slices.ContainsFunc(l.Points, func(pt LoadPoint) bool { return pt.Rate != l.Points[0].Rate })
+	})
+	order := p.metrics()
+	slices.SortStableFunc(p.out.Load, func(a, b LoadPlot) int {
+		return cmp.Compare(slices.Index(order, a.Metric), slices.Index(order, b.Metric))
+	})
+}
+
+func (p *plotter) load(group, metric string, pt LoadPoint) {
+	i := slices.IndexFunc(p.out.Load, func(l LoadPlot) bool { return l.Group == group && l.Metric == metric })
+	if i < 0 {
+		i = len(p.out.Load)
+		p.out.Load = append(p.out.Load, LoadPlot{Group: group, Metric: metric})
+		p.describe(metric)
+	}
+	l := &p.out.Load[i]
+	l.Points = append(l.Points, pt)
+	slices.SortStableFunc(l.Points, func(a, b LoadPoint) int { return cmp.Or(cmp.Compare(a.Arm, b.Arm), cmp.Compare(a.Rate, b.Rate)) })
+}
+
+func loadPoint(arm int, rate float64, l Latency) LoadPoint {
+	pt := LoadPoint{Arm: arm, Rate: rate, N: l.N, Max: rounded(l.Max)}
+	for _, q := range l.Quantiles {
+		if q.Value == nil {
+			continue
+		}
+		v := rounded(*q.Value)
+		switch q.Q {
+		case 0.5:
+			pt.P50 = &v
+		case 0.99:
+			pt.P99 = &v
+		}
+	}
+	return pt
+}
+
+// rateOf finds the dimension that is a rate.
+func rateOf(dimensions map[string]string) (name string, rate float64, ok bool) {
+	for _, name := range slices.Sorted(maps.Keys(dimensions)) {
+		var e Expr
+		if err := e.parseValue(dimensions[name]); err == nil && e.Unit == "/s" {
+			return name, e.Value, true
+		}
+	}
+	return "", 0, false
+}
+
+// meshes looks for runs of federations: those whose plans say how many domains there
+// are.
+func (p *plotter) meshes() {
+	for _, r := range p.runs {
+		report := p.report(r)
+		for _, plan := range report.Plans {
+			a, b, ok := meshSize(r.Manifest, plan.Name)
+			if !ok {
+				continue
+			}
+			first := len(p.out.Meshes)
+			most := 0.0
+			for _, v := range plan.Variants {
+				i := slices.IndexFunc(v.Values, func(v Value) bool { return v.Name == "connections" })
+				if i < 0 {
+					continue
+				}
+				most = max(most, v.Values[i].Median)
+				p.out.Meshes = append(p.out.Meshes, MeshPlot{
+					Plan: plan.Name, Arm: p.arms[[2]string{report.ID, v.Name}], A: a, B: b, Connections: v.Values[i].Median,
+				})
+			}
+			for i := range p.out.Meshes[first:] {
+				p.out.Meshes[first+i].Full = most
+			}
+		}
+	}
+}
+
+// report is a run's part of the document.
+func (p *plotter) report(r *Run) *RunReport {
+	i := slices.IndexFunc(p.doc.Runs, func(rr RunReport) bool { return rr.ID == r.Manifest.ID })
+	if i < 0 {
+		return &RunReport{}
+	}
+	return &p.doc.Runs[i]
+}
+
+// meshSize is how many domains the providers of a plan have, as the scenario in the
+// manifest says it: "20x30", and how many further providers there are.
+func meshSize(m Manifest, plan string) (a, b int, ok bool) {
+	config, _ := m.Config.(map[string]any)
+	plans, _ := config["plans"].([]any)
+	for _, entry := range plans {
+		p, _ := entry.(map[string]any)
+		label, _ := p["label"].(string)
+		if label != plan && !strings.HasPrefix(plan, label+",target=") && !(len(plans) == 1) {
+			continue
+		}
+		f, _ := p["federation"].(map[string]any)
+		text, _ := f["domains"].(string)
+		left, right, found := strings.Cut(text, "x")
+		a, errA := strconv.Atoi(left)
+		b, errB := strconv.Atoi(right)
+		if !found || errA != nil || errB != nil || a < 1 || b < 1 {
+			return 0, 0, false
+		}
+		if providers, isNumber := f["providers"].(float64); isNumber && providers > 2 {
+			b *= int(providers) - 1
+		}
+		return a, b, true
+	}
+	return 0, 0, false
+}
+
+// costMetrics are the figures of a federation that grow with its size.
+func costMetrics() []string {
+	return []string{"cpu.mesh", "connections", "bytes.mesh", "rss.a", "mesh.mean"}
+}
+
+func (p *plotter) costs() {
+	for _, metric := range costMetrics() {
+		out := CostPlot{Metric: metric, Unit: parseScalar(p.table, metric).unit()}
+		for _, r := range p.runs {
+			report := p.report(r)
+			for _, plan := range report.Plans {
+				a, b, ok := meshSize(r.Manifest, plan.Name)
+				if !ok {
+					continue
+				}
+				for _, v := range plan.Variants {
+					for _, value := range v.Values {
+						if value.Name == metric && value.Median > 0 {
+							out.Points = append(out.Points, CostPoint{
+								Arm: p.arms[[2]string{report.ID, v.Name}], Plan: plan.Name, Pairs: float64(a) * float64(b),
+								Value: rounded(value.Median), Lo: rounded(value.Min), Hi: rounded(value.Max),
+							})
+						}
+					}
+				}
+			}
+		}
+		if len(out.Points) > 0 {
+			slices.SortStableFunc(out.Points, func(a, b CostPoint) int {
+				return cmp.Or(cmp.Compare(a.Arm, b.Arm), cmp.Compare(a.Pairs, b.Pairs))
+			})
+			p.out.Costs = append(p.out.Costs, out)
+			p.describe(metric)
+		}
+	}
+}
+
+// limits are the thresholds that are times.
+func (p *plotter) limits() {
+	for _, r := range p.runs {
+		for _, text := range r.Manifest.Thresholds {
+			e, err := Parse(text)
+			if err != nil || e.Unit != "s" || e.Metric == "" {
+				continue
+			}
+			l := PlotLimit{Metric: e.Metric, Text: e.String(), Value: e.Value}
+			if !slices.Contains(p.out.Limits, l) {
+				p.out.Limits = append(p.out.Limits, l)
+			}
+		}
+	}
+}

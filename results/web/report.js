@@ -1,0 +1,151 @@
+// Builds the pictures of a report below its tables, and lets the reader choose plan,
+// metric and arms.
+"use strict";
+(() => {
+  const { document: doc, plots } = JSON.parse(document.getElementById("data").textContent);
+  const { html } = charts;
+  const root = document.getElementById("pictures");
+  const state = { plan: plots.plans[0] ?? "", hidden: new Set(), chosen: {} };
+  const live = [];
+
+  const about = (name) => (plots.metrics || []).find((m) => m.name === name)?.doc || "";
+  const ofPlan = (list) => (list || []).filter((p) => p.plan === state.plan);
+  const baseline = doc.comparison?.baseline;
+
+  // Each panel: what it draws from, one entry at a time, chosen by a list.
+  const panels = [
+    {
+      id: "timeline", title: "What a ping feels while the roster arrives", draw: charts.timeline, table: charts.tables.timeline,
+      entries: () => ofPlan(plots.timelines), name: (p) => p.metric,
+      caption: (p) => `Round trip of each ping by the time at which it was due, over all blocks: the median of each stretch of ${charts.seconds(p.step)} as a line, from the smallest to the largest as a band. The dotted line is theory, computed before the run. All pictures have the same axes.`,
+    },
+    {
+      id: "latency", title: "Response time by percentile", draw: charts.latency, table: charts.tables.latency,
+      entries: () => ofPlan(plots.latency), name: (p) => p.metric,
+      caption: (p) => {
+        const band = p.curves.some((c) => c.lo && c.lo.length);
+        return `${about(p.metric)} Each step to the right is another nine. A curve ends where fewer than ten samples lie beyond it; the ring is the maximum.` + (band ? " Bands are 95 % intervals over blocks, as far as each block has enough samples." : "");
+      },
+    },
+    {
+      id: "ratios", title: "Ratio to the baseline, block by block", draw: charts.ratios, table: charts.tables.ratios,
+      entries: () => (plots.ratios || []).filter((r) => r.group === state.plan || !plots.plans.includes(r.group)),
+      name: (r) => (plots.plans.includes(r.group) || !r.group ? r.label : `${r.group}: ${r.label}`) + (r.primary ? "" : " (exploratory)"),
+      caption: () => `Dots are blocks, the diamond is the estimate, the bar its interval. Left of the line is less than ${baseline || "the baseline"}.`,
+    },
+    {
+      id: "mesh", title: "Connections as they are", draw: charts.mesh, table: charts.tables.mesh,
+      entries: () => { const m = ofPlan(plots.meshes); return m.length ? [m] : []; }, name: () => "connections",
+      caption: () => "Domains of either provider as dots, connections that stay as lines: as many as were counted.",
+    },
+    {
+      id: "load", title: "Response time against offered rate", draw: charts.load, table: charts.tables.load,
+      entries: () => plots.load || [], name: (l) => [l.group, l.metric].filter(Boolean).join(": "),
+      caption: () => "Solid: p99, dashed: median, rings: maximum. Thresholds are drawn across. Arrivals come at the offered rate whether or not the server keeps up.",
+    },
+    {
+      id: "cost", title: "Cost against the size of the federation", draw: charts.cost, table: charts.tables.cost,
+      entries: () => (plots.costs || []).filter((c) => new Set(c.points.map((p) => p.pairs)).size > 1), name: (c) => c.metric,
+      caption: (c) => `${about(c.metric)} Median over blocks, with the range. Both axes are logarithmic.`,
+    },
+    {
+      id: "heat", title: "Response times over the run", draw: charts.heat, table: charts.tables.heat,
+      entries: () => ofPlan(plots.latency), name: (p) => p.metric,
+      caption: (p) => `${p.column === "s" ? "Each column is a stretch of measured time" : "Each column is a block"}; the darker, the more samples. The line on top is the maximum. All pictures have the same axes and colours.`,
+    },
+    {
+      id: "resources", title: "Processes, beside the response times", draw: charts.resources, table: charts.tables.resources,
+      entries: () => plots.resources || [], name: (r) => r.run,
+      caption: () => "Everything over the same time, in seconds since the run began: what clients waited for, and what the processes used meanwhile.",
+    },
+  ];
+
+  function table(t) {
+    return html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "figures" },
+      html("table", {}, html("thead", {}, html("tr", {}, ...t.head.map((h) => html("th", { scope: "col" }, h)))),
+        html("tbody", {}, ...t.rows.map((r) => html("tr", {}, ...r.map((c, i) => html(i ? "td" : "th", i ? {} : { scope: "row" }, c)))))));
+  }
+
+  function panel(p) {
+    const entries = p.entries();
+    if (!entries.length) return null;
+    const keep = Math.max(0, entries.findIndex((e) => p.name(e) === state.chosen[p.id]));
+    const body = html("div", { class: "chart" });
+    const caption = html("p", { class: "caption" });
+    const heading = html("h3", { id: "h-" + p.id }, p.title);
+    const section = html("section", { class: "panel", id: "panel-" + p.id, "aria-labelledby": "h-" + p.id }, heading);
+    let chooser = null;
+    if (entries.length > 1) {
+      const id = "choose-" + p.id;
+      chooser = html("select", { id }, ...entries.map((e, i) => html("option", { value: i }, p.name(e))));
+      chooser.value = String(keep);
+      section.append(html("p", { class: "choose" }, html("label", { for: id }, "Show "), chooser));
+    } else {
+      section.append(html("p", { class: "choose" }, p.name(entries[0])));
+    }
+    const details = html("details", { class: "figures" }, html("summary", {}, "The figures as a table"));
+    section.append(caption, body, details);
+    const item = { id: p.id, kind: p.id, chart: null, entry: null };
+    const draw = () => {
+      const entry = entries[chooser ? Number(chooser.value) : 0];
+      item.chart?.destroy();
+      item.entry = entry;
+      item.chart = p.draw(body, entry, context());
+      caption.textContent = p.caption(entry);
+      details.replaceChildren(details.firstChild);
+      if (details.open) details.append(table(p.table(entry, context())));
+    };
+    chooser?.addEventListener("change", () => { state.chosen[p.id] = p.name(entries[Number(chooser.value)]); draw(); });
+    details.addEventListener("toggle", () => {
+      if (details.open && details.children.length === 1) details.append(table(p.table(item.entry, context())));
+    });
+    item.redraw = draw;
+    live.push(item);
+    return section;
+  }
+
+  const context = () => ({ arms: plots.arms, hidden: state.hidden, limits: plots.limits || [], theme: charts.theme() });
+
+  function toolbar() {
+    const bar = html("div", { class: "toolbar", role: "group", "aria-label": "What the pictures show" });
+    if (plots.plans.length > 1) {
+      const choose = html("select", { id: "choose-plan" }, ...plots.plans.map((p) => html("option", { value: p }, p)));
+      choose.addEventListener("change", () => { state.plan = choose.value; build(); });
+      bar.append(html("label", { for: "choose-plan" }, "Plan"), choose);
+    }
+    const t = charts.theme();
+    plots.arms.forEach((arm, i) => {
+      const b = html("button", { type: "button", class: "arm", "aria-pressed": String(!state.hidden.has(i)), "data-arm": i }, charts.swatch(t, i), " ", arm.label);
+      b.addEventListener("click", () => {
+        if (!state.hidden.delete(i)) state.hidden.add(i);
+        if (state.hidden.size === plots.arms.length) state.hidden.clear(); // nothing at all is no picture
+        for (const o of bar.querySelectorAll(".arm")) o.setAttribute("aria-pressed", String(!state.hidden.has(Number(o.dataset.arm))));
+        live.forEach((item) => item.redraw());
+      });
+      bar.append(b);
+    });
+    return bar;
+  }
+
+  let bar = null;
+  function build() {
+    live.forEach((item) => item.chart?.destroy());
+    live.length = 0;
+    const sections = panels.map(panel).filter(Boolean);
+    const grid = html("div", { class: "panels" }, ...sections);
+    if (!bar && plots.arms.length) bar = toolbar();
+    root.replaceChildren(...(sections.length ? [html("h2", {}, "Pictures"), bar, grid] : []));
+    live.forEach((item) => item.redraw());
+  }
+  function rethemed() {
+    if (bar) { const old = bar; bar = toolbar(); const plan = old.querySelector("select"); if (plan) bar.querySelector("select").value = state.plan; }
+    build();
+  }
+
+  build();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", rethemed);
+  addEventListener("beforeprint", () => { charts.setPrinting(true); rethemed(); });
+  addEventListener("afterprint", () => { charts.setPrinting(false); rethemed(); });
+  window.xmppbench = { document: doc, plots, live, state };
+  document.documentElement.dataset.ready = "1";
+})();
