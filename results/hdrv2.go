@@ -45,11 +45,15 @@ type contents struct {
 }
 
 // add decodes text and adds its counts to h; a nil h only checks the text.
-func (d *decoder) add(text string, h *Histogram) (contents, error) {
+func (d *decoder) add(text string, h *Histogram) (contents, error) { return d.walk(text, h, nil) }
+
+// walk is add that also calls each, unless that is nil, with the upper end of every
+// occupied bucket, smallest first, and the number of values in it.
+func (d *decoder) walk(text string, h *Histogram, each func(high, n int64)) (contents, error) {
 	var got contents
 	payload, g, err := d.open(text)
 	if err == nil {
-		got, err = g.addCounts(payload, h)
+		got, err = g.addCounts(payload, h, each)
 	}
 	if err != nil || h == nil || got.n == 0 {
 		return got, err
@@ -60,8 +64,11 @@ func (d *decoder) add(text string, h *Histogram) (contents, error) {
 }
 
 // mustAdd decodes what has been checked before.
-func (d *decoder) mustAdd(text string, h *Histogram) contents {
-	got, err := d.add(text, h)
+func (d *decoder) mustAdd(text string, h *Histogram) contents { return d.mustWalk(text, h, nil) }
+
+// mustWalk is walk over what has been checked before.
+func (d *decoder) mustWalk(text string, h *Histogram, each func(high, n int64)) contents {
+	got, err := d.walk(text, h, each)
 	if err != nil {
 		panic("results: checked histogram does not decode: " + err.Error())
 	}
@@ -148,7 +155,7 @@ func parseGeometry(head [40]byte) (geometry, error) {
 
 // addCounts walks the zig-zag varints: a positive one is the count of the next
 // bucket, a negative one skips as many buckets.
-func (g geometry) addCounts(payload []byte, h *Histogram) (contents, error) {
+func (g geometry) addCounts(payload []byte, h *Histogram, each func(high, n int64)) (contents, error) {
 	var got contents
 	for i := 0; len(payload) > 0; {
 		v, n := zigzag(payload)
@@ -176,6 +183,9 @@ func (g geometry) addCounts(payload []byte, h *Histogram) (contents, error) {
 			}
 			got.n, got.max = got.n+v, high
 			got.sum += float64(v) * (float64(low) + float64(high)) / 2
+			if each != nil {
+				each(high, v)
+			}
 			if h != nil {
 				if err := h.hdr.RecordValues(low, v); err != nil {
 					return contents{}, fmt.Errorf("histogram: %w", err)

@@ -360,7 +360,6 @@ func (p *plotter) cell(r *Run, metric, plan, variant string) *plotCell {
 	c := &plotCell{arm: p.arms[[2]string{r.Manifest.ID, variant}], total: NewHistogram()}
 	f := Filter{Plan: plan, Variant: variant}
 	blocks := make(map[int]*Histogram)
-	one := NewHistogram()
 	var d decoder
 	for i := range r.intervals {
 		iv := &r.intervals[i]
@@ -368,21 +367,19 @@ func (p *plotter) cell(r *Run, metric, plan, variant string) *plotCell {
 		if iv.metric != metric || iv.key.Plan != plan || iv.key.Variant != variant || !r.chosen(f, iv.key) {
 			continue
 		}
-		one.reset()
-		d.mustAdd(cmp.Or(iv.response, iv.service), one)
-		c.total.Merge(one)
 		b := blocks[iv.key.Block]
 		if b == nil {
 			b = NewHistogram()
 			blocks[iv.key.Block] = b
 			c.blocks = append(c.blocks, b)
 		}
-		b.Merge(one)
-		column := heatColumn{block: iv.key.Block, length: iv.length, n: one.N(), max: int64(one.Max()), rows: make(map[int]int64)}
-		for v, n := range one.All() {
-			column.rows[heatRow(min(int64(v), column.max))] += n
-		}
+		column := heatColumn{block: iv.key.Block, length: iv.length, rows: make(map[int]int64)}
+		got := d.mustWalk(cmp.Or(iv.response, iv.service), b, func(high, n int64) { column.rows[heatRow(high)] += n })
+		column.n, column.max = got.n, got.max
 		c.columns = append(c.columns, column)
+	}
+	for _, b := range c.blocks {
+		c.total.Merge(b)
 	}
 	c.window = len(c.columns) >= windowColumns*len(c.blocks)
 	return c

@@ -178,7 +178,7 @@ func TestReportForms(t *testing.T) {
 			}
 		}
 	})
-	if err := Report(new(bytes.Buffer), []*Run{r}, "yaml", ReportOptions{}); err == nil || !strings.Contains(err.Error(), "want text, md") {
+	if err := Report(new(bytes.Buffer), []*Run{r}, "yaml", ReportOptions{}); err == nil || !strings.Contains(err.Error(), "want text, html, md") {
 		t.Errorf("error %v, want one that lists the formats", err)
 	}
 }
@@ -209,6 +209,9 @@ func TestReportShowsInvalidFailedAndUnequal(t *testing.T) {
 	bad := fixture(t, "bad", 1, 1)
 	bad.Done = Done{Status: StatusInvalid, Reasons: []string{"7 arrivals were dropped, at most 0 may be"}}
 	for _, format := range Formats() {
+		if format == "html" {
+			continue // TestHTMLOfInvalidRun
+		}
 		out := string(report(t, format, ReportOptions{}, bad))
 		if regexp.MustCompile(`probe|0\.04[0-9]`).MatchString(strings.ReplaceAll(out, "probe.mean", "")) {
 			t.Errorf("%s form of an invalid run shows figures:\n%s", format, out)

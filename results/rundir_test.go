@@ -54,13 +54,18 @@ func writeRun(t testing.TB, dir string, end func(*Writer)) {
 			sink.Observe(Sample{Metric: "iq", Err: errors.New("lost")})
 			snap := rec.Total(key)
 			w.Block(Block{Key: key, Order: i, Start: begin, End: time.Now(), Valid: true, Scalars: snap.Scalars(), Errors: snap.Errors()})
+			points := make([]Point, maxPoints+500)
+			for n := range points {
+				points[n] = Point{0.0000012 + float64(n), 0.01}
+			}
+			w.Timeline(Timeline{Key: key, Metric: "probe", Since: "request", Points: points})
 			w.Event("phase", fmt.Sprintf("block %d done", block), map[string]string{"variant": variant})
 			if !w.Count(Count{Name: "stanzas", Plan: key.Plan, Variant: variant, Block: block, Counted: float64(snap.Counts["stanzas"]), Expected: 60}) {
 				t.Error("the counted stanzas must equal 60")
 			}
 		}
 	}
-	w.Theory(Theory{Plan: "items=1k", Variant: "monolithic", Scalars: map[string]float64{"probe.mean": 0.0205}})
+	w.Theory(Theory{Plan: "items=1k", Variant: "monolithic", Scalars: map[string]float64{"probe.mean": 0.0205}, Timelines: map[string][]Point{"probe": {{0, 0.02}}}})
 	end(w)
 }
 
@@ -166,7 +171,7 @@ func TestRunRoundTrip(t *testing.T) {
 	if n != 60 {
 		t.Errorf("intervals hold %d samples, want 60", n)
 	}
-	for _, name := range []string{"manifest.json", "latency.hlog", "series.jsonl", "events.jsonl", "blocks.jsonl", "theory.jsonl", "counts.json", "summary.json", "DONE"} {
+	for _, name := range []string{"manifest.json", "latency.hlog", "series.jsonl", "events.jsonl", "blocks.jsonl", "theory.jsonl", "timelines.jsonl", "counts.json", "summary.json", "DONE"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}

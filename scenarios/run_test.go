@@ -249,7 +249,27 @@ func TestRosterLogin(t *testing.T) {
 					t.Errorf("%+v", c)
 				}
 			}
+			checkTimelines(t, run)
 		})
+	}
+}
+
+// checkTimelines holds the pings of each block against what its histograms made of those
+// that were due while the roster arrived.
+func checkTimelines(t *testing.T, run *results.Run) {
+	t.Helper()
+	slowest := make(map[results.Key]float64)
+	for _, l := range run.Timelines {
+		for _, p := range l.Points {
+			if l.Metric == "probe" && p[0] >= 0 {
+				slowest[l.Key] = max(slowest[l.Key], p[1])
+			}
+		}
+	}
+	for _, b := range run.Blocks {
+		if want := b.Scalars["probe.max"]; want > slowest[b.Key]*1.002+1e-6 {
+			t.Errorf("the slowest ping of %v took %vs, and its timeline has none over %vs", b.Key, want, slowest[b.Key])
+		}
 	}
 }
 

@@ -21,12 +21,14 @@ func (a *app) report() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report RUN...",
 		Short: "Report what runs measured",
-		Long: `Report what runs measured: as tables for a terminal or in Markdown, as JSON, as
-comma-separated values, as one HdrHistogram interval log, or as lines that
-benchstat reads. A run that died is reported as far as it was written.
+		Long: `Report what runs measured: as tables for a terminal or in Markdown, as one HTML
+file with pictures that fetches nothing, as JSON, as comma-separated values, as
+one HdrHistogram interval log, or as lines that benchstat reads. A run that died
+is reported as far as it was written; one that is invalid shows why.
 
 docs/run-directory.md describes what runs leave behind.`,
 		Example: `  xmppbench report runs/20261122T124900Z-roster-login-a1b2
+  xmppbench report RUN --format html -o report.html
   xmppbench report RUN --format hlog -o latency.hlog`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

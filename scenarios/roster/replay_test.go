@@ -91,6 +91,16 @@ func TestFlows(t *testing.T) {
 			if got.First > got.Complete || got.ProbeMean > got.ProbeMax || got.ProbeMean < link.RTT {
 				t.Errorf("%v with %d items: %+v", c, items, got)
 			}
+			var sum, most time.Duration
+			for i, p := range got.Probes {
+				sum, most = sum+p.Took, max(most, p.Took)
+				if want := time.Duration(i) * 5 * time.Millisecond; p.Due != want || p.Took < link.RTT {
+					t.Errorf("%v with %d items: probe %d was due at %v, want %v, and took %v", c, items, i, p.Due, want, p.Took)
+				}
+			}
+			if n := len(got.Probes); n == 0 || most != got.ProbeMax || sum/time.Duration(n) != got.ProbeMean {
+				t.Errorf("%v with %d items: %d probes do not make the mean %v and the maximum %v", c, items, n, got.ProbeMean, got.ProbeMax)
+			}
 		}
 	}
 }

@@ -1,0 +1,402 @@
+package results
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
+	"math"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
+
+	"github.com/xmppbench/xmppbench/internal/golden"
+)
+
+// withTimelines gives the fixture pings that were slow at first, and what theory
+// expects of them.
+func withTimelines(r *Run) *Run {
+	for _, b := range r.Blocks {
+		if b.Skipped != "" {
+			continue
+		}
+		t := Timeline{Key: b.Key, Metric: "probe", Since: "roster request"}
+		for i := range 60 {
+			due := float64(i-10) * 0.005
+			took := 0.05
+			if i >= 10 {
+				took = math.Max(took, 0.2-due) + float64(b.Block)/1000
+			}
+			t.Points = append(t.Points, Point{due, took})
+		}
+		r.Timelines = append(r.Timelines, t)
+	}
+	for i := range r.Theory {
+		r.Theory[i].Timelines = map[string][]Point{"probe": {{0, 0.2}, {0.15, 0.05}}}
+	}
+	return r
+}
+
+// dataOf is the data part of an HTML report.
+func dataOf(t testing.TB, page []byte) []byte {
+	t.Helper()
+	_, data, ok := bytes.Cut(page, []byte(`<script type="application/json" id="data">`))
+	data, _, closed := bytes.Cut(data, []byte("</script>"))
+	if !ok || !closed {
+		t.Fatal("the page has no data part")
+	}
+	return data
+}
+
+// The data part is the document, and what the pictures are drawn from.
+func TestHTMLData(t *testing.T) {
+	r := withTimelines(fixture(t, "20261122T124900Z-roster-login-a1b2", 1, 1))
+	var data struct{ Document, Plots json.RawMessage }
+	if err := json.Unmarshal(dataOf(t, report(t, "html", ReportOptions{}, r)), &data); err != nil {
+		t.Fatal(err)
+	}
+	var got, want any
+	if err := errors.Join(json.Unmarshal(data.Document, &got), json.Unmarshal(report(t, "json", ReportOptions{}, r), &want)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the document in the page is not that of the JSON report:\n%s", diff)
+	}
+	// One entry of a list a line: a difference shows where it is.
+	var parts map[string]json.RawMessage
+	if err := json.Unmarshal(data.Plots, &parts); err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		var list []json.RawMessage
+		if json.Unmarshal(parts[name], &list) != nil {
+			list = []json.RawMessage{parts[name]}
+		}
+		lines.WriteString(name + ":\n")
+		for _, entry := range list {
+			lines.Write(append(entry, '\n'))
+		}
+	}
+	golden.File(t, filepath.Join("testdata", "plots.txt"), lines.Bytes())
+}
+
+// parsePage walks the elements of a page.
+func parsePage(t testing.TB, page []byte, visit func(*html.Node)) {
+	t.Helper()
+	root, err := html.Parse(bytes.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range root.Descendants() {
+		if n.Type == html.ElementNode {
+			visit(n)
+		}
+	}
+}
+
+func attribute(n *html.Node, name string) string {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+// The page carries all it needs, and its policy allows nothing else: not the scripts of
+// others, and no connection.
+func TestHTMLPolicy(t *testing.T) {
+	page := report(t, "html", ReportOptions{}, fixture(t, "run", 1, 1))
+	var policy string
+	var hashes []string
+	parsePage(t, page, func(n *html.Node) {
+		switch n.Data {
+		case "meta":
+			if attribute(n, "http-equiv") == "Content-Security-Policy" {
+				policy = attribute(n, "content")
+			}
+		case "script", "style":
+			if attribute(n, "type") != "application/json" {
+				sum := sha256.Sum256([]byte(n.FirstChild.Data))
+				hashes = append(hashes, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
+			}
+		}
+		for _, a := range n.Attr {
+			if slices.Contains([]string{"src", "href", "srcset", "action", "style", "data"}, a.Key) && !strings.HasPrefix(a.Val, "#") || strings.HasPrefix(a.Key, "on") {
+				t.Errorf("<%s %s=%q> fetches, or is not covered by the policy", n.Data, a.Key, a.Val)
+			}
+		}
+	})
+	if len(hashes) != 4 { // styles, the library, the charts and the page
+		t.Fatalf("%d inline parts, want 4", len(hashes))
+	}
+	want := "default-src 'none'; script-src " + strings.Join(hashes[1:], " ") + "; style-src " + hashes[0] + "; base-uri 'none'; form-action 'none'"
+	if policy != want {
+		t.Errorf("policy\n%s\nwant\n%s", policy, want)
+	}
+	if n := len(page); n > 1<<20 {
+		t.Errorf("the page has %d bytes", n)
+	}
+}
+
+// Names come from scenario files, servers and directories of others: none may become
+// markup.
+func TestHTMLHostileNames(t *testing.T) {
+	const bad = `</script><script>alert(1)</script><img src=x onerror=alert(2)>" onmouseover="alert(3)' <!--<script> {{.}}`
+	count := func(page []byte) map[string]int {
+		names := make(map[string]int)
+		parsePage(t, page, func(n *html.Node) {
+			for _, a := range n.Attr {
+				if strings.HasPrefix(a.Key, "on") {
+					t.Errorf("<%s> has %s=%q", n.Data, a.Key, a.Val)
+				}
+			}
+			names[n.Data]++
+		})
+		return names
+	}
+	hostile := func(name string) *Run {
+		r := withTimelines(fixture(t, "run", 1, 1))
+		m := &r.Manifest
+		m.ID, m.Scenario, m.Argv, m.Notes = name, name, []string{name}, []string{name}
+		m.Config = map[string]any{"source": name}
+		m.Targets = []TargetInfo{{Name: name, Version: name}}
+		m.Environment.CPU, m.Environment.Host, m.Environment.Sysctl = name, name, map[string]string{name: name}
+		m.Thresholds = append(m.Thresholds, name)
+		m.Plans[0].Name, m.Plans[0].Dimensions = name, map[string]string{name: name}
+		m.Variants[1] = name
+		rename := func(k *Key) {
+			if k.Plan == "items=1k" {
+				k.Plan = name
+			}
+			if k.Variant == "chunked-push" {
+				k.Variant = name
+			}
+		}
+		for i := range r.Blocks {
+			rename(&r.Blocks[i].Key)
+			if r.Blocks[i].Skipped != "" {
+				r.Blocks[i].Skipped = name
+			}
+		}
+		for i := range r.intervals {
+			rename(&r.intervals[i].key)
+		}
+		for i := range r.Timelines {
+			rename(&r.Timelines[i].Key)
+			r.Timelines[i].Since = name
+		}
+		r.Counts[0].Name, r.Counts[0].Equal = name, false
+		r.Flags = []Flag{{Kind: name, Severity: Warning, Text: name}}
+		r.Done.Reasons = []string{name}
+		return r
+	}
+	page := report(t, "html", ReportOptions{}, hostile(bad))
+	tame := count(report(t, "html", ReportOptions{}, hostile("tame")))
+	for name, n := range count(page) {
+		if tame[name] != n {
+			t.Errorf("%d elements <%s>, a tame run has %d", n, name, tame[name])
+		}
+	}
+	var data struct {
+		Document Document
+		Plots    Plots
+	}
+	if err := json.Unmarshal(dataOf(t, page), &data); err != nil {
+		t.Fatal(err)
+	}
+	if data.Document.Runs[0].Scenario != bad || !slices.Contains(data.Plots.Plans, bad) || data.Plots.Arms[1].Variant != bad {
+		t.Error("the data lost a name")
+	}
+}
+
+// An invalid run shows its reason, and no figure anywhere.
+func TestHTMLOfInvalidRun(t *testing.T) {
+	r := fixture(t, "bad", 1, 1)
+	r.Done = Done{Status: StatusInvalid, Reasons: []string{"7 arrivals were dropped, at most 0 may be"}}
+	page := report(t, "html", ReportOptions{}, r)
+	body := string(page[bytes.Index(page, []byte("<main>")):bytes.Index(page, []byte("</main>"))])
+	for _, want := range []string{"No verdict", "invalid: 7 arrivals were dropped", "No figures: 7 arrivals were dropped"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q:\n%s", want, body)
+		}
+	}
+	if m := regexp.MustCompile(`<td|[0-9](ms|µs)\b`).FindString(body); m != "" {
+		t.Errorf("the page of an invalid run shows figures: %q", m)
+	}
+	var data struct{ Plots Plots }
+	if err := json.Unmarshal(dataOf(t, page), &data); err != nil {
+		t.Fatal(err)
+	}
+	if p := data.Plots; len(p.Arms)+len(p.Latency)+len(p.Ratios)+len(p.Resources) > 0 {
+		t.Errorf("an invalid run has plots: %+v", p)
+	}
+}
+
+// What pictures are drawn from agrees with the histograms, whatever was thinned.
+func TestPlotsAgreeWithHistograms(t *testing.T) {
+	r := withTimelines(fixture(t, "run", 1, 1))
+	p := MakePlots([]*Run{r}, Summarize([]*Run{r}, CompareOptions{}), CompareOptions{})
+	if len(p.Latency) == 0 || len(p.Timelines) == 0 || len(p.Ratios) == 0 {
+		t.Fatalf("%d latencies, %d timelines, %d ratios: want some of each", len(p.Latency), len(p.Timelines), len(p.Ratios))
+	}
+	for _, l := range p.Latency {
+		for i, c := range l.Curves {
+			h := r.Timings(l.Metric, Filter{Plan: l.Plan, Variant: p.Arms[c.Arm].Variant}).Of(Response)
+			if c.N != h.N() || c.Max != rounded(h.Max().Seconds()) {
+				t.Errorf("%s of %s: n %d, max %v; the histogram has %d, %v", l.Metric, p.Arms[c.Arm].Label, c.N, c.Max, h.N(), h.Max())
+			}
+			if !slices.IsSorted(c.Value) || c.Value[len(c.Value)-1] > c.Max {
+				t.Errorf("%s of %s is not monotonous up to its maximum: %v, %v", l.Metric, p.Arms[c.Arm].Label, c.Value, c.Max)
+			}
+			for k := range c.Lo {
+				if c.Lo[k] > c.Hi[k] {
+					t.Errorf("band %d of %s is upside down: %v, %v", k, l.Metric, c.Lo[k], c.Hi[k])
+				}
+			}
+			heat := l.Heat[i]
+			var n int64
+			for k := 0; k < len(heat.Cells); k += 3 {
+				n += heat.Cells[k+2]
+				if row := heat.Cells[k+1]; row < 0 || row >= int64(l.Rows) {
+					t.Errorf("row %d of %d", row, l.Rows)
+				}
+			}
+			if n != h.N() || slices.Max(heat.Max) != c.Max {
+				t.Errorf("the heat map of %s of %s has %d samples up to %v, the histogram %d up to %v", l.Metric, p.Arms[c.Arm].Label, n, slices.Max(heat.Max), h.N(), c.Max)
+			}
+		}
+	}
+	for _, tl := range p.Timelines {
+		for _, c := range tl.Courses {
+			if got, want := slices.Max(c.Hi), 0.207; got != want || c.N != 8*60 {
+				t.Errorf("%s of %s: %d points up to %v, want 480 up to %v", tl.Metric, p.Arms[c.Arm].Label, c.N, got, want)
+			}
+		}
+	}
+	for _, rp := range p.Ratios {
+		for _, row := range rp.Rows {
+			if len(row.Blocks) != 8 || slices.Min(row.Blocks) > float64(row.Ratio)*1.001 || slices.Max(row.Blocks) < float64(row.Ratio)*0.999 {
+				t.Errorf("%s: the ratio %v of %s does not lie among its blocks %v", rp.Metric, row.Ratio, row.Variant, row.Blocks)
+			}
+		}
+	}
+}
+
+// Pictures of several runs have an arm for each variant of each run.
+func TestPlotsOfSeveralRuns(t *testing.T) {
+	runs := []*Run{fixture(t, "before", 1, 1), fixture(t, "after", 2, 1.5)}
+	p := MakePlots(runs, Summarize(runs, CompareOptions{}), CompareOptions{})
+	if len(p.Arms) != 8 || p.Arms[0].Label != "before monolithic" || p.Arms[4].Label != "after monolithic" {
+		t.Fatalf("arms %v", p.Arms)
+	}
+	if n := len(p.Latency[0].Curves); n != 8 {
+		t.Errorf("%d curves in one picture, want 8", n)
+	}
+	runs[0].Done = Done{Status: StatusInvalid}
+	p = MakePlots(runs, Summarize(runs, CompareOptions{}), CompareOptions{})
+	if len(p.Arms) != 4 || p.Arms[0].Run != "after" {
+		t.Errorf("arms %v, want those of the valid run", p.Arms)
+	}
+}
+
+func TestThinKeepsTheLargest(t *testing.T) {
+	points := make([]Point, 10_007)
+	for i := range points {
+		points[i] = Point{float64(i), 1}
+	}
+	points[5003][1], points[5004][1] = 9, 8
+	got := thin(points, maxPoints)
+	if len(got) != maxPoints || !slices.Contains(got, Point{5003, 9}) {
+		t.Errorf("%d points, the largest kept: %v", len(got), slices.Contains(got, Point{5003, 9}))
+	}
+	if !slices.IsSortedFunc(got, func(a, b Point) int { return int(a[0] - b[0]) }) {
+		t.Error("the points are not in order")
+	}
+}
+
+// Offered rates, sizes of federations and series over time come from what runs say of
+// themselves.
+func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	r.Manifest.Plans[0].Dimensions = map[string]string{"load.rate": "50/s"}
+	r.Manifest.Plans[1].Dimensions = map[string]string{"load.rate": "1.5k/s"}
+	r.Manifest.Config = map[string]any{"plans": []any{
+		map[string]any{"label": "items=1k", "federation": map[string]any{"domains": "5x4", "providers": 2.0}},
+		map[string]any{"label": "items=10k", "federation": map[string]any{"domains": "10x10", "providers": 3.0}},
+	}}
+	for i := range r.Blocks {
+		if r.Blocks[i].Valid {
+			r.Blocks[i].Scalars["connections"] = 40
+		}
+	}
+	r.Series = nil
+	for i := range 1300 {
+		s := Second{Elapsed: float64(i + 1), Figures: map[string]float64{"cpu.server": 0.25 * float64(i), "rss.server": 1 << 20, "fds.server": 7}}
+		if i == 700 {
+			s.Figures["rss.server"] = 9 << 20
+		}
+		if i >= 1000 { // The server was started again.
+			s.Figures["cpu.server"] = 0.5 * float64(i-1000)
+		}
+		r.Series = append(r.Series, s)
+	}
+	p := MakePlots([]*Run{r}, Summarize([]*Run{r}, CompareOptions{}), CompareOptions{})
+	if len(p.Load) == 0 || p.Load[0].Metric != "probe" || p.Load[0].Points[0].Rate != 50 || p.Load[0].Points[1].Rate != 1500 {
+		t.Errorf("loads %+v", p.Load)
+	}
+	i := slices.IndexFunc(p.Meshes, func(m MeshPlot) bool { return m.Plan == "items=10k" })
+	if i < 0 || p.Meshes[0].A != 5 || p.Meshes[0].B != 4 || p.Meshes[i].B != 20 || p.Meshes[0].Connections != 40 {
+		t.Errorf("meshes %+v", p.Meshes)
+	}
+	if len(p.Costs) != 1 || p.Costs[0].Metric != "connections" || p.Costs[0].Points[0].Pairs != 20 {
+		t.Errorf("costs %+v", p.Costs)
+	}
+	res := p.Resources[0]
+	if len(res.T) > seriesSteps || len(res.CPU) != 1 || len(res.CPU[0].Value) != len(res.T) {
+		t.Fatalf("%d points, %d CPU lines", len(res.T), len(res.CPU))
+	}
+	most := func(line []*float64) float64 {
+		out := 0.0
+		for _, v := range line {
+			if v != nil {
+				out = max(out, *v)
+			}
+		}
+		return out
+	}
+	if got := most(res.CPU[0].Value); got != 0.5 {
+		t.Errorf("at most %v cores, want 0.5: a process that was replaced did not go back in time", got)
+	}
+	if got := most(res.RSS[0].Value); got != 9<<20 {
+		t.Errorf("the peak of memory is %v, want 9 MiB", got)
+	}
+	if res.Metric != "probe" || len(res.Response) == 0 {
+		t.Errorf("responses of %q: %d", res.Metric, len(res.Response))
+	}
+}
+
+// A run that dies leaves timelines that can be read; a run that took none has none.
+func TestTimelinesRoundTrip(t *testing.T) {
+	r, err := Open(testRun(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Timelines) != 4 || r.Timelines[0].Metric != "probe" || r.Timelines[0].Thin != 500 || len(r.Timelines[0].Points) != maxPoints {
+		t.Fatalf("%d timelines", len(r.Timelines))
+	}
+	if p := r.Timelines[0].Points[0]; p != (Point{0.000001, 0.01}) {
+		t.Errorf("first point %v, want microseconds", p)
+	}
+	if got := r.Theory[0].Timelines["probe"]; len(got) != 1 || got[0] != (Point{0, 0.02}) {
+		t.Errorf("theory %v", got)
+	}
+}
