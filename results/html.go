@@ -73,6 +73,7 @@ type pageTable struct {
 	Plan  string
 	Title string
 	Grid  pageGrid
+	Notes []string
 }
 
 type pageGrid struct {
@@ -84,8 +85,6 @@ type pageRow struct {
 	Name  string
 	Lead  []string // further columns that name the row
 	Cells []pageCell
-	Note  string
-	Span  int
 }
 
 // pageCell is a figure with what theory expects.
@@ -247,13 +246,14 @@ func makePageRun(run *Run, r RunReport, table []Metric) pageRun {
 	t := textReport{table: table}
 	for _, p := range r.Plans {
 		if g := t.scalars(p, r.Blocks); len(g.rows) > 0 {
-			out.Tables = append(out.Tables, pageTable{p.Name, "Median of the blocks", makeGrid(g)})
+			turned, skipped := turn(g)
+			out.Tables = append(out.Tables, pageTable{p.Name, "Median of the blocks", makeGrid(turned), skipped})
 		}
 		if g := t.latencies(p); len(g.rows) > 0 {
-			out.Tables = append(out.Tables, pageTable{p.Name, "Response times", makeGrid(g)})
+			out.Tables = append(out.Tables, pageTable{p.Name, "Response times", makeGrid(g), nil})
 		}
 		if g := errorGrid(p); len(g.rows) > 0 {
-			out.Tables = append(out.Tables, pageTable{p.Name, "Errors", makeGrid(g)})
+			out.Tables = append(out.Tables, pageTable{p.Name, "Errors", makeGrid(g), nil})
 		}
 	}
 	out.Facts = run.Manifest.facts()
@@ -277,10 +277,33 @@ func errorGrid(p PlanReport) grid {
 	return g
 }
 
+// turn makes a column of each variant: pages scroll down more easily than sideways.
+// What takes the place of a row's cells becomes a sentence.
+func turn(g grid) (turned grid, notes []string) {
+	turned = grid{head: []string{"figure"}, left: 1}
+	var rows []int
+	for i, row := range g.rows {
+		if g.note[i] != "" {
+			notes = append(notes, row[0]+": "+g.note[i])
+			continue
+		}
+		rows = append(rows, i)
+		turned.head = append(turned.head, row[0])
+	}
+	for column := 1; column < len(g.head); column++ {
+		cells := []string{g.head[column]}
+		for _, i := range rows {
+			cells = append(cells, g.rows[i][column])
+		}
+		turned.rows, turned.note = append(turned.rows, cells), append(turned.note, "")
+	}
+	return turned, notes
+}
+
 func makeGrid(g grid) pageGrid {
 	out := pageGrid{Head: g.head}
-	for i, cells := range g.rows {
-		row := pageRow{Name: cells[0], Lead: cells[1:g.left], Note: g.note[i], Span: len(g.head) - g.left}
+	for _, cells := range g.rows {
+		row := pageRow{Name: cells[0], Lead: cells[1:g.left]}
 		for _, c := range cells[g.left:] {
 			value, theory, _ := strings.Cut(strings.TrimSuffix(c, ")"), " (theory ")
 			row.Cells = append(row.Cells, pageCell{value, theory})

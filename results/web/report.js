@@ -15,6 +15,11 @@
   // Each panel: what it draws from, one entry at a time, chosen by a list.
   const panels = [
     {
+      id: "mesh", title: "Connections as they are", draw: charts.mesh, table: charts.tables.mesh,
+      entries: () => { const m = ofPlan(plots.meshes); return m.length ? [m] : []; }, name: () => "connections",
+      caption: () => "Domains of either provider as dots, connections that stay as lines: as many as were counted.",
+    },
+    {
       id: "timeline", title: "What a ping feels while the roster arrives", draw: charts.timeline, table: charts.tables.timeline,
       entries: () => ofPlan(plots.timelines), name: (p) => p.metric,
       caption: (p) => `Round trip of each ping by the time at which it was due, over all blocks: the median of each stretch of ${charts.seconds(p.step)} as a line, from the smallest to the largest as a band. The dotted line is theory, computed before the run. All pictures have the same axes.`,
@@ -32,11 +37,6 @@
       entries: () => (plots.ratios || []).filter((r) => r.group === state.plan || !plots.plans.includes(r.group)),
       name: (r) => (plots.plans.includes(r.group) || !r.group ? r.label : `${r.group}: ${r.label}`) + (r.primary ? "" : " (exploratory)"),
       caption: () => `Dots are blocks, the diamond is the estimate, the bar its interval. Left of the line is less than ${baseline || "the baseline"}.`,
-    },
-    {
-      id: "mesh", title: "Connections as they are", draw: charts.mesh, table: charts.tables.mesh,
-      entries: () => { const m = ofPlan(plots.meshes); return m.length ? [m] : []; }, name: () => "connections",
-      caption: () => "Domains of either provider as dots, connections that stay as lines: as many as were counted.",
     },
     {
       id: "load", title: "Response time against offered rate", draw: charts.load, table: charts.tables.load,
