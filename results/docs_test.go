@@ -10,7 +10,28 @@ import (
 	"github.com/xmppbench/xmppbench/internal/golden"
 )
 
-//go:generate go test -run ^TestMetricsDoc$ . -update
+//go:generate go test -run "^(TestMetricsDoc|TestSeriesDoc)$" . -update
+
+// TestSeriesDoc holds the table of figures of docs/run-directory.md against that of
+// the code; -update writes it anew.
+func TestSeriesDoc(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| figure | unit | what it is |\n| --- | --- | --- |\n")
+	for _, f := range SeriesFigures() {
+		name, doc := f.Name, f.Doc
+		if !f.Machine {
+			name += ".ROLE"
+		}
+		if f.Each {
+			name += "/NAME"
+		}
+		if f.Counter {
+			doc += " A counter."
+		}
+		b.WriteString("| `" + name + "` | " + f.Unit + " | " + doc + " |\n")
+	}
+	golden.Part(t, filepath.Join("..", "docs", "run-directory.md"), "series", b.String())
+}
 
 // TestMetricsDoc holds the table of docs/metrics.md against that of the code;
 // -update writes it anew.

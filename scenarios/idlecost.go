@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -152,18 +153,14 @@ func (s *idle) read(ctx context.Context) (reading, error) {
 		return reading{}, err
 	}
 	r := reading{client: own.RSS, clientFDs: int64(own.Descriptors)}
-	for _, pid := range s.about.PIDs {
-		if pid == os.Getpid() {
-			return r, nil // in one process the sides cannot be told apart
-		}
-		u, err := proc.Usage(pid)
-		if err != nil {
-			return r, err
-		}
-		r.server += u.RSS
-		r.serverFDs += int64(u.Descriptors)
-		r.known = true
+	u, err := s.target.Observe(ctx)
+	if errors.Is(err, proc.ErrUnavailable) {
+		return r, nil
 	}
+	if err != nil {
+		return r, err
+	}
+	r.server, r.serverFDs, r.known = u.RSS, int64(u.Descriptors), len(u.PIDs) > 0
 	return r, nil
 }
 

@@ -27,7 +27,7 @@ func (m *mesh) again(ctx context.Context, c *cell, metric string) error {
 	failed, err := m.allPairs(ctx, func(_ bringUp, got brought) {
 		for _, t := range got.Trips {
 			if t.Echo >= 0 {
-				observe(c.sink, metric, start, time.Duration(t.Echo))
+				sample(c.sink, metric, start, time.Duration(t.Echo))
 			}
 		}
 	})
@@ -109,7 +109,7 @@ func (m *mesh) addDomain(ctx context.Context, c *cell) error {
 		return err
 	}
 	for _, t := range got.Trips {
-		observe(c.sink, "pair.added", start, time.Duration(t.Echo))
+		sample(c.sink, "pair.added", start, time.Duration(t.Echo))
 	}
 	return nil
 }

@@ -79,8 +79,8 @@ func (m *mesh) single(ctx context.Context, c *cell) error {
 			return err
 		}
 		t := got.Trips[0]
-		observe(c.sink, name, start, time.Duration(t.Ready))
-		observe(c.sink, name+".echo", start, time.Duration(t.Echo))
+		sample(c.sink, name, start, time.Duration(t.Ready))
+		sample(c.sink, name+".echo", start, time.Duration(t.Echo))
 		spent := m.cpu().since(before).sum()
 		c.doubt(m.plan.Link.RTT, name, time.Duration(t.Ready), rounds[name], spent)
 		c.doubt(m.plan.Link.RTT, name+".echo", time.Duration(t.Echo), rounds[name+".echo"], spent)
@@ -88,8 +88,8 @@ func (m *mesh) single(ctx context.Context, c *cell) error {
 	return nil
 }
 
-// observe records a step that was measured as a duration.
-func observe(sink results.Sink, metric string, start time.Time, took time.Duration) {
+// sample records a step that was measured as a duration.
+func sample(sink results.Sink, metric string, start time.Time, took time.Duration) {
 	sink.Observe(results.Sample{Metric: metric, Intended: start, Start: start, End: start.Add(took)})
 }
 
@@ -249,10 +249,10 @@ func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
 		for i, t := range got.Trips {
 			pairs = append(pairs, b.pair(i))
 			if t.Ready >= 0 {
-				observe(c.sink, "pair.ready", start, time.Duration(t.Ready))
+				sample(c.sink, "pair.ready", start, time.Duration(t.Ready))
 			}
 			if t.Echo >= 0 {
-				observe(c.sink, "pair.echo", start, time.Duration(t.Echo))
+				sample(c.sink, "pair.echo", start, time.Duration(t.Echo))
 			}
 		}
 		longest = max(longest, got.Elapsed)
@@ -264,7 +264,7 @@ func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
 		c.failed(ctx, "mesh", start, err)
 		return nil, err
 	}
-	observe(c.sink, "mesh", start, longest)
+	sample(c.sink, "mesh", start, longest)
 	if longest > 0 {
 		c.set("pairs.rate", float64(len(pairs))/longest.Seconds())
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/link"
+	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/results"
@@ -109,6 +110,10 @@ func (t *labTarget) Control(ctx context.Context, method string, in, out any) err
 }
 
 func (t *labTarget) CPU() (time.Duration, error) { return 0, proc.ErrUnavailable }
+
+func (t *labTarget) Observe(context.Context) (observe.Reading, error) {
+	return observe.Reading{}, proc.ErrUnavailable
+}
 
 func (t *labTarget) Close() error { return t.sim.Close(context.Background()) }
 

@@ -203,8 +203,14 @@ func targetSchema() *schemaNode {
 			"certificate": text("PEM file of the certificate that our provider shows, which names all of its domains; left out, one that nobody knows."),
 			"key":         text("PEM file of its key."),
 		}),
-		"observe": object("The process whose CPU time and memory stand for the server.", map[string]*schemaNode{
-			"pid": whole("Process."), "pid-file": text("File that holds it."),
+		"observe": object("How to see what the server uses.", map[string]*schemaNode{
+			"pid": whole("Process."), "pid-file": text("File that holds it, read anew each time."),
+			"port":  whole("Port of this machine that its processes listen at, at connect.host if that is an address."),
+			"agent": text("host:port or URL of xmppbench observe on the server's machine."),
+			"token": object("Where the token of the agent is.", map[string]*schemaNode{
+				"env": text("Environment variable."), "file": text("File."),
+			}),
+			"metrics": text("URL of metrics in the format of Prometheus or OpenMetrics."), "api": text("URL of ejabberd's mod_http_api."),
 		}),
 		"provision": object("How accounts and rosters are made; without it they exist already.", map[string]*schemaNode{
 			"ledger": text("File that records what was made."), "owner": text("User the server runs as."), "data": text("Prosody's data_path."),

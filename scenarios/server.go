@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/internal/provision"
@@ -20,6 +21,9 @@ type ServerTargets struct {
 	File *TargetFile
 	// Allow names the hosts that may be connected to besides loopback addresses.
 	Allow []string
+	// Observer reads what the server uses; nil if the file names nothing to look at,
+	// or for tests.
+	Observer *observe.Observer
 }
 
 // Name returns the base name of the target file.
@@ -37,16 +41,12 @@ func (s ServerTargets) Open(ctx context.Context, p Plan) (Target, error) {
 
 func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) {
 	f := s.File
-	t := &serverTarget{file: f, about: Description{Name: f.Name, Server: f.Server, Domains: f.Domains, Insecure: f.Connect.Insecure}}
-	var err error
-	if t.about.PIDs, err = f.Observe.pids(); err != nil {
+	t := &serverTarget{file: f, observer: s.Observer, about: Description{Name: f.Name, Server: f.Server, Domains: f.Domains, Insecure: f.Connect.Insecure}}
+	// What was asked for and cannot be seen would be missed only when the run is over.
+	if _, err := t.Observe(ctx); err != nil && !errors.Is(err, proc.ErrUnavailable) {
 		return nil, err
 	}
-	for _, pid := range t.about.PIDs {
-		if _, err := proc.CPU(pid); err != nil && !errors.Is(err, proc.ErrUnavailable) {
-			return nil, fmt.Errorf("observe: process %d: %w", pid, err)
-		}
-	}
+	var err error
 	if f.Connect.CA != "" {
 		if t.about.Roots, err = os.ReadFile(f.Connect.CA); err != nil {
 			return nil, fmt.Errorf("connect.ca: %w", err)
@@ -131,6 +131,7 @@ func (s ServerTargets) allowed(endpoint string) error {
 type serverTarget struct {
 	about      Description
 	file       *TargetFile
+	observer   *observe.Observer // nil for none
 	accounts   provision.Source
 	population *population.Population // nil if the accounts existed already
 	plain      session.Dialer
@@ -157,22 +158,18 @@ func (t *serverTarget) Expected(i int) (population.Digest, bool) {
 
 func (t *serverTarget) Control(context.Context, string, any, any) error { return ErrUnsupported }
 
-func (t *serverTarget) CPU() (time.Duration, error) { return cpuOf(t.about.PIDs) }
-
-func (t *serverTarget) Close() error { return nil }
-
-// cpuOf adds up the processor time of processes.
-func cpuOf(pids []int) (time.Duration, error) {
-	if len(pids) == 0 {
+func (t *serverTarget) CPU() (time.Duration, error) {
+	if t.observer == nil {
 		return 0, proc.ErrUnavailable
 	}
-	var sum time.Duration
-	for _, pid := range pids {
-		d, err := proc.CPU(pid)
-		if err != nil {
-			return 0, err
-		}
-		sum += d
-	}
-	return sum, nil
+	return t.observer.CPU(context.Background())
 }
+
+func (t *serverTarget) Observe(ctx context.Context) (observe.Reading, error) {
+	if t.observer == nil {
+		return observe.Reading{}, proc.ErrUnavailable
+	}
+	return t.observer.Read(ctx)
+}
+
+func (t *serverTarget) Close() error { return nil }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/internal/population"
 )
 
@@ -27,8 +28,13 @@ type Target interface {
 	// returns [ErrUnsupported].
 	Control(ctx context.Context, method string, in, out any) error
 	// CPU returns the processor time that the target's processes have used so
-	// far, or an error if that cannot be read from here.
+	// far, or an error if that cannot be read from here. It never falls, not even
+	// when the server is started again.
 	CPU() (time.Duration, error)
+	// Observe returns what the target's processes use and what it tells of itself,
+	// or an error if nothing of it can be read from here. It takes some milliseconds,
+	// and up to five seconds if an agent does not answer.
+	Observe(ctx context.Context) (observe.Reading, error)
 	// Close releases the target. Connections must have been closed before.
 	Close() error
 }
@@ -51,8 +57,6 @@ type Description struct {
 	// to; empty means those of the system. Insecure turns verification off.
 	Roots    []byte
 	Insecure bool
-	// PIDs are the processes whose CPU time and memory stand for the target.
-	PIDs []int
 	// Simulated says that the target takes the settings of the simulator.
 	Simulated bool
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/provision"
 )
@@ -86,10 +86,75 @@ func (o OwnProvider) domains(n int) []string {
 	return all
 }
 
-// Observe says which process stands for the server's CPU time and memory.
+// Observe says how to see what the server uses: which process it is, or who can tell,
+// and where it tells of itself.
 type Observe struct {
 	PID     int    `yaml:"pid"`
 	PIDFile string `yaml:"pid-file"`
+	// Port stands for the processes of this machine that listen there, at Connect.Host
+	// if that is an address.
+	Port uint16 `yaml:"port"`
+	// Agent is the host:port or URL of `xmppbench observe` on the server's machine, and
+	// Token what it wants to be shown.
+	Agent string           `yaml:"agent"`
+	Token provision.Secret `yaml:"token"`
+	// Metrics is the URL of metrics in the format of Prometheus, API that of ejabberd's
+	// mod_http_api.
+	Metrics string `yaml:"metrics"`
+	API     string `yaml:"api"`
+}
+
+// check returns the first key that is wrong, and why.
+func (o Observe) check(server string) (key string, err error) {
+	ways := 0
+	for _, set := range []bool{o.PID != 0, o.PIDFile != "", o.Port != 0, o.Agent != ""} {
+		if set {
+			ways++
+		}
+	}
+	switch {
+	case o.PID < 0:
+		return "observe.pid", fmt.Errorf("%d is not a process", o.PID)
+	case ways > 1:
+		return "observe", errors.New("names the process in more than one way: give one of pid, pid-file, port and agent")
+	case o.Agent != "" && o.Token == (provision.Secret{}):
+		return "observe.token", errors.New("is missing: the agent wants to be shown what is in its --token-file")
+	case o.Agent == "" && o.Token != (provision.Secret{}):
+		return "observe.agent", errors.New("is missing: a token is for an agent")
+	case o.API != "" && server != ServerEjabberd:
+		return "observe.api", fmt.Errorf("is for ejabberd, and the server is %s", server)
+	}
+	return "", nil
+}
+
+// Observer returns what reads the figures of the server, nil if the file names nothing
+// to look at.
+func (t *TargetFile) Observer() (*observe.Observer, error) {
+	o := t.Observe
+	if o == (Observe{}) {
+		return nil, nil
+	}
+	c := observe.Config{PID: o.PID, PIDFile: o.PIDFile, Agent: o.Agent, Metrics: o.Metrics, API: o.API}
+	if o.Port != 0 {
+		c.Listen = ":" + strconv.Itoa(int(o.Port))
+		if at, err := netip.ParseAddr(t.Connect.Host); err == nil {
+			c.Listen = netip.AddrPortFrom(at, o.Port).String()
+		}
+	}
+	if o.Agent != "" {
+		text, err := o.Token.Resolve()
+		if err == nil {
+			c.Token, err = observe.ParseToken([]byte(text))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("scenarios: %s: observe.token: %w", t.Name, err)
+		}
+	}
+	observer, err := observe.Open(c)
+	if err != nil {
+		return nil, fmt.Errorf("scenarios: %s: %w", t.Name, err)
+	}
+	return observer, nil
 }
 
 // ParseTarget reads a target file. name is where it was read from: names of
@@ -184,11 +249,8 @@ func (t *TargetFile) check() (key string, err error) {
 	if key, err := t.Federation.check(t.Domains); err != nil {
 		return key, err
 	}
-	if t.Observe.PID < 0 {
-		return "observe.pid", fmt.Errorf("%d is not a process", t.Observe.PID)
-	}
-	if t.Observe.PID != 0 && t.Observe.PIDFile != "" {
-		return "observe", errors.New("names a pid and a pid-file: give one of them")
+	if key, err := t.Observe.check(t.Server); err != nil {
+		return key, err
 	}
 	if t.Provisioned() && (t.Accounts.CSV != "" || t.Accounts.Env != "") {
 		return "provision", errors.New("makes accounts, but accounts lists some that exist: leave one of them out")
@@ -239,7 +301,7 @@ func validDomain(d string) bool { return d != "" && !strings.ContainsAny(d, " /@
 // resolve makes file names independent of the working directory.
 func (t *TargetFile) resolve() {
 	for _, name := range []*string{
-		&t.Connect.CA, &t.Accounts.CSV, &t.Accounts.Password.File, &t.Observe.PIDFile,
+		&t.Connect.CA, &t.Accounts.CSV, &t.Accounts.Password.File, &t.Observe.PIDFile, &t.Observe.Token.File,
 		&t.Federation.Certificate, &t.Federation.Key,
 		&t.Provision.Ledger, &t.Provision.Data, &t.Provision.Database, &t.Provision.Schema, &t.Provision.Export,
 	} {
@@ -310,23 +372,4 @@ func samePopulation(a, b population.Config) bool {
 	sameDomains := slices.Equal(a.Domains, b.Domains)
 	a.Domains, b.Domains = nil, nil
 	return sameDomains && fmt.Sprint(a) == fmt.Sprint(b)
-}
-
-// pids returns the processes that stand for the server.
-func (o Observe) pids() ([]int, error) {
-	if o.PID != 0 {
-		return []int{o.PID}, nil
-	}
-	if o.PIDFile == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(o.PIDFile)
-	if err != nil {
-		return nil, fmt.Errorf("observe.pid-file: %w", err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 0 {
-		return nil, fmt.Errorf("observe.pid-file: %s holds no process number", o.PIDFile)
-	}
-	return []int{pid}, nil
 }

@@ -223,7 +223,11 @@ func (a *app) openTargets(f runFlags, started func(string, *proc.Child)) ([]scen
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, scenarios.ServerTargets{File: file, Allow: f.allow})
+		observer, err := file.Observer()
+		if err != nil {
+			return nil, usage(err)
+		}
+		all = append(all, scenarios.ServerTargets{File: file, Allow: f.allow, Observer: observer})
 	}
 	for i, t := range all {
 		if slices.ContainsFunc(all[:i], func(o scenarios.Targets) bool { return o.Name() == t.Name() }) {
@@ -252,6 +256,7 @@ type runJob struct {
 	mu       sync.Mutex
 	children map[*proc.Child]string // roles
 	results  *results.Writer
+	sampler  *sampler
 }
 
 // started is told of every child process.
@@ -274,9 +279,10 @@ func (r *runJob) run(ctx context.Context) (err error) {
 		dir = filepath.Join("runs", results.DirName(scenario.Name, time.Now()))
 	}
 	recorder := results.NewRecorder()
-	meter := proc.NewRuntimeMeter()
+	r.sampler = newSampler(r)
+	defer r.sampler.close()
 	writer, err := results.Create(dir, r.manifest(scenario), results.Options{
-		Recorder: recorder, Figures: func() map[string]float64 { return r.figures(ctx, meter) },
+		Recorder: recorder, Figures: func() map[string]float64 { return r.sampler.sample(ctx) },
 	})
 	if err != nil {
 		return usage(fmt.Errorf("run directory: %w", err))
@@ -526,46 +532,6 @@ func linkQueue(n int64) string {
 	}
 	return strconv.FormatInt(n, 10) + "B"
 }
-
-// figures are what is sampled once a second for series.jsonl.
-func (r *runJob) figures(ctx context.Context, meter *proc.RuntimeMeter) map[string]float64 {
-	figures := make(map[string]float64)
-	add := func(role string, u proc.Figures, err error, runtime proc.RuntimeFigures) {
-		if err != nil {
-			return
-		}
-		figures["cpu."+role] += u.CPU.Seconds()
-		figures["rss."+role] += float64(u.RSS)
-		figures["fds."+role] += float64(u.Descriptors)
-		figures["gc.pause.max."+role] = max(figures["gc.pause.max."+role], runtime.GCPauseMax.Seconds())
-		figures["sched.p99."+role] = max(figures["sched.p99."+role], runtime.SchedP99.Seconds())
-	}
-	own, err := proc.Self()
-	add("generator", own, err, meter.Read())
-	r.mu.Lock()
-	children := maps.Clone(r.children)
-	r.mu.Unlock()
-	for c, role := range children {
-		select {
-		case <-c.Done():
-			continue
-		default:
-		}
-		// A child that is busy is asked again a second later.
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), childPatience)
-		runtime, _ := c.Runtime(asking)
-		cancel()
-		u, err := proc.Usage(c.PID())
-		add(role, u, err, runtime)
-	}
-	if pressure, err := proc.CPUPressure(); err == nil {
-		figures["pressure.cpu"] = pressure.Seconds()
-	}
-	return figures
-}
-
-// childPatience is how long a child may take to tell its figures.
-const childPatience = 200 * time.Millisecond
 
 // openTrace opens the trace file and returns what closes it.
 func (r *runJob) openTrace(c *scenarios.RunConfig) (func() error, error) {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
 	"github.com/xmppbench/xmppbench/internal/link"
+	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/results"
@@ -71,7 +71,6 @@ func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Targe
 	}
 	target := &simTarget{population: pop}
 	var info simulatorInfo
-	pid := os.Getpid()
 	if t.inProcess {
 		s, err := simulator.Start(context.WithoutCancel(ctx), config)
 		if err != nil {
@@ -82,7 +81,9 @@ func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Targe
 		if target.child, err = proc.Start(ctx, roleSimulator, config, proc.Options{}); err != nil {
 			return nil, fmt.Errorf("cli: simulator: %w", err)
 		}
-		pid = target.child.PID()
+		if target.observer, err = observe.Open(observe.Config{PID: target.child.PID()}); err != nil {
+			return nil, errors.Join(err, target.child.Close())
+		}
 		t.started(roleSimulator, target.child)
 		if err := target.child.Call(ctx, methodDescribe, nil, &info); err != nil {
 			return nil, errors.Join(err, target.child.Close())
@@ -90,7 +91,7 @@ func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Targe
 	}
 	target.about = scenarios.Description{
 		Name: simName, Server: "simulator", Domains: []string{simDomain}, Accounts: pop.Accounts(),
-		Endpoint: info.Addresses[0], Roots: info.CA, PIDs: []int{pid}, Simulated: true,
+		Endpoint: info.Addresses[0], Roots: info.CA, Simulated: true,
 	}
 	if config.Listeners[0].Security == simulator.DirectTLS {
 		target.about.DirectTLS = info.Addresses[0]
@@ -103,6 +104,7 @@ type simTarget struct {
 	about      scenarios.Description
 	population *population.Population
 	child      *proc.Child
+	observer   *observe.Observer // of the child
 	own        *simulator.Simulator
 }
 
@@ -132,7 +134,14 @@ func (t *simTarget) CPU() (time.Duration, error) {
 	if t.child == nil {
 		return 0, proc.ErrUnavailable // client and server share a process
 	}
-	return proc.CPU(t.child.PID())
+	return t.observer.CPU(context.Background())
+}
+
+func (t *simTarget) Observe(ctx context.Context) (observe.Reading, error) {
+	if t.child == nil {
+		return observe.Reading{}, proc.ErrUnavailable
+	}
+	return t.observer.Read(ctx)
 }
 
 func (t *simTarget) Close() error {

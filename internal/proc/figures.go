@@ -9,6 +9,9 @@ import (
 // ErrUnavailable says that this system does not offer a figure.
 var ErrUnavailable = errors.New("not available on this system")
 
+// ErrNoListener says that no process takes connections at an address.
+var ErrNoListener = errors.New("nothing listens at")
+
 // Figures are what one process, or a tree of them, has cost up to now and holds at the moment.
 type Figures struct {
 	// CPU is the processor time used since the start, user and system, in nanoseconds. Threads that have ended are included,

@@ -179,18 +179,24 @@ func EphemeralPorts() (int, error) {
 
 // AvailableMemory returns how many bytes new work can have without swapping.
 func AvailableMemory() (int64, error) {
+	available, _, err := Memory()
+	return available, err
+}
+
+// Memory returns how many bytes new work can have without swapping, and how many the machine has.
+func Memory() (available, total int64, err error) {
 	proc, err := procfs.NewDefaultFS()
 	if err != nil {
-		return 0, fmt.Errorf("proc: available memory: %w", err)
+		return 0, 0, fmt.Errorf("proc: available memory: %w", err)
 	}
 	m, err := proc.Meminfo()
-	if err == nil && m.MemAvailableBytes == nil {
+	if err == nil && (m.MemAvailableBytes == nil || m.MemTotalBytes == nil) {
 		err = ErrUnavailable
 	}
 	if err != nil {
-		return 0, fmt.Errorf("proc: available memory: %w", err)
+		return 0, 0, fmt.Errorf("proc: available memory: %w", err)
 	}
-	return int64(*m.MemAvailableBytes), nil
+	return int64(*m.MemAvailableBytes), int64(*m.MemTotalBytes), nil
 }
 
 // CPUPressure returns for how long, since the machine started, at least one task was ready to run and waited for a processor. The

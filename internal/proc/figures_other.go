@@ -42,6 +42,11 @@ func AvailableMemory() (int64, error) {
 	return 0, fmt.Errorf("proc: available memory: %w", ErrUnavailable)
 }
 
+// Memory is available on Linux only.
+func Memory() (available, total int64, err error) {
+	return 0, 0, fmt.Errorf("proc: available memory: %w", ErrUnavailable)
+}
+
 // CPUPressure is available on Linux only.
 func CPUPressure() (time.Duration, error) {
 	return 0, fmt.Errorf("proc: CPU pressure: %w", ErrUnavailable)
