@@ -101,8 +101,7 @@ type Observer struct {
 	live    map[int]*account // processes by number, as they were last seen
 	base    totals           // what processes have used that are no more
 	pids    []int            // that listen, as last found
-	sockets int              // last counted
-	recount time.Time        // not before then
+	recount time.Time        // sockets are not counted before then
 }
 
 // totals are counters of a process.
