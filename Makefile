@@ -57,8 +57,8 @@ test-race: ## unit tests under the race detector
 interop-install: ## install Prosody, ejabberd and the foreign clients where missing (Debian, root)
 	./internal/interop/install.sh
 
-interop: build interop-install ## tests against real Prosody and ejabberd, and foreign clients against serve
-	$(GO) test -tags interop -count=1 -timeout 20m ./internal/interop/... ./internal/attrcert
+interop: build k6 interop-install ## tests against real Prosody and ejabberd, scripts of k6 among them, and foreign clients against serve
+	$(GO) test -tags interop -count=1 -timeout 30m ./internal/interop/... ./internal/attrcert
 
 k8s: ## the Kubernetes manifests of examples/k8s against the operator's schema
 	$(GO) test -tags k8s ./internal/k8s

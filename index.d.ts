@@ -69,6 +69,8 @@ export type RosterMode =
 /** Ways to retrieve items. */
 export type ItemsMode =
   | "monolithic"
+  | "latest"
+  | "ids"
   | "rsm";
 
 /** Ways to federate; docs/variants.md describes them. */
@@ -565,6 +567,8 @@ export interface Room {
   readonly nick: string;
   /** Occupants when the room was entered, the client among them. */
   readonly occupants: number;
+  /** Whether this client has made the room by joining it. */
+  readonly created: boolean;
   /** Resolves when the room has reflected the message, with milliseconds. */
   send(body: string, options?: HasTags & HasTimeout & { subject?: string; payload?: Payload }): Promise<number>;
   /** Publishes an item at a node of the room; resolves with its id. */
@@ -572,20 +576,32 @@ export interface Room {
   leave(options?: HasTags & HasTimeout): Promise<void>;
 }
 
+/** Fields of a form (XEP-0004). */
+export type FormValues = Record<string, string | number | boolean>;
+
 export interface MUC {
-  join(room: string, nick: string, options?: HasTags & HasTimeout & { password?: string; history?: number }): Promise<Room>;
+  /**
+   * Resolves when the client's own presence has come. A room that this makes is configured before, which opens it to others:
+   * with `config`, such as `{"muc#roomconfig_persistentroom": true}`, or as the service presets it.
+   */
+  join(room: string, nick: string, options?: HasTags & HasTimeout & { password?: string; history?: number; config?: FormValues }): Promise<Room>;
 }
 
 export interface ItemsOptions extends HasTags, HasTimeout {
   mode?: ItemsMode;
-  /** Items of a page ("rsm"); default 100. */
+  /** Items of a page ("rsm"), default 100; or how many of the last ones ("latest"), default 1. */
   max?: number;
+  /** Which items ("ids"). */
+  ids?: string[];
   /** Hand the items to the script. */
   items?: boolean;
 }
 
 export interface ItemsResult {
   readonly mode: ItemsMode;
+  /** Whether the service did what was asked: "spoken" or "ignored", with the reason. */
+  readonly verdict: string;
+  readonly reason: string;
   readonly count: number;
   readonly bytes: number;
   readonly stanzas: number;
@@ -596,7 +612,7 @@ export interface ItemsResult {
 
 /** XEP-0060. A service that is null is the account's own (XEP-0163). */
 export interface PubSub {
-  create(service: string | null, node: string, config?: Record<string, string | number | boolean> | null, options?: HasTags & HasTimeout): Promise<void>;
+  create(service: string | null, node: string, config?: FormValues | null, options?: HasTags & HasTimeout): Promise<void>;
   delete(service: string | null, node: string, options?: HasTags & HasTimeout): Promise<void>;
   subscribe(service: string | null, node: string, options?: HasTags & HasTimeout): Promise<void>;
   unsubscribe(service: string | null, node: string, options?: HasTags & HasTimeout): Promise<void>;
@@ -619,8 +635,13 @@ export interface StreamManagement {
 
 export interface SwarmOptions extends SessionOptions {
   users: UserPool;
-  /** Sessions of this virtual user, which take accounts by its number in the whole test. */
+  /** Sessions of this virtual user. */
   size: number;
+  /**
+   * They take accounts by the number of the virtual user in the whole test ("vu", default), or by that of the iteration
+   * in its scenario ("iteration"): the n-th has those from n times `size` on.
+   */
+  by?: "vu" | "iteration";
   /** First account of the pool to use. */
   offset?: number;
   /** Logins per second of this virtual user; default: as `concurrency` allows. */

@@ -2,6 +2,8 @@
 //
 //   k6 x xmppbench serve --domain bench.test --accounts 200 --optional-tls
 //   k6 run examples/01-chat-rtt.js
+//
+// At a server of your own: -e DOMAIN=… -e XMPP_HOST=… -e XMPP_TLS=starttls, and accounts u0000000 to u0000199.
 import { connect, UserPool, XMPPError } from "k6/x/xmpp";
 import { check } from "k6";
 import exec from "k6/execution";
@@ -19,7 +21,7 @@ export const options = {
 };
 
 // The first half of the accounts write, the second half read.
-const users = new UserPool({ jid: "u{i}@bench.test", password: __ENV.XMPPBENCH_PASSWORD, count: 200, pad: 7 });
+const users = new UserPool({ jid: `u{i}@${__ENV.DOMAIN || "bench.test"}`, password: __ENV.XMPPBENCH_PASSWORD, count: 200, pad: 7 });
 const server = {
   host: __ENV.XMPP_HOST || "127.0.0.1",
   port: Number(__ENV.XMPP_PORT || 5222),

@@ -2,10 +2,12 @@
 //
 //   k6 x xmppbench serve --domain bench.test --accounts 30000 --items 1000 --optional-tls
 //   k6 run examples/02-login-storm.js
+//
+// At a server of your own: -e DOMAIN=… -e XMPP_HOST=… -e XMPP_TLS=starttls -e MODES=monolithic,versioned, which is what
+// servers speak today, and EACH accounts for each mode, from u0000000 on.
 import { connect, UserPool } from "k6/x/xmpp";
 
-/** @type {import("k6/x/xmpp").RosterMode[]} */
-const MODES = ["monolithic", "rsm", "chunked-push"];
+const MODES = /** @type {import("k6/x/xmpp").RosterMode[]} */ ((__ENV.MODES || "monolithic,rsm,chunked-push").split(","));
 const PEAK = Number(__ENV.PEAK || 50); // logins per second, all instances together
 const RAMP = Number(__ENV.RAMP || 30); // seconds to get there, and to stay there
 const HOLD = Number(__ENV.HOLD || 2); // seconds that a session stays
@@ -38,8 +40,8 @@ export const options = {
 };
 
 // Iterations are numbered from 0 in each scenario: each mode has accounts of its own.
-const EACH = 10000;
-const users = new UserPool({ jid: "u{i}@bench.test", password: __ENV.XMPPBENCH_PASSWORD, count: EACH * MODES.length, pad: 7 });
+const EACH = Number(__ENV.EACH || 10000);
+const users = new UserPool({ jid: `u{i}@${__ENV.DOMAIN || "bench.test"}`, password: __ENV.XMPPBENCH_PASSWORD, count: EACH * MODES.length, pad: 7 });
 
 export default async function () {
   const mode = /** @type {import("k6/x/xmpp").RosterMode} */ (__ENV.MODE);

@@ -24,17 +24,16 @@ type client struct {
 	session *live // the one logged in; used on the event loop only, set there
 	busy    bool  // connecting
 
-	resuming *live // that another session is going to replace; guarded by mu
-
 	listeners map[string][]sobek.Value // event loop only
 	queue     *taskQueue               // holds the iteration while there are listeners; nil without
 
-	mu      sync.Mutex
-	wanted  map[string]bool // events that have a listener
-	waiters []*waiter
-	inbox   []func() error // events of a persistent client, for the next call
-	size    int            // bound of inbox
-	dropped int64
+	mu       sync.Mutex
+	wanted   map[string]bool // events that have a listener
+	waiters  []*waiter
+	handover *handover      // the last one, nil if there was none
+	inbox    []func() error // events of a persistent client, for the next call
+	size     int            // bound of inbox
+	dropped  int64
 
 	receipts                map[string]chan time.Time // by id of the message
 	roster, sm, muc, pubsub *sobek.Object             // parts, made when they are asked for
@@ -279,6 +278,20 @@ func await[T any](ctx context.Context, s *wire.Stream, got <-chan T) (v T, err e
 	}
 }
 
+// awaitStanza returns what comes over a channel that a waiter of the client feeds, unless
+// its session or ctx ends first. A session that is resumed goes on in its successor.
+func awaitStanza[T any](ctx context.Context, c *client, l *live, got <-chan T) (v T, err error) {
+	for {
+		v, err = await(ctx, l.Stream, got)
+		if !errors.Is(err, wire.ErrClosed) {
+			return v, err
+		}
+		if l = c.successor(ctx, l); l == nil {
+			return v, err
+		}
+	}
+}
+
 // stanzaStart appends the start tag of a stanza from the options that all have.
 func (p *options) stanzaStart(name, id string) []byte {
 	b := append([]byte{'<'}, name...)
@@ -337,7 +350,7 @@ func (c *client) message(call sobek.FunctionCall) sobek.Value {
 		if err := l.send(ctx, b); err != nil || !asks {
 			return since(start), err
 		}
-		at, err := await(ctx, l.Stream, got)
+		at, err := awaitStanza(ctx, c, l, got)
 		if err != nil {
 			return nil, err
 		}
@@ -518,7 +531,7 @@ func (c *client) waitFor(call sobek.FunctionCall) sobek.Value {
 	forget := c.wait(w)
 	return c.do(p, l, stageSession, timeout, func(ctx context.Context, _ recorder) (any, error) {
 		defer forget()
-		s, err := await(ctx, l.Stream, got)
+		s, err := awaitStanza(ctx, c, l, got)
 		if err != nil {
 			return nil, err
 		}
@@ -554,7 +567,7 @@ func (c *client) waitForCount(call sobek.FunctionCall) sobek.Value {
 	forget := c.wait(w)
 	return c.do(p, l, stageSession, timeout, func(ctx context.Context, _ recorder) (any, error) {
 		defer forget()
-		at, err := await(ctx, l.Stream, got)
+		at, err := awaitStanza(ctx, c, l, got)
 		if err != nil {
 			return nil, err
 		}

@@ -390,11 +390,13 @@ func TestManagement(t *testing.T) {
 		b.on("close", () => closed++);
 		for (let round = 0; round < 3; round++) {
 			const jid = b.info.jid;
+			const missed = b.waitForCount({ name: "message", from: a.info.jid, type: "chat" }, 1);
 			const resumed = b.sm.resume({ after: "50ms" });
 			await sleep(10);
-			await a.message({ to: jid, body: "while away " + round });
+			await a.message({ to: jid, type: "chat", body: "while away " + round });
 			const info = await resumed;
 			equal([info.resumed, info.jid], [true, jid], "resumed");
+			equal((await missed).count, 1, "waited for across the resumption");
 			await b.ping();
 			const got = b.waitFor({ name: "message", body: "after" });
 			await a.message({ to: jid, body: "after" });

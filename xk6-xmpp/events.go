@@ -392,7 +392,7 @@ type closeReason struct {
 func (c *client) over(l *live) {
 	err := l.Stream.Err()
 	c.mu.Lock()
-	heard, troubled, replaced := c.wanted[eventClose], c.wanted[eventError], c.resuming == l
+	heard, troubled, replaced := c.wanted[eventClose], c.wanted[eventError], c.handover != nil && c.handover.from == l && !c.handover.failed()
 	c.mu.Unlock()
 	if replaced {
 		return

@@ -14,8 +14,16 @@ import (
 
 // Namespaces of rooms (XEP-0045).
 const (
-	nsMUC     = "http://jabber.org/protocol/muc"
-	nsMUCUser = "http://jabber.org/protocol/muc#user"
+	nsMUC       = "http://jabber.org/protocol/muc"
+	nsMUCUser   = "http://jabber.org/protocol/muc#user"
+	nsMUCOwner  = "http://jabber.org/protocol/muc#owner"
+	nsMUCConfig = "http://jabber.org/protocol/muc#roomconfig"
+)
+
+// Status codes of presence in rooms (XEP-0045 §15.6).
+const (
+	statusSelf    = "110"
+	statusCreated = "201"
 )
 
 const stageMUC = "muc"
@@ -32,6 +40,7 @@ type room struct {
 	c         *client
 	jid, nick string
 	occupants int
+	created   bool
 }
 
 func roomClass() class[*room] {
@@ -41,7 +50,8 @@ func roomClass() class[*room] {
 			"send": (*room).send, "publish": (*room).publish, "leave": (*room).leave,
 		},
 		getters: map[string]func(*room) any{
-			"jid": func(r *room) any { return r.jid }, "nick": func(r *room) any { return r.nick }, "occupants": func(r *room) any { return r.occupants },
+			"jid": func(r *room) any { return r.jid }, "nick": func(r *room) any { return r.nick },
+			"occupants": func(r *room) any { return r.occupants }, "created": func(r *room) any { return r.created },
 		},
 	}
 }
@@ -55,10 +65,10 @@ func (m *instance) argument(call, what string, v sobek.Value) string {
 	return s
 }
 
-// self reports whether a presence of a room is about the client itself.
-func selfPresence(el *wire.Element) bool {
+// hasStatus reports whether a presence of a room has a status code.
+func hasStatus(el *wire.Element, code string) bool {
 	for status := range el.Child(nsMUCUser, "x").Each(nsMUCUser, "status") {
-		if status.Attr("code") == "110" {
+		if status.Attr("code") == code {
 			return true
 		}
 	}
@@ -88,7 +98,7 @@ func (c *client) presences(ctx context.Context, l *live, room string, b []byte, 
 	if err := l.Stream.Post(b, nil); err != nil {
 		return time.Time{}, err
 	}
-	o, err := await(ctx, l.Stream, got)
+	o, err := awaitStanza(ctx, c, l, got)
 	if err == nil {
 		err = o.err
 	}
@@ -96,7 +106,8 @@ func (c *client) presences(ctx context.Context, l *live, room string, b []byte, 
 }
 
 // join enters a room (XEP-0045 §7.2). The promise is resolved when the client's own
-// presence has come, after that of all others.
+// presence has come, after that of all others. A room that this has made is locked until its
+// owner has configured it (§10.1), which is done before.
 func (x *mucOf) join(call sobek.FunctionCall) sobek.Value {
 	const name = "muc.join()"
 	c := x.c
@@ -118,6 +129,7 @@ func (x *mucOf) join(call sobek.FunctionCall) sobek.Value {
 		b = append(b, "/>"...)
 	}
 	b = append(b, "</x></presence>"...)
+	config := append(append([]byte("<query xmlns='"+nsMUCOwner+"'>"), c.m.form(name, nsMUCConfig, p.get("config"))...), "</query>"...)
 	return c.do(p, l, stageMUC, timeout, func(ctx context.Context, r recorder) (any, error) {
 		joined := &room{c: c, jid: jid, nick: nick}
 		start := time.Now()
@@ -125,17 +137,25 @@ func (x *mucOf) join(call sobek.FunctionCall) sobek.Value {
 			if el.Attr("type") == "error" {
 				return true, wire.ParseStanzaError(el)
 			}
-			if el.Attr("type") == "" {
+			// What comes from the room itself is no occupant: some send their picture so (XEP-0153).
+			if _, nick, _ := strings.Cut(el.Attr("from"), "/"); nick != "" && el.Attr("type") == "" {
 				joined.occupants++
 			}
-			if !selfPresence(el) {
+			if !hasStatus(el, statusSelf) {
 				return false, nil
 			}
+			joined.created = hasStatus(el, statusCreated)
 			_, joined.nick, _ = strings.Cut(el.Attr("from"), "/") // the service may have another idea of it
 			return true, nil
 		})
 		if err != nil {
 			return nil, err
+		}
+		if joined.created {
+			id := l.Stream.NextID()
+			if _, err := l.Stream.IQ(ctx, id, wire.AppendIQ(nil, "set", id, "", jid, config)); err != nil {
+				return nil, err
+			}
 		}
 		r.push(at, took(metricJoin, at.Sub(start)))
 		return onLoop(func() any { return object(c.m, roomClass, joined) }), nil
@@ -181,7 +201,7 @@ func (x *room) send(call sobek.FunctionCall) sobek.Value {
 		if err := l.Stream.Post(b, nil); err != nil {
 			return nil, err
 		}
-		o, err := await(ctx, l.Stream, got)
+		o, err := awaitStanza(ctx, c, l, got)
 		if err == nil {
 			err = o.err
 		}
@@ -213,7 +233,7 @@ func (x *room) leave(call sobek.FunctionCall) sobek.Value {
 			case "error":
 				return true, wire.ParseStanzaError(el)
 			case "unavailable":
-				return selfPresence(el) || el.Attr("from") == fmt.Sprintf("%s/%s", x.jid, x.nick), nil
+				return hasStatus(el, statusSelf) || el.Attr("from") == fmt.Sprintf("%s/%s", x.jid, x.nick), nil
 			}
 			return false, nil
 		})

@@ -3,8 +3,6 @@ package xk6xmpp
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 	"go.k6.io/k6/v2/js/common"
 
 	"github.com/xmppbench/xmppbench/internal/wire"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
 )
 
 // Namespaces of publish-subscribe (XEP-0060).
@@ -19,18 +18,20 @@ const (
 	nsPubSub       = "http://jabber.org/protocol/pubsub"
 	nsPubSubOwner  = "http://jabber.org/protocol/pubsub#owner"
 	nsPubSubConfig = "http://jabber.org/protocol/pubsub#node_config"
-	nsDataForms    = "jabber:x:data"
 )
 
 const stagePubSub = "pubsub"
 
-// Ways to retrieve items (XEP-0060 §6.5): all in one stanza, or by pages (XEP-0059).
+// Ways to retrieve items (XEP-0060 §6.5): all in one stanza, the last ones, those with
+// given ids, or all by pages (XEP-0059).
 const (
 	itemsMonolithic = "monolithic"
+	itemsLatest     = "latest"
+	itemsByID       = "ids"
 	itemsRSM        = "rsm"
 )
 
-func itemsModes() []string { return []string{itemsMonolithic, itemsRSM} }
+func itemsModes() []string { return []string{itemsMonolithic, itemsLatest, itemsByID, itemsRSM} }
 
 // pubsubOf is the class PubSub, a part of a client.
 type pubsubOf struct{ c *client }
@@ -77,16 +78,7 @@ func (x *pubsubOf) create(call sobek.FunctionCall) sobek.Value {
 	b := wire.AppendAttr([]byte("<pubsub xmlns='"+nsPubSub+"'><create"), "node", node)
 	b = append(b, "/>"...)
 	if v := call.Argument(2); !common.IsNullish(v) {
-		config, ok := v.Export().(map[string]any)
-		if !ok {
-			x.c.m.typeErrorf("%s: the configuration is an object of names and values", name)
-		}
-		b = append(b, "<configure><x xmlns='"+nsDataForms+"' type='submit'><field var='FORM_TYPE' type='hidden'><value>"+nsPubSubConfig+"</value></field>"...)
-		for _, key := range slices.Sorted(maps.Keys(config)) {
-			b = append(wire.AppendAttr(append(b, "<field"...), "var", key), '>')
-			b = append(appendChild(b, "value", fmt.Sprint(config[key])), "</field>"...)
-		}
-		b = append(b, "</x></configure>"...)
+		b = append(append(append(b, "<configure>"...), x.c.m.form(name, nsPubSubConfig, v)...), "</configure>"...)
 	}
 	return x.request(x.c.m.options(name, call.Argument(3), false), service, "set", append(b, "</pubsub>"...))
 }
@@ -165,6 +157,8 @@ type pubsubItem struct {
 // itemsResult is what a retrieval of items brought, in milliseconds and bytes.
 type itemsResult struct {
 	Mode      string  `js:"mode"`
+	Verdict   string  `js:"verdict"`
+	Reason    string  `js:"reason"`
 	Count     int     `js:"count"`
 	Bytes     int64   `js:"bytes"`
 	Stanzas   int     `js:"stanzas"`
@@ -181,16 +175,32 @@ func (x *pubsubOf) items(call sobek.FunctionCall) sobek.Value {
 	l := c.session
 	p := c.m.options(name, call.Argument(2), false)
 	mode := p.choice("mode", itemsMonolithic, itemsModes()...)
-	page := 0
-	if mode == itemsRSM {
-		page = p.integer("max", 100, 1, 100_000)
+	f := itemsFetch{l: l, service: service, mode: mode, items: wire.AppendAttr([]byte("<items"), "node", node), out: &itemsResult{Mode: mode}}
+	switch mode {
+	case itemsRSM:
+		f.most = p.integer("max", 100, 1, 100_000)
+	case itemsLatest:
+		f.most = p.integer("max", 1, 1, 100_000)
+		f.items = wire.AppendAttr(f.items, "max_items", strconv.Itoa(f.most))
+	case itemsByID:
+		ids := p.texts("ids")
+		if f.most = len(ids); f.most == 0 {
+			p.bad("ids", "is required in the mode %q", mode)
+		}
+		f.items = append(f.items, '>')
+		for _, id := range ids {
+			f.items = append(wire.AppendAttr(append(f.items, "<item"...), "id", id), "/>"...)
+		}
 	}
-	keep := p.flag("items", false)
+	if mode == itemsByID {
+		f.items = append(f.items, "</items>"...)
+	} else {
+		f.items = append(f.items, "/>"...)
+	}
+	f.keep = p.flag("items", false)
 	timeout := p.duration("timeout", c.o.request)
 	return c.do(p, l, stagePubSub, timeout, func(ctx context.Context, r recorder) (any, error) {
-		f := itemsFetch{l: l, service: service, node: node, page: page, keep: keep, out: &itemsResult{Mode: mode}}
-		err := f.run(ctx)
-		if err != nil {
+		if err := f.run(ctx); err != nil {
 			return nil, err
 		}
 		r = r.with("items_mode", mode)
@@ -201,7 +211,7 @@ func (x *pubsubOf) items(call sobek.FunctionCall) sobek.Value {
 			f.out.FirstItem = milliseconds(f.first.Sub(f.start))
 			figures = append(figures, took(metricFirstItem, f.first.Sub(f.start)))
 		}
-		if keep {
+		if f.keep {
 			f.out.Items = f.kept
 		}
 		r.push(f.last, figures...)
@@ -212,8 +222,9 @@ func (x *pubsubOf) items(call sobek.FunctionCall) sobek.Value {
 // itemsFetch is a retrieval under way.
 type itemsFetch struct {
 	l             *live
-	service, node string
-	page          int // items of a page; 0: all at once
+	service, mode string
+	items         []byte // the element that asks
+	most          int    // items of a page, or of all; 0: as many as there are
 	keep          bool
 	out           *itemsResult
 	kept          []pubsubItem
@@ -221,96 +232,129 @@ type itemsFetch struct {
 	start, first, last time.Time
 }
 
-// run fetches pages until one is the last.
+// A page is what an answer holds.
+type page struct {
+	items int
+	paged bool   // there is a set
+	last  string // id of the last item
+	count int    // items of the node; -1 where the service does not say
+}
+
+// run fetches all there is to fetch, page by page where that is asked for, and says
+// whether the service did what it was asked.
 func (f *itemsFetch) run(ctx context.Context) error {
 	f.kept = make([]pubsubItem, 0)
 	f.start = time.Now()
+	f.out.Verdict = string(roster.Spoken)
 	after := ""
 	for {
-		b := wire.AppendAttr([]byte("<pubsub xmlns='"+nsPubSub+"'><items"), "node", f.node)
-		b = append(b, "/>"...)
-		if f.page > 0 {
+		b := append([]byte("<pubsub xmlns='"+nsPubSub+"'>"), f.items...)
+		if f.mode == itemsRSM {
 			b = append(b, "<set xmlns='"+wire.NSRSM+"'>"...)
-			b = appendChild(b, "max", strconv.Itoa(f.page))
+			b = appendChild(b, "max", strconv.Itoa(f.most))
 			if after != "" {
 				b = appendChild(b, "after", after)
 			}
 			b = append(b, "</set>"...)
 		}
-		got, set, err := f.ask(ctx, append(b, "</pubsub>"...))
+		got, err := f.ask(ctx, append(b, "</pubsub>"...))
 		if err != nil {
 			return err
 		}
-		last := set.Child(wire.NSRSM, "last").Text()
-		// A server that does not page has no <set/> in its answer, and one that repeats itself must not be followed for ever.
-		if f.page == 0 || got == 0 || last == "" || last == after {
+		f.out.Count += got.items
+		switch {
+		case f.mode == itemsRSM && !got.paged && got.items > 0:
+			f.ignored("the answer has no pages")
+		case f.mode == itemsMonolithic && got.items < got.count:
+			f.ignored(fmt.Sprintf("%d of %d items came", got.items, got.count))
+		case f.mode != itemsRSM && f.most > 0 && got.items > f.most:
+			f.ignored(fmt.Sprintf("%d items came for %d", got.items, f.most))
+		}
+		if f.mode != itemsRSM || !got.paged || got.items == 0 || got.last == "" || got.count >= 0 && f.out.Count >= got.count {
 			return nil
 		}
-		if count, err := strconv.Atoi(set.Child(wire.NSRSM, "count").Text()); err == nil && f.out.Count >= count {
-			return nil
+		if got.last == after {
+			return fmt.Errorf("the page after item %q ends with it", after)
 		}
-		after = last
+		after = got.last
 	}
+}
+
+// ignored notes that the service did something else than what it was asked.
+func (f *itemsFetch) ignored(reason string) {
+	f.out.Verdict, f.out.Reason = string(roster.Ignored), reason
 }
 
 // ask fetches one page. Items are counted as they come, and parsed only where they are
 // wanted.
-func (f *itemsFetch) ask(ctx context.Context, payload []byte) (items int, set *wire.Element, err error) {
-	watch := wire.Watch{Mode: wire.Count, Name: "item", Level: 5}
-	if f.page > 0 || f.keep {
-		watch.Mode = wire.Frame
-	}
+func (f *itemsFetch) ask(ctx context.Context, payload []byte) (page, error) {
+	got := page{count: -1}
 	done := make(chan error, 1)
 	id := f.l.Stream.NextID()
 	cancel := f.l.Stream.Expect(id, wire.Handler{
-		Watch: watch,
+		Watch:   wire.Watch{Mode: wire.Count, Elements: true, Level: 5}, // items, and what a set holds
+		Element: func(b []byte, at time.Time) error { return f.see(&got, b, at) },
 		Done: func(st *wire.Stanza) error {
 			f.out.Stanzas++
 			f.out.Bytes += st.Size
 			f.last = st.End
 			if st.Type() != "error" {
-				items = st.Elements
-				if f.first.IsZero() {
-					f.first = st.First
-				}
-			}
-			var el *wire.Element
-			if st.Frame != nil {
-				var err error
-				if el, err = st.Element(); err != nil {
-					done <- err
-					return err
-				}
-			}
-			if st.Type() == "error" {
-				done <- wire.ParseStanzaError(el)
+				done <- nil
 				return nil
 			}
-			set = el.Child(nsPubSub, "pubsub").Child(wire.NSRSM, "set")
-			if f.keep {
-				for it := range el.Child(nsPubSub, "pubsub").Child(nsPubSub, "items").Each(nsPubSub, "item") {
-					item := pubsubItem{ID: it.Attr("id")}
-					if payload := it.Child("", ""); payload != nil {
-						item.Payload = plainElement(payload)
-					}
-					f.kept = append(f.kept, item)
-				}
+			el, err := st.Element()
+			if err == nil {
+				err = wire.ParseStanzaError(el)
 			}
-			done <- nil
+			done <- err
 			return nil
 		},
 		Fail: func(err error) { done <- err },
 	})
+	defer cancel()
 	if err := f.l.Stream.Post(wire.AppendIQ(nil, "get", id, "", f.service, payload), nil); err != nil {
-		cancel()
-		return 0, nil, err
+		return page{}, err
 	}
 	select {
-	case err = <-done:
-		f.out.Count += items
-		return items, set, err
+	case err := <-done:
+		return got, err
 	case <-ctx.Done():
-		cancel()
-		return 0, nil, context.Cause(ctx)
+		return page{}, context.Cause(ctx)
 	}
+}
+
+// see takes an element of an answer: an item, or one of its set (XEP-0059).
+func (f *itemsFetch) see(got *page, b []byte, at time.Time) error {
+	name := string(wire.TagName(b))
+	if name == "item" {
+		got.items++
+		if f.first.IsZero() {
+			f.first = at
+		}
+		if !f.keep {
+			return nil
+		}
+	}
+	el, err := wire.ParseElement(b, nsPubSub, nil)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "item":
+		item := pubsubItem{ID: el.Attr("id")}
+		if payload := el.Child("", ""); payload != nil {
+			item.Payload = plainElement(payload)
+		}
+		f.kept = append(f.kept, item)
+	case "last":
+		got.paged, got.last = true, el.Text()
+	case "count":
+		got.paged = true
+		if n, err := strconv.Atoi(el.Text()); err == nil {
+			got.count = n
+		}
+	case "first":
+		got.paged = true
+	}
+	return nil
 }

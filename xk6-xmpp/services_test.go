@@ -9,6 +9,14 @@ import (
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
+// odd are the nodes that are not answered as they should, by what follows the one item of
+// each answer.
+var odd = map[string]string{
+	"unpaged": "<x xmlns='urn:x'/>",
+	"cut":     "<set xmlns='" + wire.NSRSM + "'><first>0</first><last>0</last><count>9</count></set>",
+	"circle":  "<set xmlns='" + wire.NSRSM + "'><first>0</first><last>0</last></set>",
+}
+
 // services is a room, a publish-subscribe service with 25 items in the node "big", and
 // nothing else. What goes to silent@ is not answered.
 func services(jid string, el *wire.Element) string {
@@ -28,16 +36,26 @@ func services(jid string, el *wire.Element) string {
 			return fault("not-authorized")
 		}
 		room, _, _ := strings.Cut(to, "/")
-		others := ""
+		others := "<presence from='" + room + "'><x xmlns='vcard-temp:x:update'/></presence>"
 		for i := range 3 {
 			others += fmt.Sprintf("<presence from='%s/other%d'><x xmlns='%s'/></presence>", room, i, nsMUCUser)
 		}
-		return others + "<presence from='" + to + "2'><x xmlns='" + nsMUCUser + "'><status code='210'/><status code='110'/></x></presence>"
+		made := ""
+		if strings.HasPrefix(to, "new@") {
+			others, made = others[:strings.Index(others, "</presence>")+len("</presence>")], "<status code='201'/>"
+		}
+		return others + "<presence from='" + to + "2'><x xmlns='" + nsMUCUser + "'><status code='210'/>" + made + "<status code='110'/></x></presence>"
 	case el.Name == "message":
 		return fmt.Sprintf("<message type='groupchat' from='%s/nick2' id='%s'><body>%s</body></message>", to, el.Attr("id"), el.Child(wire.NSClient, "body").Text())
 	}
 	answer := func(payload string) string {
 		return string(wire.AppendIQ(nil, "result", el.Attr("id"), to, jid, []byte(payload)))
+	}
+	if form := el.Child(nsMUCOwner, "query").Child(nsDataForms, "x"); form != nil && form.Attr("type") == "submit" {
+		if v := form.Child("", "field"); v != nil && !strings.Contains(string(form.Append(nil, "")), "<field var='muc#roomconfig_persistentroom'><value>true</value></field>") {
+			return fault("not-acceptable")
+		}
+		return answer("")
 	}
 	ps := el.Child("", "pubsub")
 	switch first := ps.Child("", ""); {
@@ -49,10 +67,18 @@ func services(jid string, el *wire.Element) string {
 			id = "made"
 		}
 		return answer("<pubsub xmlns='" + nsPubSub + "'><publish node='" + first.Attr("node") + "'><item id='" + id + "'/></publish></pubsub>")
+	case first.Name == "items" && odd[first.Attr("node")] != "":
+		return answer("<pubsub xmlns='" + nsPubSub + "'><items node='x'><item id='0'/></items>" + odd[first.Attr("node")] + "</pubsub>")
 	case first.Name == "items" && first.Attr("node") != "big":
 		return fault("item-not-found")
 	case first.Name == "items":
+		if wanted := first.Child(nsPubSub, "item").Attr("id"); wanted != "" {
+			return answer("<pubsub xmlns='" + nsPubSub + "'><items node='big'><item id='" + wanted + "'/></items></pubsub>")
+		}
 		from, most := 0, 25
+		if n, err := strconv.Atoi(first.Attr("max_items")); err == nil {
+			from = 25 - n
+		}
 		set := ps.Child(wire.NSRSM, "set")
 		if set != nil {
 			most, _ = strconv.Atoi(set.Child(wire.NSRSM, "max").Text())
@@ -90,6 +116,11 @@ func TestRooms(t *testing.T) {
 		ok(await room.send("hello", { payload: "<x xmlns='urn:x'/>" }) > 0, "reflection");
 		equal(await room.publish("urn:n", { name: "entry", ns: "urn:e", children: ["text"] }, { id: "mine" }), "mine", "published");
 		await room.leave();
+		const made = await c.muc.join("new@muc.test", "nick", { password: "open", config: { "muc#roomconfig_persistentroom": true } });
+		equal([room.created, made.created, made.occupants], [false, true, 1], "made");
+		await c.muc.join("new@muc.test", "nick", { password: "open" });
+		await rejects(c.muc.join("new@muc.test", "nick", { password: "open", config: { "muc#nonsense": 1 } }), "muc:not-acceptable");
+		throws(() => c.muc.join("new@muc.test", "nick", { config: 1 }), "the configuration is an object of names and values");
 		throws(() => c.muc.join("room", "nick"), '"room" is not room@service');
 		throws(() => c.muc.join("room@muc.test"), "the nickname, undefined, is not a string");
 		throws(() => c.muc.join("room@muc.test", "n", { histry: 1 }), 'option "histry": does not exist');
@@ -97,7 +128,7 @@ func TestRooms(t *testing.T) {
 		await rejects(c.muc.join("silent@muc.test", "nick", { timeout: 20 }), "muc:timeout");
 		await c.disconnect();
 	`)
-	for metric, want := range map[string]int{metricJoin: 1, metricMessage: 1} {
+	for metric, want := range map[string]int{metricJoin: 3, metricMessage: 1} {
 		if got := len(u.values(metric)); got != want {
 			t.Errorf("%d samples of %s", got, metric)
 		}
@@ -120,18 +151,29 @@ func TestPubSub(t *testing.T) {
 		equal(await ps.publish(null, "node", "<entry xmlns='urn:e'/>", { id: "x" }), "x", "published");
 		const all = await ps.items("ps.test", "big");
 		equal([all.mode, all.count, all.stanzas, all.items], ["monolithic", 25, 1, null], "all");
+		equal([all.verdict, all.reason], ["spoken", ""], "all");
 		ok(all.firstItem <= all.duration && all.bytes > 500, JSON.stringify(all));
 		const pages = await ps.items("ps.test", "big", { mode: "rsm", max: 10, items: true });
 		equal([pages.count, pages.stanzas, pages.items.length, pages.items[24].id, pages.items[24].payload.children], [25, 3, 25, "24", ["24"]], "pages");
+		const latest = await ps.items("ps.test", "big", { mode: "latest", max: 2, items: true });
+		equal([latest.verdict, latest.items.map((i) => i.id)], ["spoken", ["23", "24"]], "latest");
+		const one = await ps.items("ps.test", "big", { mode: "ids", ids: ["7"], items: true });
+		equal([one.verdict, one.items], ["spoken", [{ id: "7", payload: null }]], "one");
+		const whole = await ps.items("ps.test", "unpaged", { mode: "rsm" });
+		equal([whole.verdict, whole.count, whole.stanzas], ["ignored", 1, 1], "without pages");
+		const part = await ps.items("ps.test", "cut");
+		equal([part.verdict, part.reason, part.count], ["ignored", "1 of 9 items came", 1], "a part");
+		await rejects(ps.items("ps.test", "circle", { mode: "rsm" }), "pubsub:undefined-condition");
+		throws(() => ps.items("ps.test", "big", { mode: "ids" }), 'option "ids": is required in the mode "ids"');
 		await rejects(ps.items("ps.test", "none"), "pubsub:item-not-found");
 		await ps.delete("ps.test", "node");
-		throws(() => ps.items("ps.test", "big", { mode: "all" }), '"all" is not one of monolithic, rsm');
+		throws(() => ps.items("ps.test", "big", { mode: "all" }), '"all" is not one of monolithic, latest, ids, rsm');
 		throws(() => ps.items("ps.test", "big", { max: 5 }), 'option "max": does not exist');
 		throws(() => ps.create("ps.test"), "the node, undefined, is not a string");
 		await rejects(ps.items("silent@ps.test", "big", { timeout: 20 }), "pubsub:timeout");
 		await c.disconnect();
 	`)
-	for mode, want := range map[string]int{itemsMonolithic: 1, itemsRSM: 1} {
+	for mode, want := range map[string]int{itemsMonolithic: 2, itemsLatest: 1, itemsByID: 1, itemsRSM: 2} {
 		if got := len(u.values(metricItems, "items_mode", mode)); got != want {
 			t.Errorf("%d samples of %s", got, mode)
 		}

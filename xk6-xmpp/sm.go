@@ -73,17 +73,17 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 		panic(c.m.jsError(&fault{stage: stageSM, condition: "item-not-found", err: errors.New("the server does not resume sessions")}))
 	}
 	net, from := c.m.network(o), c.starter()
-	c.replaces(l)
+	h := c.replaces(l)
 	var made *live
 	return c.m.async(ctx, func() {
 		if made != nil {
 			c.adopt(ctx, made)
 		} else {
-			c.replaces(nil)
 			c.over(l)
 		}
 		c.deliver()
 	}, func(ctx context.Context) (any, error) {
+		defer h.end()
 		l.flush(r)
 		l.cut()
 		l.management.interrupted(l.Handled())
@@ -94,13 +94,52 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 		if made, err = net.start(ctx, o, r, from, l.management); err != nil {
 			return nil, fail(stageSM, err)
 		}
+		h.to = made
 		return onLoop(func() any { return made.info }), nil
 	})
 }
 
+// handover is the replacement of a client's session by another one.
+type handover struct {
+	from *live
+	to   *live         // nil if that has failed; valid once over
+	over chan struct{} // closed when it is known
+}
+
+func (h *handover) end() { close(h.over) }
+
+// failed reports whether there is no successor, as far as is known.
+func (h *handover) failed() bool {
+	select {
+	case <-h.over:
+		return h.to == nil
+	default:
+		return false
+	}
+}
+
 // replaces notes that the end of a session is not the end of the client.
-func (c *client) replaces(l *live) { // nil: it is after all
+func (c *client) replaces(l *live) *handover {
+	h := &handover{from: l, over: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.resuming = l
+	c.handover = h
+	return h
+}
+
+// successor returns the session that has taken the place of another one, once that is
+// known, or nil.
+func (c *client) successor(ctx context.Context, l *live) *live {
+	c.mu.Lock()
+	h := c.handover
+	c.mu.Unlock()
+	if h == nil || h.from != l {
+		return nil
+	}
+	select {
+	case <-h.over:
+		return h.to
+	case <-ctx.Done():
+		return nil
+	}
 }

@@ -1,6 +1,7 @@
 package xk6xmpp
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -151,6 +152,29 @@ func (m *instance) appendElement(dst []byte, what string, x map[string]any) []by
 	dst = m.appendPayload(dst, what, children, true)
 	dst = append(dst, "</"...)
 	return append(append(dst, name...), '>')
+}
+
+// nsDataForms is the namespace of forms (XEP-0004).
+const nsDataForms = "jabber:x:data"
+
+// form returns a form of the given type that is filled in with the names and values of an
+// object. An empty one accepts what is preset.
+func (m *instance) form(call, typ string, v sobek.Value) []byte {
+	b := []byte("<x xmlns='" + nsDataForms + "' type='submit'")
+	if common.IsNullish(v) {
+		return append(b, "/>"...)
+	}
+	values, ok := v.Export().(map[string]any)
+	if !ok {
+		m.typeErrorf("%s: the configuration is an object of names and values", call)
+	}
+	b = append(b, "><field var='FORM_TYPE' type='hidden'>"...)
+	b = append(appendChild(b, "value", typ), "</field>"...)
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		b = append(wire.AppendAttr(append(b, "<field"...), "var", key), '>')
+		b = append(appendChild(b, "value", fmt.Sprint(values[key])), "</field>"...)
+	}
+	return append(b, "</x>"...)
 }
 
 // plainName reports whether s can be the name of an element or attribute.

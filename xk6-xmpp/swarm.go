@@ -25,15 +25,17 @@ type swarm struct {
 	users       *userPool
 	size        int
 	offset      int
+	byIteration bool    // takes accounts by the iteration, and not by the virtual user
 	rate        float64 // logins per second; 0: as concurrency allows
 	concurrency int
 	roster      *retrieval
 	presence    []byte
 	tags        sobek.Value
 
+	busy bool // connecting; event loop only
+
 	mu       sync.Mutex
-	sessions []*live // those that are not over
-	busy     bool
+	sessions []*live                           // those that are not over
 	waiting  map[string]func(time.Time, error) // for receipts, by id
 }
 
@@ -66,6 +68,7 @@ func newSwarm(m *instance, call sobek.ConstructorCall) *swarm {
 	}
 	s.users, s.size = users, p.integer("size", 0, 1, maxSwarm)
 	s.offset = p.integer("offset", 0, 0, maxUsers)
+	s.byIteration = p.choice("by", "vu", "vu", "iteration") == "iteration"
 	s.rate = p.number("rate", 0, 1e-3, 1e6)
 	s.concurrency = p.integer("concurrency", 64, 1, 10_000)
 	s.o = p.login()
@@ -116,6 +119,20 @@ type swarmed struct {
 	Errors    map[string]int `js:"errors"` // by stage and condition
 }
 
+// number is that of the virtual user or the iteration in the whole test, from 0.
+func (s *swarm) number() uint64 {
+	state := s.m.vu.State()
+	switch {
+	case s.byIteration && state.GetScenarioGlobalVUIter == nil:
+		s.m.typeErrorf("Swarm.connect(): there are no iterations outside of scenarios, as in setup()")
+	case s.byIteration:
+		return state.GetScenarioGlobalVUIter()
+	case state.VUIDGlobal > 0:
+		return state.VUIDGlobal - 1
+	}
+	return 0
+}
+
 // connect logs all sessions in, fetches rosters and sends presence where that is asked
 // for.
 func (s *swarm) connect(call sobek.FunctionCall) sobek.Value {
@@ -126,11 +143,7 @@ func (s *swarm) connect(call sobek.FunctionCall) sobek.Value {
 	if s.busy || s.connected() > 0 {
 		s.m.typeErrorf("Swarm.connect(): the swarm is connected already")
 	}
-	vu := s.m.vu.State().VUIDGlobal
-	base := uint64(0)
-	if vu > 0 {
-		base = (vu - 1) * uint64(s.size) //nolint:gosec // both are bounded
-	}
+	base := s.number() * uint64(s.size)                               //nolint:gosec // both are bounded
 	if _, ok := s.users.place(s.offset, base+uint64(s.size)-1); !ok { //nolint:gosec // as above
 		return s.users.exhaust(uint64(s.offset) + base + uint64(s.size) - 1) //nolint:gosec // as above
 	}

@@ -40,6 +40,15 @@ func TestSwarm(t *testing.T) {
 	if got := u.sum(metricRosterItems, "roster_mode", "chunked-push"); got != 600 {
 		t.Errorf("%v items", got)
 	}
+	// By the iteration, which is the first, and not by the virtual user.
+	u.must(`
+		const users = new UserPool({ jid: "u{i}@sim.test", password: "pw", count: 100, pad: 7 });
+		const first = new Swarm({ users, size: 2, by: "iteration", presence: {}, ...server });
+		await first.connect();
+		const to = first.chatter({ to: "u0000001@sim.test", body: "by iteration" }, { rate: 100, duration: "20ms" });
+		equal((await to).failed, 0, "to the second account of the pool");
+		await first.disconnect();
+	`)
 }
 
 // TestSwarmFails looks at options, failed logins and what becomes of a swarm at the end

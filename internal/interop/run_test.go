@@ -19,13 +19,17 @@ import (
 )
 
 // program builds xmppbench once and returns its path.
-var program = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(programDir, "xmppbench")
-	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/xmppbench").CombinedOutput(); err != nil {
+var program = sync.OnceValues(func() (string, error) { return build("xmppbench") })
+
+// build builds a command of the project with the flags of the Makefile, which has what it
+// takes ready where it has built it already.
+func build(name string) (path string, err error) {
+	path = filepath.Join(programDir, name)
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/"+name).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 // xmppbench runs the program as a user would and returns its exit code and what
 // it printed.

@@ -43,8 +43,12 @@ type Options struct {
 	Storage string
 	// Versioning switches roster versioning on in ejabberd; Prosody always has it.
 	Versioning bool
-	// KeepLimits leaves the limits on the size of stanzas as packaged.
-	KeepLimits bool
+	// Services adds rooms at muc.DOMAIN and publish-subscribe at pubsub.DOMAIN to each
+	// domain, and takes an external component that calls itself bots.DOMAIN. In Prosody
+	// only Admins create nodes.
+	Services bool
+	// Admins are JIDs that may do anything.
+	Admins []string
 	// Mnesia stores ejabberd's accounts and rosters there and not in SQLite.
 	Mnesia bool
 	// DNS is the resolver, as host:port; left out, the system's. ejabberd needs
@@ -101,10 +105,11 @@ type Server struct {
 	Kind string
 	// Dir is the server's scratch directory, server.log in it its log.
 	Dir string
-	// Host is the server's address; C2S, S2S, Direct and HTTP are its ports: for clients,
-	// for servers, for servers with direct TLS if so told, and for ejabberd's API.
-	Host                   string
-	C2S, S2S, Direct, HTTP int
+	// Host is the server's address; C2S, S2S, Direct, HTTP and Component are its ports: for
+	// clients, for servers, for servers with direct TLS if so told, for ejabberd's API, and
+	// for an external component if there is one.
+	Host                              string
+	C2S, S2S, Direct, HTTP, Component int
 	// Spec provisions the server. Prosody may run meanwhile, ejabberd must not if
 	// it stores in SQLite and must if it does in Mnesia.
 	Spec provision.Spec
@@ -121,6 +126,9 @@ const (
 	s2sPort       = 5269
 	s2sDirectPort = 5270
 )
+
+// ComponentSecret is what external components know.
+const ComponentSecret = "known to both"
 
 const (
 	// startLimit is generous: a loaded machine must not fail a test.
@@ -230,10 +238,16 @@ func newServer(t *testing.T, kind string, opts Options) *Server {
 			t.Error(err)
 		}
 	})
-	s := &Server{Options: opts, Kind: kind, Dir: dir, user: u, C2S: 5222, S2S: s2sPort, Direct: s2sDirectPort, HTTP: 5280}
-	s.Host = freeHost(t, s.C2S, s.S2S, s.Direct, s.HTTP)
+	s := &Server{Options: opts, Kind: kind, Dir: dir, user: u, C2S: 5222, S2S: s2sPort, Direct: s2sDirectPort, HTTP: 5280, Component: 5347}
+	s.Host = freeHost(t, s.C2S, s.S2S, s.Direct, s.HTTP, s.Component)
 
-	leaf, err := s.CA.Issue(lab.LeafOptions{Names: s.Domains})
+	names := slices.Clone(s.Domains)
+	if s.Services {
+		for _, d := range s.Domains {
+			names = append(names, "muc."+d, "pubsub."+d, "bots."+d)
+		}
+	}
+	leaf, err := s.CA.Issue(lab.LeafOptions{Names: names})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,9 +323,10 @@ func (s *Server) render(t *testing.T, name string) string {
 	}
 	data := struct {
 		*Server
-		DNSHost string
-		DNSPort int
-	}{Server: s}
+		DNSHost         string
+		DNSPort         int
+		ComponentSecret string
+	}{Server: s, ComponentSecret: ComponentSecret}
 	if s.DNS != "" {
 		data.DNSHost, data.DNSPort = split(t, s.DNS)
 	}
