@@ -165,7 +165,7 @@ func (s *idle) read(ctx context.Context) (reading, error) {
 }
 
 // logout ends all sessions, several at a time.
-func (s *idle) logout(ctx context.Context, held []*client) {
+func (s *site) logout(ctx context.Context, held []*client) {
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, 64)
 	for _, cl := range held {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/link"
+	"github.com/xmppbench/xmppbench/internal/population"
 )
 
 // Kind is the type of a key's value.
@@ -28,6 +29,7 @@ const (
 	KindShare    Kind = "share"
 	KindNumber   Kind = "number"
 	KindDomains  Kind = "domains" // of two providers, such as 20x20
+	KindSizes    Kind = "sizes"   // of messages: one, or a distribution
 )
 
 // Key is one setting of a scenario file.
@@ -109,6 +111,9 @@ func (k Key) parseKind(s string) (value any, number float64, err error) {
 	case KindLoad:
 		v, err := ParseShape(s)
 		return v, v.peak(), err
+	case KindSizes:
+		v, err := ParseSizes(s)
+		return v, float64(v.Longest()), err
 	case KindBitRate:
 		v, err := ParseBitRate(s)
 		return v, v, err
@@ -141,7 +146,7 @@ func (k Key) show(v float64) string {
 		return number + "/s"
 	case KindBitRate:
 		return number + "bit/s"
-	case KindBytes:
+	case KindBytes, KindSizes:
 		return number + " bytes"
 	case KindString, KindBool, KindCount, KindShare, KindNumber, KindDomains:
 	}
@@ -172,10 +177,13 @@ func field[T any](at func(*Plan) *T) func(*Plan, any) {
 // thresholds, which are lists of names, and the settings of the variants.
 func Keys() []Key {
 	var (
-		sessions   = []string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost}
+		steady     = []string{MessageSteady, PresenceFanout}
+		sessions   = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost}, steady...)
 		retrieval  = []string{RosterLogin, LoginStorm}
+		presence   = append(slices.Clone(retrieval), steady...)
 		rated      = []string{RosterLogin, LoginStorm}
-		judged     = []string{RosterLogin, LoginStorm, RosterPushStorm, FederationScenario}
+		windowed   = append(slices.Clone(rated), steady...)
+		judged     = append([]string{RosterLogin, LoginStorm, RosterPushStorm, FederationScenario}, steady...)
 		federation = []string{FederationScenario}
 	)
 	const day = 24 * 3600
@@ -253,29 +261,69 @@ func Keys() []Key {
 			Doc: "Whether a chunked retrieval goes on in the same mode after a cut, or a push as pulls and the other way.",
 			set: field(func(p *Plan) *string { return &p.Cut.Continue })},
 
-		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{"poisson", "constant"}, Scenarios: rated,
+		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{ArrivalsPoisson, ArrivalsConstant}, Scenarios: windowed,
 			Doc: "Arrival process of loads that name none themselves: independent of each other, or at equal distances.",
 			set: field(func(p *Plan) *string { return &p.Load.Arrivals })},
 		{Path: "load.rate", Kind: KindLoad, Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
 			Doc: "Logins per second, or how they come otherwise; one-shot runs one login for each block and variant.",
 			set: func(p *Plan, v any) { p.Load.Rate, _ = v.(Shape) }},
-		{Path: "load.warmup", Kind: KindDuration, Default: "5s", Max: day, Scenarios: rated,
+		{Path: "load.warmup", Kind: KindDuration, Default: "5s", Max: day, Scenarios: windowed,
 			Doc: "Time before the measured window.",
 			set: field(func(p *Plan) *time.Duration { return &p.Load.Warmup })},
-		{Path: "load.duration", Kind: KindDuration, Default: "30s", Min: 0.1, Max: 30 * day, Scenarios: []string{RosterLogin, LoginStorm, RosterPushStorm},
+		{Path: "load.duration", Kind: KindDuration, Default: "30s", Min: 0.1, Max: 30 * day, Scenarios: append(slices.Clone(windowed), RosterPushStorm),
 			Doc: "Length of the measured window.",
 			set: field(func(p *Plan) *time.Duration { return &p.Load.Duration })},
-		{Path: "load.cooldown", Kind: KindDuration, Default: "1s", Max: day, Scenarios: rated,
+		{Path: "load.cooldown", Kind: KindDuration, Default: "1s", Max: day, Scenarios: windowed,
 			Doc: "Time after the measured window in which load goes on.",
 			set: field(func(p *Plan) *time.Duration { return &p.Load.Cooldown })},
 		{Path: "load.max-in-flight", Kind: KindCount, Default: "1k", Min: 1, Max: 1e6, Scenarios: rated,
 			Doc: "Most sessions under way; an arrival that finds them all busy waits, and its wait is counted.",
 			set: field(func(p *Plan) *int { return &p.Load.MaxInFlight })},
+		{Path: "load.drain", Kind: KindDuration, Default: "10s", Min: 0.01, Max: day, Scenarios: steady,
+			Doc: "Longest wait, after the last arrival, for what is under way; what has not come then is lost.",
+			set: field(func(p *Plan) *time.Duration { return &p.Load.Drain })},
 
-		{Path: "presence.send", Kind: KindString, Default: "never", Choices: []string{"never", "after", "during"}, Scenarios: retrieval,
+		{Path: "online.sessions", Kind: KindCount, Default: "all", Min: 2, Max: 1e6, Choices: []string{"all"}, Scenarios: steady,
+			Doc: "Accounts that are online, each with one session.",
+			set: func(p *Plan, v any) { p.Online.Sessions, _ = v.(int) }},
+		{Path: "online.roster", Kind: KindBool, Default: "true", Scenarios: steady,
+			Doc: "Retrieve the roster at login, as the variant does.",
+			set: field(func(p *Plan) *bool { return &p.Online.Roster })},
+		{Path: "logins.rate", Kind: KindLoad, Default: "100/s", Min: 0.001, Max: 1e6, Scenarios: steady,
+			Doc: "How the sessions come online, before there is traffic.",
+			set: func(p *Plan, v any) { p.Logins, _ = v.(Shape) }},
+		{Path: "barrier.timeout", Kind: KindDuration, Default: "1m", Min: 0.01, Max: day, Scenarios: steady,
+			Doc: "Longest wait for everybody at a barrier.",
+			set: field(func(p *Plan) *time.Duration { return &p.Barrier.Timeout })},
+		{Path: "barrier.least", Kind: KindShare, Default: "1", Max: 1, Scenarios: steady,
+			Doc: "Share of the sessions that has to be online for the run to go on; fewer end it with an error.",
+			set: field(func(p *Plan) *float64 { return &p.Barrier.Least })},
+		{Path: "messages.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+			Doc: "Messages per second of all sessions together, or how they come otherwise.",
+			set: func(p *Plan, v any) { p.Messages.Rate, _ = v.(Shape) }},
+		{Path: "messages.size", Kind: KindSizes, Default: "100", Min: 1, Max: 64 << 10, Scenarios: steady,
+			Doc: "Length of the bodies: one for all, uniform 20..500, or lognormal 60 sigma 1, cut at 100 times the median.",
+			set: field(func(p *Plan) *population.Sizes { return &p.Messages.Size })},
+		{Path: "messages.remote", Kind: KindShare, Default: "0", Max: 1, Scenarios: steady,
+			Doc: "Share of the messages that go to another domain of the target.",
+			set: field(func(p *Plan) *float64 { return &p.Messages.Remote })},
+		{Path: "messages.peers", Kind: KindCount, Default: "3", Min: 1, Max: 10000, Scenarios: steady,
+			Doc: "Sessions that each one writes to, in turn, at its own domain and at others.",
+			set: field(func(p *Plan) *int { return &p.Messages.Peers })},
+		{Path: "presence.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+			Doc: "Changes of presence per second of all sessions together, which take turns, or how they come otherwise.",
+			set: func(p *Plan, v any) { p.Presence.Rate, _ = v.(Shape) }},
+		{Path: "pings.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+			Doc: "Pings per second of sessions to their servers, or how they come otherwise.",
+			set: func(p *Plan, v any) { p.Pings.Rate, _ = v.(Shape) }},
+		{Path: "disco.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+			Doc: "Requests for the features of their servers per second (XEP-0030), or how they come otherwise.",
+			set: func(p *Plan, v any) { p.Disco.Rate, _ = v.(Shape) }},
+
+		{Path: "presence.send", Kind: KindString, Default: "never", Choices: []string{presenceNever, "after", "during"}, Scenarios: presence,
 			Doc: "When initial presence is sent: not at all, after the roster is complete, or while it still arrives.",
 			set: field(func(p *Plan) *string { return &p.Presence.Send })},
-		{Path: "presence.quiet", Kind: KindDuration, Default: "500ms", Min: 0.01, Max: 60, Scenarios: retrieval,
+		{Path: "presence.quiet", Kind: KindDuration, Default: "500ms", Min: 0.01, Max: 60, Scenarios: presence,
 			Doc: "Silence after which presence counts as settled on a server that does not tell how much comes.",
 			set: field(func(p *Plan) *time.Duration { return &p.Presence.Quiet })},
 
@@ -372,6 +420,9 @@ func Keys() []Key {
 		{Path: "simulator.offline-reply", Kind: KindString, Default: "unavailable", Choices: []string{"unavailable", "silent"}, Simulator: true, Scenarios: retrieval,
 			Doc: "What the server of a contact who is offline answers to a probe.",
 			set: field(func(p *Plan) *string { return &p.Simulator.OfflineReply })},
+		{Path: "simulator.domains", Kind: KindCount, Default: "1", Min: 1, Max: 1000, Simulator: true, Scenarios: steady,
+			Doc: "Domains of the simulator, which its accounts are dealt out to.",
+			set: field(func(p *Plan) *int { return &p.Simulator.Domains })},
 		{Path: "simulator.iterations", Kind: KindCount, Default: "4096", Min: 1, Max: 10e6, Simulator: true, Scenarios: sessions,
 			Doc: "PBKDF2 iterations of the simulator's SCRAM keys.",
 			set: field(func(p *Plan) *int { return &p.Simulator.Iterations })},

@@ -809,6 +809,41 @@ func (p *planParser) checkSessions(plan *Plan) {
 	if plan.Load.Rate.Any() {
 		p.checkLoad(plan)
 	}
+	if plan.steady() {
+		p.checkSteady(plan)
+	}
+}
+
+// checkSteady refuses traffic that cannot be.
+func (p *planParser) checkSteady(plan *Plan) {
+	fail := func(key, format string, args ...any) { p.fail(nil, key, format, args...) }
+	if len(plan.traffic()) == 0 {
+		fail("messages.rate", "there is no traffic: give a rate to messages, presence, pings or disco")
+	}
+	n := plan.online(plan.Accounts)
+	if _, ok := plan.Logins.reaches(n); !ok {
+		fail("logins.rate", "%s ends before %d sessions are online", plan.Logins, n)
+	}
+	if plan.Presence.Rate.Any() && plan.Presence.Send == presenceNever {
+		fail("presence.rate", "needs sessions that are available: set presence.send to after")
+	}
+	if plan.Presence.Rate.Any() && !plan.Online.Roster {
+		fail("presence.rate", "needs rosters, which tell who sees whom: leave online.roster true")
+	}
+	for _, arm := range plan.Arms {
+		if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
+			fail("variants", "%s: sessions of many accounts have no primed caches: use state: cold", arm.Label)
+		}
+	}
+	if plan.Load.Duration <= 0 {
+		return
+	}
+	opens, closes := plan.Load.Warmup, plan.Load.Warmup+plan.Load.Duration
+	for _, f := range plan.traffic() {
+		if f.Workers() == 0 && f.expected(opens, closes) == 0 {
+			fail(f.Key, "%s has no arrivals in the measured window, from %s to %s", f.Shape, opens, closes)
+		}
+	}
 }
 
 // checkLoad refuses what only one-shot cells can do.
@@ -839,6 +874,12 @@ func (p Plan) samples(metric string) int64 {
 	switch {
 	case p.Scenario == FederationScenario:
 		return int64(p.Blocks) * p.meshSamples(metric)
+	case p.steady():
+		for _, f := range p.traffic() {
+			if f.metric == metric {
+				return int64(f.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) * float64(p.Blocks))
+			}
+		}
 	case p.Scenario == RosterLogin && !p.Load.Rate.Any(), p.Scenario == LoginStorm && !p.Load.Rate.Any():
 		return int64(p.Blocks)
 	case p.Load.Rate.Any():

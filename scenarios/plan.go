@@ -32,6 +32,12 @@ type Plan struct {
 	Probe      Probe      `json:"probe"`
 	Cut        Cut        `json:"cut"`
 	Load       Load       `json:"load"`
+	Online     Online     `json:"online,omitzero"`
+	Logins     Shape      `json:"logins,omitzero"` // how sessions come online
+	Barrier    Barrier    `json:"barrier,omitzero"`
+	Messages   Messages   `json:"messages,omitzero"`
+	Pings      Requests   `json:"pings,omitzero"`
+	Disco      Requests   `json:"disco,omitzero"`
 	Presence   Presence   `json:"presence"`
 	Push       Push       `json:"push"`
 	Hold       Hold       `json:"hold"`
@@ -127,12 +133,54 @@ type Load struct {
 	Duration    time.Duration `json:"duration"`
 	Cooldown    time.Duration `json:"cooldown"`
 	MaxInFlight int           `json:"max-in-flight"`
+	// Drain is how long what is under way is waited for after the last arrival.
+	Drain time.Duration `json:"drain,omitzero"`
+}
+
+// Online says who is online, in scenarios of traffic among many.
+type Online struct {
+	Sessions int  `json:"sessions"` // one of each account; 0: of every account
+	Roster   bool `json:"roster"`   // rosters are retrieved
+}
+
+// online is how many sessions are online, of so many accounts at the target.
+func (p Plan) online(accounts int) int {
+	if p.Online.Sessions > 0 {
+		return p.Online.Sessions
+	}
+	return min(p.Accounts, accounts)
+}
+
+// Barrier says how long a crowd is waited for, and how much of it has to come.
+type Barrier struct {
+	Timeout time.Duration `json:"timeout"`
+	Least   float64       `json:"least"` // share of the sessions
+}
+
+// Messages is what sessions send each other.
+type Messages struct {
+	Rate   Shape            `json:"rate"`
+	Size   population.Sizes `json:"size"`   // of bodies, without a seed
+	Remote float64          `json:"remote"` // share that goes to another domain
+	Peers  int              `json:"peers"`  // whom each session writes to in turn
+}
+
+// sizes are those of bodies with the seed of the plan.
+func (m Messages) sizes(seed uint64) population.Sizes {
+	m.Size.Seed = seed
+	return m.Size
+}
+
+// Requests is what sessions ask their servers.
+type Requests struct {
+	Rate Shape `json:"rate"`
 }
 
 // Presence says whether initial presence follows the roster, and when.
 type Presence struct {
 	Send  string        `json:"send"` // never, after (the roster is complete) or during (as soon as it is requested)
 	Quiet time.Duration `json:"quiet"`
+	Rate  Shape         `json:"rate,omitzero"` // of changes, in scenarios of traffic among many
 }
 
 // Push is the load of changes that the scenario roster-push-storm makes.
@@ -160,6 +208,7 @@ type Simulator struct {
 	Delay        time.Duration `json:"delay"`     // until a contact's server answers a probe
 	ProbePolicy  string        `json:"probe-policy"`
 	OfflineReply string        `json:"offline-reply"`
+	Domains      int           `json:"domains,omitzero"`
 	Iterations   int           `json:"iterations"` // of PBKDF2 in SCRAM
 }
 
@@ -181,9 +230,14 @@ func (p Plan) Population(domains []string, pattern, password string) (*populatio
 	})
 }
 
+// steady reports whether the plan is traffic among users who are online.
+func (p Plan) steady() bool { return p.Scenario == MessageSteady || p.Scenario == PresenceFanout }
+
 // Sessions returns the most sessions that the plan holds at one time.
 func (p Plan) Sessions() int {
 	switch {
+	case p.steady():
+		return p.online(p.Accounts)
 	case p.Hold.Sessions > 0:
 		return p.Hold.Sessions
 	case p.Push.Resources > 0:

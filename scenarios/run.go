@@ -296,6 +296,11 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	if !b.Warmup {
 		c.sink = r.Recorder.Sink(key)
 	}
+	booth.site.tell = func(text string) {
+		now := progress
+		now.Note = text
+		r.report(now)
+	}
 	started := time.Now()
 	monitor := bench.StartMonitor()
 	err := booth.actor.cell(ctx, c)

@@ -51,6 +51,11 @@ func (l rig) Open(ctx context.Context, p Plan) (Target, error) {
 	}
 	if l.config != nil {
 		l.config(&config)
+		// Clients are told of as many accounts as the plan has, whatever exists.
+		c.Domains = config.Populations[0].Domains
+		if pop, err = population.New(c); err != nil {
+			return nil, err
+		}
 	}
 	s, err := simulator.Start(context.WithoutCancel(ctx), config)
 	if err != nil {
@@ -68,7 +73,7 @@ type labTarget struct {
 func (t *labTarget) Describe() Description {
 	address := t.sim.Addrs()[0].String()
 	return Description{
-		Name: "lab", Server: "simulator", Domains: []string{"lab.test"}, Accounts: t.pop.Accounts(), Endpoint: address, DirectTLS: address,
+		Name: "lab", Server: "simulator", Domains: t.pop.Config().Domains, Accounts: t.pop.Accounts(), Endpoint: address, DirectTLS: address,
 		Roots: t.sim.CA(), Simulated: t.variants == nil,
 	}
 }

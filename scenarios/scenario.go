@@ -18,6 +18,8 @@ const (
 	LoginStorm      = "login-storm"
 	RosterPushStorm = "roster-push-storm"
 	IdleCost        = "idle-cost"
+	MessageSteady   = "message-steady"
+	PresenceFanout  = "presence-fanout"
 
 	FederationScenario = "federation"
 )
@@ -102,7 +104,7 @@ func (c *cell) count(name string, counted, expected int64) {
 
 // Scenarios returns the scenarios in the order in which they are listed.
 func Scenarios() []Scenario {
-	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), idleCost(), federation()}
+	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), messageSteady(), presenceFanout(), idleCost(), federation()}
 }
 
 // Find returns the scenario called name.
@@ -116,7 +118,7 @@ func Find(name string) (Scenario, bool) {
 
 // Names returns the names of the scenarios.
 func Names() []string {
-	return []string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, FederationScenario}
+	return []string{RosterLogin, LoginStorm, RosterPushStorm, MessageSteady, PresenceFanout, IdleCost, FederationScenario}
 }
 
 //go:embed *.yaml

@@ -48,6 +48,9 @@ func (k Kind) pattern() string {
 		return suffixes(rateUnits())
 	case KindLoad:
 		return loadPattern()
+	case KindSizes:
+		const one = `[0-9]+(\.[0-9]+)?(KiB|kB|B)?`
+		return `^(` + one + `|uniform +` + one + `\.\.` + one + `|lognormal +` + one + ` +sigma +[0-9]+(\.[0-9]+)?)$`
 	case KindBitRate:
 		return suffixes(bitRateUnits())
 	case KindDuration:
@@ -79,10 +82,10 @@ func (k Key) value() *schemaNode {
 		return &schemaNode{Type: "number"}
 	case KindDomains:
 		return &schemaNode{Type: "string", Pattern: k.Kind.pattern()}
-	case KindCount, KindBytes, KindDuration, KindRate, KindLoad, KindBitRate:
+	case KindCount, KindBytes, KindDuration, KindRate, KindLoad, KindBitRate, KindSizes:
 	}
 	n := &schemaNode{AnyOf: []*schemaNode{{Type: "string", Pattern: k.Kind.pattern()}}}
-	if k.Kind == KindCount || k.Kind == KindBytes || k.Kind == KindDuration {
+	if k.Kind == KindCount || k.Kind == KindBytes || k.Kind == KindDuration || k.Kind == KindSizes {
 		n.AnyOf = append(n.AnyOf, &schemaNode{Type: "integer"}) // without a suffix
 	}
 	if len(k.Choices) > 0 {

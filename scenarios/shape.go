@@ -336,6 +336,23 @@ func (s Shape) expected(from, to time.Duration) float64 {
 	return s.rate * (to - from).Seconds()
 }
 
+// reaches returns when arrival n is expected, and false if there are fewer. Of a
+// closed loop it is a guess: 10 ms for each.
+func (s Shape) reaches(n int) (time.Duration, bool) {
+	switch {
+	case s.workers > 0:
+		return time.Duration(n) * 10 * time.Millisecond, true
+	case n <= 0:
+		return 0, true
+	}
+	s.process = ArrivalsConstant
+	p, err := s.pacer(ArrivalsConstant, 0)
+	if err != nil {
+		return 0, false
+	}
+	return p.At(uint64(n - 1)) //nolint:gosec // above 0
+}
+
 // random reports whether the number of arrivals in a window is random.
 func (s Shape) random(arrivals string) bool {
 	if s.process != "" {
@@ -385,7 +402,10 @@ type Stream struct {
 
 // Streams returns the loads of the plan.
 func (p Plan) Streams() []Stream {
-	all := []Stream{{"load.rate", p.Load.Rate}}
+	all := []Stream{{"logins.rate", p.Logins}, {"load.rate", p.Load.Rate}}
+	for _, f := range p.traffic() {
+		all = append(all, f.Stream)
+	}
 	return slices.DeleteFunc(all, func(s Stream) bool { return !s.Any() })
 }
 

@@ -55,7 +55,9 @@ type site struct {
 	traceFile string
 	epoch     time.Time
 	// note, where set, writes what was noticed into the events of the run.
-	note    func(kind, text string, fields map[string]string)
+	note func(kind, text string, fields map[string]string)
+	// tell, where set, shows a line to whoever follows the run.
+	tell    func(text string)
 	starter WorkerStarter
 	// met, where set, is told once what the first session negotiated.
 	met  func(negotiated map[string]string)
@@ -193,7 +195,7 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 	if s.met != nil {
 		s.once.Do(func() { s.met(negotiated(login)) })
 	}
-	cl := &client{login: &loginTimes{started: started, ready: time.Now(), steps: login.Steps}}
+	cl := &client{login: &loginTimes{jid: login.JID, started: started, ready: time.Now(), steps: login.Steps}}
 	cl.Client = online.New(login, online.Config{Account: c.JID, Domain: account.Domain, First: cl.first})
 	cl.Start()
 	return cl, nil
@@ -225,12 +227,14 @@ type client struct {
 	*online.Client
 	login *loginTimes // nil where nobody will ask
 
+	takes    atomic.Pointer[member]        // whose stanzas these are, in traffic of many
 	presence atomic.Pointer[presenceCount] // nil until initial presence is sent
 	echoes   atomic.Bool                   // messages are returned to their senders
 }
 
-// loginTimes are those of a login and of its steps.
+// loginTimes are those of a login and of its steps, and what it came to.
 type loginTimes struct {
+	jid            string // full
 	started, ready time.Time
 	steps          []session.Step
 }
@@ -248,6 +252,9 @@ func (c *client) retrieve(ctx context.Context, arm Arm, o roster.Options) (roste
 
 // first takes presence that is counted and messages that are returned.
 func (c *client) first(head *wire.Stanza) (h wire.Handler, taken bool) {
+	if m := c.takes.Load(); m != nil {
+		return m.take(head)
+	}
 	switch string(head.Name()) {
 	case "message":
 		if c.echoes.Load() && head.Type() != "error" {

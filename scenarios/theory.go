@@ -159,7 +159,7 @@ func (p Plan) armDuration(arm Arm) time.Duration {
 	switch {
 	case p.Scenario == RosterPushStorm:
 		warmup = min(cell, 2*time.Second)
-	case p.loaded():
+	case p.loaded(), p.steady():
 		warmup = overhead
 	}
 	return bench.DefaultWarmupBlocks*warmup + time.Duration(p.Blocks)*cell
@@ -175,6 +175,12 @@ const overhead = 50 * time.Millisecond
 
 func (p Plan) cellDuration(arm Arm) time.Duration {
 	switch {
+	case p.steady():
+		d, _ := p.Logins.reaches(p.online(p.Accounts))
+		if p.Presence.Send != presenceNever {
+			d += p.Presence.Quiet
+		}
+		return d + p.Load.end() + overhead
 	case p.Scenario == IdleCost:
 		return 2*p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
 	case p.Scenario == RosterPushStorm:
@@ -242,6 +248,8 @@ func (p Plan) Estimates() []Estimate {
 func (p Plan) connections(arm Arm) int {
 	blocks := p.Blocks + bench.DefaultWarmupBlocks
 	switch {
+	case p.steady():
+		return bench.DefaultWarmupBlocks + p.Blocks*p.online(p.Accounts)
 	case p.Scenario == IdleCost:
 		return bench.DefaultWarmupBlocks + p.Blocks*p.Hold.Sessions
 	case p.Scenario == RosterPushStorm:

@@ -1,11 +1,14 @@
 package scenarios
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/xmppbench/xmppbench/internal/population"
 )
 
 // A unit is a suffix and what one of it is worth.
@@ -75,6 +78,46 @@ func ParseBytes(s string) (int64, error) { return parseWhole(s, byteUnits(), "10
 
 // ParseRate reads a rate such as 20/s or 90/min, in events per second.
 func ParseRate(s string) (float64, error) { return parseUnits(s, rateUnits(), "20/s or 90/min") }
+
+// ParseSizes reads lengths of messages in bytes, such as "100", "uniform 20..500" or
+// "lognormal 60 sigma 1".
+func ParseSizes(s string) (population.Sizes, error) {
+	usage := fmt.Errorf("%q is not a length such as 100, uniform 20..500 or lognormal 60 sigma 1", s)
+	var sizes population.Sizes
+	var err error
+	one := func(s string) int {
+		n, bad := ParseBytes(s)
+		if bad != nil {
+			err = bad
+		}
+		return int(min(n, math.MaxInt32))
+	}
+	words := strings.Fields(s)
+	switch {
+	case len(words) == 1:
+		sizes.Median = one(words[0])
+	case len(words) == 2 && words[0] == "uniform":
+		low, high, ok := strings.Cut(words[1], "..")
+		if !ok {
+			return sizes, usage
+		}
+		sizes.Least, sizes.Max = one(low), one(high)
+	case len(words) == 4 && words[0] == "lognormal" && words[2] == "sigma":
+		sizes.Median = one(words[1])
+		if sizes.Sigma, err = strconv.ParseFloat(words[3], 64); err != nil {
+			return sizes, usage
+		}
+	default:
+		return sizes, usage
+	}
+	if err == nil {
+		err = sizes.Check()
+	}
+	if err != nil {
+		return sizes, errors.New(strings.TrimPrefix(err.Error(), "population: "))
+	}
+	return sizes, nil
+}
 
 // ParseBitRate reads the rate of a link such as 10Mbit/s, in bits per second.
 func ParseBitRate(s string) (float64, error) {

@@ -34,6 +34,15 @@ type simTargets struct {
 
 func (simTargets) Name() string { return simName }
 
+// simDomains are the domains of a simulator that has n.
+func simDomains(n int) []string {
+	all := []string{simDomain}
+	for i := 2; i <= n; i++ {
+		all = append(all, fmt.Sprintf("sim%d.test", i))
+	}
+	return all
+}
+
 // simulatorConfig is the simulator that a plan asks for.
 func simulatorConfig(p scenarios.Plan) simulator.Config {
 	security := map[string]simulator.Security{
@@ -42,7 +51,7 @@ func simulatorConfig(p scenarios.Plan) simulator.Config {
 	return simulator.Config{
 		Listeners: []simulator.Listener{{Address: "127.0.0.1:0", Security: security}},
 		Populations: []population.Config{{
-			Seed: p.Seed, Domains: []string{simDomain}, Accounts: p.Accounts,
+			Seed: p.Seed, Domains: simDomains(p.Simulator.Domains), Accounts: p.Accounts,
 			Contacts: p.Roster.Items, ItemBytes: p.Roster.ItemBytes,
 		}},
 		TLS:          simulator.TLS{Key: lab.KeyType(p.Simulator.Key), Plus13: true},
@@ -90,7 +99,7 @@ func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Targe
 		}
 	}
 	target.about = scenarios.Description{
-		Name: simName, Server: "simulator", Domains: []string{simDomain}, Accounts: pop.Accounts(),
+		Name: simName, Server: "simulator", Domains: config.Populations[0].Domains, Accounts: pop.Accounts(),
 		Endpoint: info.Addresses[0], Roots: info.CA, Simulated: true,
 	}
 	if config.Listeners[0].Security == simulator.DirectTLS {

@@ -16,11 +16,19 @@ type Sizes struct {
 	Sigma float64
 	// Max cuts the longest lengths off; 0 stands for 100 times the median.
 	Max int
+	// Least, if above zero, spreads lengths evenly from there to Max; Median and
+	// Sigma must be 0 then.
+	Least int
 }
 
 // Check says what is wrong with s, if anything.
 func (s Sizes) Check() error {
 	switch {
+	case s.Least != 0 && (s.Median != 0 || s.Sigma != 0):
+		return fmt.Errorf("population: message size with both a least length and a median: give one of them")
+	case s.Least < 0 || s.Least > 0 && s.Max < s.Least:
+		return fmt.Errorf("population: message size from %d to %d bytes: want at least 1, and not less than that", s.Least, s.Max)
+	case s.Least > 0:
 	case s.Median < 1:
 		return fmt.Errorf("population: message size with median %d: it must be at least 1 byte", s.Median)
 	case !(s.Sigma >= 0 && s.Sigma <= 5):
@@ -31,15 +39,26 @@ func (s Sizes) Check() error {
 	return nil
 }
 
+// Longest returns the greatest length there can be.
+func (s Sizes) Longest() int {
+	switch {
+	case s.Sigma == 0 && s.Least == 0:
+		return s.Median
+	case s.Max == 0:
+		return 100 * s.Median
+	}
+	return s.Max
+}
+
 // At returns the length of message number n, always the same for the same n.
 func (s Sizes) At(n uint64) int {
+	if s.Least > 0 {
+		return s.Least + int(pick(hash(s.Seed, saltSize, n), s.Max-s.Least+1)) //nolint:gosec // below Max
+	}
 	if s.Sigma == 0 {
 		return s.Median
 	}
-	limit := s.Max
-	if limit == 0 {
-		limit = 100 * s.Median
-	}
+	limit := s.Longest()
 	even := (float64(hash(s.Seed, saltSize, n)>>11) + 0.5) / (1 << 53)
 	normal := math.Sqrt2 * math.Erfinv(2*even-1)
 	size := float64(s.Median) * math.Exp(s.Sigma*normal)

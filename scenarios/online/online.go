@@ -136,18 +136,34 @@ func (c *Client) acknowledge(*wire.Stanza) error {
 }
 
 // Ping posts an iq with a ping to an entity. done is called once by whoever reads the
-// stream, when the answer has come or never will; a refusal is an answer, which costs
-// the same (XEP-0199 §4.2).
+// stream, when the answer has come or never will, or before Ping returns an error; a
+// refusal is an answer, which costs the same (XEP-0199 §4.2).
 func (c *Client) Ping(to string, done func(time.Time, error)) error {
+	return c.ask(to, "<ping xmlns='"+wire.NSPing+"'/>", done)
+}
+
+// Discover asks an entity for its features (XEP-0030 §3). The rest is as with Ping.
+func (c *Client) Discover(to string, done func(time.Time, error)) error {
+	return c.ask(to, "<query xmlns='"+wire.NSDiscoInfo+"'/>", done)
+}
+
+func (c *Client) ask(to, payload string, done func(time.Time, error)) error {
 	id := c.Stream.NextID()
-	c.Stream.Expect(id, wire.Handler{
-		Done: func(st *wire.Stanza) error { done(st.End, nil); return nil },
-		Fail: func(err error) { done(time.Now(), err) },
+	var once sync.Once
+	answered := func(at time.Time, err error) { once.Do(func() { done(at, err) }) }
+	cancel := c.Stream.Expect(id, wire.Handler{
+		Done: func(st *wire.Stanza) error { answered(st.End, nil); return nil },
+		Fail: func(err error) { answered(time.Now(), err) },
 	})
-	b := make([]byte, 0, 96)
+	b := make([]byte, 0, 128)
 	b = wire.AppendIQStart(b, "get", id, "", to)
-	b = append(b, "<ping xmlns='"+wire.NSPing+"'/></iq>"...)
-	return c.Stream.Post(b, nil)
+	b = append(append(b, payload...), "</iq>"...)
+	err := c.Stream.Post(b, nil)
+	if err != nil {
+		cancel()
+		answered(time.Now(), err)
+	}
+	return err
 }
 
 // Close ends the session in order and waits for its reader, both bounded. How a session

@@ -1,0 +1,768 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/proc"
+	"github.com/xmppbench/xmppbench/internal/wire"
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/online"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
+)
+
+func messageSteady() Scenario {
+	return steadyScenario(MessageSteady, "users who are online send each other messages, each timed until it is read",
+		func(p Plan) string {
+			if p.Messages.Rate.Any() {
+				return "message.mean"
+			}
+			return primaryOf(p)
+		})
+}
+
+func presenceFanout() Scenario {
+	return steadyScenario(PresenceFanout, "users change their presence, each change timed until the last contact who is online knows",
+		func(p Plan) string {
+			if p.Presence.Rate.Any() {
+				return "presence.fanout.mean"
+			}
+			return primaryOf(p)
+		})
+}
+
+// primaryOf is the figure that decides where the scenario's own traffic is left out.
+func primaryOf(p Plan) string {
+	for _, s := range p.traffic() {
+		return s.metric + ".mean"
+	}
+	return "login.mean"
+}
+
+// steadyScenario is traffic among users who are online. The scenarios of it differ in
+// what they are about, and so in what their files ask for.
+func steadyScenario(name, summary string, primary func(Plan) string) Scenario {
+	return Scenario{
+		Name: name, Summary: summary,
+		Steps: []string{
+			"log online.sessions accounts in at logins.rate, fetch rosters where online.roster says so, send presence where presence.send does",
+			"wait at the barrier `online` until all are there, and at `settled` until initial presence has come in; go on with the share barrier.least when barrier.timeout is over",
+			"send, each on a schedule of its own: messages with messages.rate, changes of presence with presence.rate, pings with pings.rate, requests for features with disco.rate",
+			"time messages until their receiver has read them, presence until each contact and until the last one has, requests until their answer",
+			"wait up to load.drain for what is under way; count loss, duplicates and order for each pair of sender and receiver; log out",
+		},
+		Metrics: []string{
+			"login.dial", "login.tls", "login.sasl", "login.bind", "login", "roster.complete",
+			"message", "presence", "presence.fanout", "ping", "disco",
+			"sessions", "sessions.lost", "logins.failed",
+			"messages.sent", "messages.delivered", "messages.lost", "messages.duplicated", "messages.reordered", "messages.bounced", "messages.rate",
+			"presence.changes", "presence.delivered", "presence.expected", "presence.lost", "presence.superseded", "presence.duplicated", "presence.reordered", "presence.amplification",
+			"requests.unanswered", "stanzas.rate", "cpu.client", "cpu.server", "cpu.stanza",
+		},
+		primary: primary,
+		prepare: func(_ context.Context, s *site) (actor, error) { return newSteady(s) },
+	}
+}
+
+type steady struct{ *site }
+
+func newSteady(s *site) (*steady, error) {
+	need := s.plan.online(s.about.Accounts) + reservedDescriptors
+	if limit, err := proc.DescriptorLimit(); err == nil && need > limit {
+		return nil, fmt.Errorf("scenarios: %d sessions need %d file descriptors in this process, which may open %d: lower online.sessions, or raise ulimit -n",
+			need-reservedDescriptors, need, limit)
+	}
+	return &steady{s}, nil
+}
+
+func (*steady) close(context.Context) error { return nil }
+
+func (s *steady) cell(ctx context.Context, c *cell) error {
+	if err := s.configure(ctx, c.arm); err != nil {
+		return err
+	}
+	if c.warmup {
+		return s.taste(ctx, c)
+	}
+	crowd, err := s.raise(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer crowd.close(ctx)
+	t, err := newExchange(crowd, c)
+	if err != nil {
+		return err
+	}
+	return t.run(ctx)
+}
+
+// taste logs one account in and out, which tells whether the target can be used and
+// speaks the variant.
+func (s *steady) taste(ctx context.Context, c *cell) error {
+	ctx, cancel := context.WithTimeout(ctx, s.plan.Login.Limit)
+	defer cancel()
+	cl, err := s.login(ctx, studied, shaped, true)
+	if err != nil {
+		return err
+	}
+	defer cl.close(ctx)
+	if !s.plan.Online.Roster {
+		return nil
+	}
+	_, answer, err := cl.retrieve(ctx, c.arm, roster.Options{})
+	if err == nil && answer.Verdict != roster.Spoken {
+		c.skipped = fmt.Sprintf("%s: %s", answer.Verdict, answer.Reason)
+	}
+	return err
+}
+
+// A flow is one kind of traffic of a plan.
+type flow struct {
+	Stream
+	metric string
+	send   func(t *exchange, ctx context.Context, a bench.Arrival, sink results.Sink) error
+}
+
+// traffic returns the kinds of traffic that the plan has.
+func (p Plan) traffic() []flow {
+	all := []flow{
+		{Stream{"messages.rate", p.Messages.Rate}, "message", (*exchange).sendMessage},
+		{Stream{"presence.rate", p.Presence.Rate}, "presence.fanout", (*exchange).changePresence},
+		{Stream{"pings.rate", p.Pings.Rate}, "ping", (*exchange).ping},
+		{Stream{"disco.rate", p.Disco.Rate}, "disco", (*exchange).discover},
+	}
+	return slices.DeleteFunc(all, func(f flow) bool { return !f.Any() })
+}
+
+// exchange is what a crowd does once it is online.
+type exchange struct {
+	*crowd
+	cell    *cell
+	load    Load
+	online  []*member
+	start   time.Time
+	peers   [2][][]int32 // of each member, by remote: who it sends messages to
+	watched [][]int32    // of each member: who may see its presence
+	order   []*member    // in which members change their presence
+	closed  bool         // some load is a closed loop
+	waiting sync.Map     // of closed loops: chan struct{}, by id
+
+	outstanding              latch
+	sent, delivered, bounces atomic.Int64 // messages
+	within                   atomic.Int64 // delivered, and due in the measured window
+	changes, heard, expected atomic.Int64 // presence
+	unanswered               atomic.Int64 // requests
+}
+
+// change is a presence that has not reached everybody yet.
+type change struct {
+	due, start time.Time
+	left       int
+	all        chan struct{} // closed when it has; nil in an open loop
+}
+
+func newExchange(cr *crowd, c *cell) (*exchange, error) {
+	t := &exchange{crowd: cr, cell: c, load: cr.plan.Load, online: cr.alive(), closed: len(cr.plan.Closed()) > 0}
+	t.outstanding.empty = make(chan struct{})
+	for _, i := range shuffled(cr.plan.Seed, len(t.online)) {
+		t.order = append(t.order, t.online[i])
+	}
+	for _, m := range t.online {
+		m.out.numbers = make(map[int32]uint32)
+		m.out.open = make(map[uint32]*change)
+		m.in.messages = make(map[int32]*pairing)
+		m.in.presence = make(map[int32]*pairing)
+	}
+	if cr.plan.Messages.Rate.Any() {
+		if err := t.choosePeers(); err != nil {
+			return nil, err
+		}
+	}
+	if cr.plan.Presence.Rate.Any() {
+		return t, t.findWatchers()
+	}
+	return t, nil
+}
+
+// findWatchers turns around who may see whom.
+func (t *exchange) findWatchers() error {
+	t.watched = make([][]int32, len(t.members))
+	pairs := 0
+	for _, m := range t.online {
+		for _, i := range m.watches {
+			if t.members[i] != nil && t.members[i] != m {
+				t.watched[i] = append(t.watched[i], int32(m.at)) //nolint:gosec // an index
+				pairs++
+			}
+		}
+	}
+	if pairs == 0 {
+		return errors.New("scenarios: no two of the accounts that are online are contacts who may see each other's presence: raise roster.items or online.sessions, or provision rosters")
+	}
+	return nil
+}
+
+// choosePeers gives each member those that its messages go to: at its own domain the
+// next ones in the order of accounts, and so at the others.
+func (t *exchange) choosePeers() error {
+	n, share := len(t.online), t.plan.Messages.Remote
+	for remote := range t.peers {
+		t.peers[remote] = make([][]int32, len(t.members))
+		if remote == 0 && share == 1 || remote == 1 && share == 0 {
+			continue
+		}
+		for i, m := range t.online {
+			var chosen []int32
+			for k := 1; k < n && len(chosen) < t.plan.Messages.Peers; k++ {
+				if o := t.online[(i+k)%n]; (o.Domain != m.Domain) == (remote == 1) {
+					chosen = append(chosen, int32(o.at)) //nolint:gosec // an index
+				}
+			}
+			switch {
+			case len(chosen) > 0:
+				t.peers[remote][m.at] = chosen
+			case remote == 1:
+				return fmt.Errorf("scenarios: messages.remote is %v, but all sessions are at %s: the target needs a second domain", share, m.Domain)
+			default:
+				return fmt.Errorf("scenarios: %s is alone at its domain: raise online.sessions, or set messages.remote to 1", m.full)
+			}
+		}
+	}
+	return nil
+}
+
+// run sends all kinds of traffic side by side, waits for what is under way and
+// reports.
+func (t *exchange) run(ctx context.Context) error {
+	const head = 50 * time.Millisecond // to start all kinds at the same time
+	t.start = time.Now().Add(head)
+	t.crowd.traffic.Store(t)
+	defer t.crowd.traffic.Store(nil)
+	var wait sync.WaitGroup
+	edges := make(chan edges, 1)
+	wait.Go(func() { edges <- t.watch(ctx) })
+	flows := t.plan.traffic()
+	stats := make([]bench.Stats, len(flows))
+	errs := make([]error, len(flows))
+	for i, f := range flows {
+		config := bench.Config{
+			Start: t.start, Warmup: t.load.Warmup, Measure: t.load.Duration, Cooldown: t.load.Cooldown,
+			Drain: t.load.Drain, Timer: bench.TimerThread,
+		}
+		if errs[i] = f.engine(&config, t.load.Arrivals, t.plan.Seed^uint64(t.cell.block)<<32^uint64(i)<<48, t.load.end()); errs[i] != nil {
+			continue
+		}
+		wait.Go(func() {
+			stats[i], errs[i] = bench.Run(ctx, config, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+				return f.send(t, ctx, a, sink)
+			}, t.cell.sink)
+		})
+	}
+	wait.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := t.outstanding.wait(ctx, t.load.Drain); err != nil {
+		return err
+	}
+	t.report(flows, stats, <-edges)
+	return nil
+}
+
+// sinkOf is where samples of what was due at a time belong.
+func (t *exchange) sinkOf(due time.Time) results.Sink {
+	if at := due.Sub(t.start); at < t.load.Warmup || at >= t.load.Warmup+t.load.Duration {
+		return results.Discard{}
+	}
+	return t.cell.sink
+}
+
+// latch counts what is under way, and tells when nothing is any more.
+type latch struct {
+	mu    sync.Mutex
+	open  int
+	over  bool // nothing more will begin
+	empty chan struct{}
+}
+
+func (l *latch) add(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open += n
+	if l.over && l.open <= 0 {
+		l.over = false
+		close(l.empty)
+	}
+}
+
+// wait returns when nothing is under way, limit has passed, or ctx ends, whose cause
+// it returns then.
+func (l *latch) wait(ctx context.Context, limit time.Duration) error {
+	l.mu.Lock()
+	l.over = true
+	l.mu.Unlock()
+	l.add(0)
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-l.empty:
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// sendMessage sends the next message. Who sends it, and whether it stays at the
+// sender's domain, follow from the seed and its number.
+func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+	draw := mix64(t.plan.Seed + 0x6d657373 + a.Seq)
+	m := t.online[draw%uint64(len(t.online))]
+	remote := 0
+	if float64(mix64(draw)>>11)*0x1p-53 < t.plan.Messages.Remote {
+		remote = 1
+	}
+	// The order of numbers has to be that of the stream.
+	m.out.mu.Lock()
+	peers := t.peers[remote][m.at]
+	to := peers[m.out.turn[remote]%len(peers)]
+	m.out.turn[remote]++
+	number := m.out.numbers[to] + 1
+	start := time.Now()
+	b := make([]byte, 0, 256)
+	b = append(b, "<message type='chat'"...)
+	b = wire.AppendAttr(b, "to", t.members[to].full)
+	b = append(b, " id='"...)
+	from := len(b)
+	b = mark{m.at, number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
+	id := string(b[from:])
+	b = append(b, "'><body>"...)
+	b = t.plan.Messages.sizes(t.plan.Seed).AppendBody(b, a.Seq)
+	b = append(b, "</body></message>"...)
+	var arrived chan struct{}
+	if t.plan.Messages.Rate.Workers() > 0 {
+		arrived = make(chan struct{})
+		t.waiting.Store(id, arrived)
+	}
+	t.outstanding.add(1)
+	m.out.numbers[to] = number // before it can arrive
+	err := m.Stream.Post(b, nil)
+	if err != nil {
+		m.out.numbers[to]--
+	}
+	m.out.mu.Unlock()
+	if err != nil {
+		t.outstanding.add(-1)
+		sink.Observe(results.Sample{Metric: "message", Intended: a.At, Start: start, End: time.Now(), Err: err})
+		return err
+	}
+	t.sent.Add(1)
+	return t.await(ctx, arrived)
+}
+
+// await returns when what a worker of a closed loop has begun is over.
+func (t *exchange) await(ctx context.Context, over chan struct{}) error {
+	if over == nil {
+		return nil
+	}
+	limit := time.NewTimer(t.load.Drain)
+	defer limit.Stop()
+	select {
+	case <-over:
+		return nil
+	case <-limit.C:
+		return errUnanswered
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+var errUnanswered = errors.New("scenarios: nothing came back within load.drain")
+
+// mix64 is one step of the SplitMix64 generator from state x.
+func mix64(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// messageArrived takes a message at its receiver.
+func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
+	id := st.ID()
+	k, ok := parseMark(id, t.tag)
+	if !ok || k.sender >= len(t.members) || t.members[k.sender] == nil {
+		return
+	}
+	from := t.members[k.sender]
+	from.out.mu.Lock()
+	sent := from.out.numbers[int32(m.at)] //nolint:gosec // an index
+	from.out.mu.Unlock()
+	if !m.arrived(m.in.messages, k, sent) {
+		return
+	}
+	t.delivered.Add(1)
+	due := t.epoch.Add(k.due)
+	if at := due.Sub(t.start); at >= t.load.Warmup && at < t.load.Warmup+t.load.Duration {
+		t.within.Add(1)
+	}
+	t.sinkOf(due).Observe(results.Sample{Metric: "message", Intended: due, Start: t.epoch.Add(k.start), End: st.End})
+	t.outstanding.add(-1)
+	t.release(id)
+}
+
+// arrived books a number with its pair. It reports whether it is new.
+func (m *member) arrived(pairs map[int32]*pairing, k mark, sent uint32) bool {
+	m.in.mu.Lock()
+	defer m.in.mu.Unlock()
+	p := pairs[int32(k.sender)] //nolint:gosec // an index
+	if p == nil {
+		p = new(pairing)
+		pairs[int32(k.sender)] = p //nolint:gosec // as above
+	}
+	return p.arrive(k.number, sent)
+}
+
+// release lets a worker of a closed loop go on.
+func (t *exchange) release(id string) {
+	if !t.closed {
+		return
+	}
+	if over, there := t.waiting.LoadAndDelete(id); there {
+		close(over.(chan struct{}))
+	}
+}
+
+// bounced takes a message that came back as an error: it is lost, and the server has
+// said why.
+func (t *exchange) bounced(st *wire.Stanza, why error) {
+	k, ok := parseMark(st.ID(), t.tag)
+	if !ok {
+		return
+	}
+	t.bounces.Add(1)
+	due, start := t.epoch.Add(k.due), t.epoch.Add(k.start)
+	t.sinkOf(due).Observe(results.Sample{Metric: "message", Intended: due, Start: start, End: st.End, Err: why})
+	t.outstanding.add(-1)
+	t.release(st.ID())
+}
+
+// changePresence makes the next member change its presence. They take turns, so that
+// two changes of one member lie as far apart as can be.
+func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+	m := t.order[a.Seq%uint64(len(t.order))]
+	watchers := len(t.watched[m.at])
+	start := time.Now()
+	c := &change{due: a.At, start: start, left: watchers}
+	if t.plan.Presence.Rate.Workers() > 0 && watchers > 0 {
+		c.all = make(chan struct{})
+	}
+	m.out.mu.Lock()
+	m.out.changes++
+	number := m.out.changes
+	b := append(make([]byte, 0, 160), "<presence id='"...)
+	b = mark{m.at, number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
+	b = append(b, "'>"...)
+	if number%2 == 1 {
+		b = append(b, "<show>away</show>"...)
+	}
+	b = append(b, "</presence>"...)
+	if watchers > 0 {
+		m.out.open[number] = c
+		t.outstanding.add(1)
+	}
+	err := m.Stream.Post(b, nil)
+	if err != nil {
+		m.out.changes--
+		delete(m.out.open, number)
+	}
+	m.out.mu.Unlock()
+	if err != nil {
+		if watchers > 0 {
+			t.outstanding.add(-1)
+		}
+		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: a.At, Start: start, End: time.Now(), Err: err})
+		return err
+	}
+	t.changes.Add(1)
+	t.expected.Add(int64(watchers))
+	return t.await(ctx, c.all)
+}
+
+// presenceArrived takes presence at a contact.
+func (t *exchange) presenceArrived(m *member, st *wire.Stanza) {
+	k, ok := parseMark(st.ID(), t.tag)
+	if !ok || k.sender == m.at || k.sender >= len(t.members) || t.members[k.sender] == nil {
+		return // not of this cell, or the server's word to the sender itself
+	}
+	from := t.members[k.sender]
+	from.out.mu.Lock()
+	sent := from.out.changes
+	from.out.mu.Unlock()
+	if !m.arrived(m.in.presence, k, sent) {
+		return
+	}
+	t.heard.Add(1)
+	due, start := t.epoch.Add(k.due), t.epoch.Add(k.start)
+	sink := t.sinkOf(due)
+	sink.Observe(results.Sample{Metric: "presence", Intended: due, Start: start, End: st.End})
+	from.out.mu.Lock()
+	c := from.out.open[k.number]
+	last := false
+	if c != nil {
+		c.left--
+		if last = c.left == 0; last {
+			delete(from.out.open, k.number)
+		}
+	}
+	from.out.mu.Unlock()
+	if last {
+		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: due, Start: start, End: st.End})
+		t.outstanding.add(-1)
+		if c.all != nil {
+			close(c.all)
+		}
+	}
+}
+
+// ping asks a member's server for an answer, discover for its features.
+func (t *exchange) ping(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+	return t.request(ctx, a, sink, "ping", t.plan.Pings.Rate, (*online.Client).Ping)
+}
+
+func (t *exchange) discover(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+	return t.request(ctx, a, sink, "disco", t.plan.Disco.Rate, (*online.Client).Discover)
+}
+
+// request sends one request to a member's own server.
+func (t *exchange) request(
+	ctx context.Context, a bench.Arrival, sink results.Sink, metric string, shape Shape,
+	ask func(c *online.Client, to string, done func(time.Time, error)) error,
+) error {
+	m := t.online[mix64(t.plan.Seed+uint64(len(metric))<<56+a.Seq)%uint64(len(t.online))]
+	var over chan struct{}
+	if shape.Workers() > 0 {
+		over = make(chan struct{})
+	}
+	start := time.Now()
+	t.outstanding.add(1)
+	t.unanswered.Add(1)
+	err := ask(m.Client, m.Domain, func(end time.Time, err error) {
+		sink.Observe(results.Sample{Metric: metric, Intended: a.At, Start: start, End: end, Err: err})
+		t.unanswered.Add(-1)
+		t.outstanding.add(-1)
+		if over != nil {
+			close(over)
+		}
+	})
+	if err != nil {
+		return err // done has been told
+	}
+	return t.await(ctx, over)
+}
+
+// edges are the figures of the measured window.
+type edges struct {
+	opened, closed  reckoning
+	client          time.Duration
+	lost            int // sessions that ended meanwhile
+	clientKnown, ok bool
+}
+
+type reckoning struct {
+	in, out int64 // stanzas of all members
+	server  time.Duration
+	known   bool // whether server is
+}
+
+// reckon adds up what the members have counted so far.
+func (t *exchange) reckon() (r reckoning) {
+	server, err := t.target.CPU()
+	r.server, r.known = server, err == nil
+	for _, m := range t.online {
+		n := m.Stream.Counts()
+		r.in += n.StanzasIn
+		r.out += n.StanzasOut
+	}
+	return r
+}
+
+// watch reads the figures at both ends of the measured window.
+func (t *exchange) watch(ctx context.Context) (e edges) {
+	if sleep(ctx, time.Until(t.start.Add(t.load.Warmup))) != nil {
+		return e
+	}
+	monitor := bench.StartMonitor()
+	e.opened = t.reckon()
+	if sleep(ctx, time.Until(t.start.Add(t.load.Warmup+t.load.Duration))) != nil {
+		return e
+	}
+	e.closed = t.reckon()
+	if own := monitor.Stop(); own.CPU != nil {
+		e.client, e.clientKnown = *own.CPU, true
+	}
+	for _, m := range t.online {
+		select {
+		case <-m.Stream.Done():
+			e.lost++
+		default:
+		}
+	}
+	e.ok = true
+	return e
+}
+
+// tally adds up what has become of all pairs.
+type tally struct{ lost, gaps, duplicated, reordered, seen int64 }
+
+func (n *tally) add(p *pairing, sent uint32) {
+	if p == nil {
+		p = new(pairing)
+	}
+	n.lost += p.lost(sent)
+	n.gaps += p.gaps()
+	n.duplicated += p.duplicated
+	n.reordered += p.reordered
+	n.seen += p.seen
+}
+
+// tallies goes through all pairs of senders and receivers. Messages may still arrive
+// meanwhile: they count as lost, since they came too late.
+func (t *exchange) tallies() (messages, presence tally) {
+	for _, from := range t.online {
+		from.out.mu.Lock()
+		numbers, changes := maps.Clone(from.out.numbers), from.out.changes
+		from.out.mu.Unlock()
+		pair := func(n *tally, of func(*member) map[int32]*pairing, to int32, sent uint32) {
+			m := t.members[to]
+			m.in.mu.Lock()
+			defer m.in.mu.Unlock()
+			n.add(of(m)[int32(from.at)], sent) //nolint:gosec // an index
+		}
+		for to, sent := range numbers {
+			pair(&messages, func(m *member) map[int32]*pairing { return m.in.messages }, to, sent)
+		}
+		if t.watched == nil {
+			continue
+		}
+		for _, to := range t.watched[from.at] {
+			pair(&presence, func(m *member) map[int32]*pairing { return m.in.presence }, to, changes)
+		}
+	}
+	return messages, presence
+}
+
+// report makes the figures of the cell.
+func (t *exchange) report(flows []flow, stats []bench.Stats, e edges) {
+	c, plan := t.cell, t.plan
+	t.crowd.traffic.Store(nil) // what arrives from now on is too late
+	messages, presence := t.tallies()
+	warn := func(kind, format string, args ...any) {
+		c.flags = append(c.flags, results.Flag{Kind: kind, Severity: results.Warning, Text: fmt.Sprintf(format, args...)})
+	}
+	if plan.Messages.Rate.Any() {
+		sent := t.sent.Load()
+		c.set("messages.sent", float64(sent))
+		c.set("messages.delivered", float64(messages.seen))
+		c.set("messages.lost", float64(messages.lost))
+		c.set("messages.duplicated", float64(messages.duplicated))
+		c.set("messages.reordered", float64(messages.reordered))
+		c.set("messages.bounced", float64(t.bounces.Load()))
+		c.set("messages.rate", float64(t.within.Load())/t.load.Duration.Seconds())
+		c.count("messages", messages.seen+messages.lost, sent)
+		if messages.lost > 0 {
+			warn("loss", "%d of %d messages were lost, %d of them returned as errors", messages.lost, sent, t.bounces.Load())
+		}
+		if messages.duplicated > 0 {
+			warn("duplicates", "%d messages arrived more than once", messages.duplicated)
+		}
+		if messages.reordered > 0 {
+			warn("order", "%d messages arrived behind later ones of the same sender", messages.reordered)
+		}
+	}
+	if plan.Presence.Rate.Any() {
+		expected := t.expected.Load()
+		c.set("presence.changes", float64(t.changes.Load()))
+		c.set("presence.delivered", float64(presence.seen))
+		c.set("presence.expected", float64(expected))
+		c.set("presence.lost", float64(presence.lost-presence.gaps))
+		c.set("presence.superseded", float64(presence.gaps))
+		c.set("presence.duplicated", float64(presence.duplicated))
+		c.set("presence.reordered", float64(presence.reordered))
+		if n := t.changes.Load(); n > 0 {
+			c.set("presence.amplification", float64(presence.seen)/float64(n))
+		}
+		c.count("presence", presence.seen+presence.lost, expected)
+		if lost := presence.lost - presence.gaps; lost > 0 {
+			warn("loss", "%d of %d presences were lost", lost, expected)
+		}
+		if presence.gaps > 0 {
+			warn("superseded", "%d of %d presences never came, though later ones of the same contact did", presence.gaps, expected)
+		}
+		if presence.duplicated > 0 {
+			warn("duplicates", "%d presences arrived more than once", presence.duplicated)
+		}
+		if presence.reordered > 0 {
+			warn("order", "%d presences arrived behind later ones of the same contact", presence.reordered)
+		}
+	}
+	if plan.Pings.Rate.Any() || plan.Disco.Rate.Any() {
+		c.set("requests.unanswered", float64(t.unanswered.Load()))
+		if n := t.unanswered.Load(); n > 0 {
+			warn("loss", "%d requests were not answered within load.drain", n)
+		}
+	}
+	c.set("sessions.lost", float64(e.lost))
+	if e.lost > 0 {
+		warn("sessions", "%d of %d sessions ended before the run did", e.lost, len(t.online))
+	}
+	t.resources(e)
+	t.judge(flows, stats)
+}
+
+// resources makes the figures of the measured window.
+func (t *exchange) resources(e edges) {
+	if !e.ok {
+		return
+	}
+	stanzas := e.closed.in + e.closed.out - e.opened.in - e.opened.out
+	t.cell.set("stanzas.rate", float64(stanzas)/t.load.Duration.Seconds())
+	if e.clientKnown {
+		t.cell.set("cpu.client", e.client.Seconds())
+	}
+	if e.opened.known && e.closed.known {
+		used := (e.closed.server - e.opened.server).Seconds()
+		t.cell.set("cpu.server", used)
+		if stanzas > 0 {
+			t.cell.set("cpu.stanza", used/float64(stanzas))
+		}
+	}
+}
+
+// judge gives the self-check what it wants to know: all arrivals of open loops, and
+// the lateness of the kind of traffic that the scenario is about.
+func (t *exchange) judge(flows []flow, stats []bench.Stats) {
+	c := t.cell
+	for i, f := range flows {
+		if f.Workers() > 0 {
+			continue
+		}
+		if c.judge == "" {
+			c.judge = f.metric
+		}
+		c.figures.Planned += float64(stats[i].Measured.Planned)
+		c.figures.Done += float64(stats[i].Measured.Started)
+		c.figures.Dropped += int64(stats[i].Measured.Dropped) //nolint:gosec // far below
+		c.figures.Poisson = c.figures.Poisson || f.random(t.load.Arrivals)
+	}
+	if len(flows) > 0 {
+		c.window(stats[0], t.load.Warmup)
+	}
+}
