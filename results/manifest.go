@@ -44,6 +44,11 @@ type Manifest struct {
 type Plan struct {
 	Name       string            `json:"name"`
 	Dimensions map[string]string `json:"dimensions,omitempty"` // only those that take several values in the run
+
+	// Where they differ from those of the run.
+	Blocks int               `json:"blocks,omitempty"`
+	Seeds  map[string]uint64 `json:"seeds,omitempty"`
+	Limits *Limits           `json:"limits,omitempty"`
 }
 
 // TargetInfo describes what was measured.

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -45,6 +46,7 @@ type RunReport struct {
 type PlanReport struct {
 	Name       string            `json:"name"`
 	Dimensions map[string]string `json:"dimensions,omitempty"`
+	Blocks     int               `json:"blocks,omitempty"` // planned, where they differ from those of the run
 	Variants   []VariantReport   `json:"variants"`
 }
 
@@ -147,7 +149,7 @@ func summarizeRun(r *Run, table []Metric) RunReport {
 		return out
 	}
 	for _, plan := range planOrder(r) {
-		p := PlanReport{Name: plan.Name, Dimensions: plan.Dimensions}
+		p := PlanReport{Name: plan.Name, Dimensions: plan.Dimensions, Blocks: plan.Blocks}
 		for _, variant := range variantOrder(r, plan.Name) {
 			p.Variants = append(p.Variants, summarizeVariant(r, table, plan.Name, variant))
 		}
@@ -265,6 +267,14 @@ func (m Manifest) how() []string {
 	}
 	if len(m.Seeds) > 0 {
 		out = append(out, "seeds "+seedsText(m.Seeds))
+	}
+	if c := m.Limits.changed(); c != "" && m.Limits != (Limits{}) {
+		out = append(out, "limits of the self-check changed: "+c)
+	}
+	for _, p := range m.Plans {
+		if p.Limits != nil {
+			out = append(out, "in plan "+p.Name+" "+cmp.Or(p.Limits.changed(), "the usual limits"))
+		}
 	}
 	if cc := e.Sysctl["net.ipv4.tcp_congestion_control"]; cc != "" {
 		out = append(out, "congestion control "+cc)

@@ -34,8 +34,8 @@ func fixture(t testing.TB, id string, seed uint64, drift float64) *Run {
 			Schema: Schema, ID: id, Scenario: "roster-login", Started: at(0),
 			Argv: []string{"xmppbench", "run", "roster-login"}, Config: map[string]any{"blocks": 8}, Seeds: map[string]uint64{"run": seed},
 			Plans: []Plan{
-				{"items=1k", map[string]string{"roster.items": "1k"}},
-				{"items=10k", map[string]string{"roster.items": "10k"}},
+				{Name: "items=1k", Dimensions: map[string]string{"roster.items": "1k"}},
+				{Name: "items=10k", Dimensions: map[string]string{"roster.items": "10k"}},
 			},
 			Variants: []string{"monolithic", "chunked-push", "rsm", "monolithic#aa"}, Baseline: "monolithic", Primary: "probe.mean", Blocks: 8,
 			Thresholds: []string{"ready p(99)<2s", "ready p(99.99)<2s"},

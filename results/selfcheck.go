@@ -1,8 +1,12 @@
 package results
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,28 +14,59 @@ import (
 // tell what a run promised. [DefaultLimits] are in force unless the user says
 // otherwise.
 type Limits struct {
-	LatenessFloor    time.Duration `json:"lateness-floor-ns"`  // a lateness below this is never flagged
-	LatenessShare    float64       `json:"lateness-share"`     // of the same quantile of response
-	Dropped          int64         `json:"dropped"`            // arrivals that found no room
-	RateShortfall    float64       `json:"rate-shortfall"`     // share of the planned arrivals that may be missing
-	Clamped          int64         `json:"clamped"`            // samples outside the range of the histograms
-	GeneratorCPU     float64       `json:"generator-cpu"`      // share of the CPUs it may use; above, a warning
-	PauseShare       float64       `json:"pause-share"`        // longest GC pause or scheduling delay against p99 of response; above, a warning
-	PressureSome     float64       `json:"pressure-some"`      // share of time in which some task waited for a CPU; above, a warning
-	LinkLatenessPart float64       `json:"link-lateness-part"` // lateness p99 of the link itself against its RTT; above, a warning
+	LatenessFloor time.Duration `json:"lateness-floor-ns"` // a lateness below this is never flagged
+	LatenessShare float64       `json:"lateness-share"`    // of the same quantile of response
+	Dropped       int64         `json:"dropped"`           // arrivals that found no room
+	RateShortfall float64       `json:"rate-shortfall"`    // share of the planned arrivals that may be missing
+	Clamped       int64         `json:"clamped"`           // samples outside the range of the histograms
+
+	// What is above these is a warning.
+	GeneratorCPU float64 `json:"generator-cpu"` // share of the CPUs it may use
+	GC           float64 `json:"gc"`            // longest pause of the garbage collector against p99 of response
+	Scheduling   float64 `json:"scheduling"`    // longest wait of a goroutine for a thread against p99 of response
+	Pressure     float64 `json:"pressure"`      // share of time in which some task waited for a CPU
+	Steal        float64 `json:"steal"`         // share of the CPU time that the hypervisor gave to others
+	Link         float64 `json:"link"`          // lateness p99 of the link itself against its RTT
 }
 
 // DefaultLimits returns the limits that hold unless the user sets others.
 func DefaultLimits() Limits {
 	return Limits{
-		LatenessFloor:    3 * time.Millisecond,
-		LatenessShare:    0.10,
-		RateShortfall:    0.02,
-		GeneratorCPU:     0.70,
-		PauseShare:       0.10,
-		PressureSome:     0.20,
-		LinkLatenessPart: 0.05,
+		LatenessFloor: 3 * time.Millisecond,
+		LatenessShare: 0.10,
+		RateShortfall: 0.02,
+		GeneratorCPU:  0.70,
+		GC:            0.10,
+		Scheduling:    0.10,
+		Pressure:      0.20,
+		Steal:         0.05,
+		Link:          0.05,
 	}
+}
+
+// changed tells the limits that are not the default ones, with the default
+// beside each; "" if there are none.
+func (l Limits) changed() string {
+	of := func(l Limits) (m map[string]any) {
+		b, err := json.Marshal(l)
+		if err == nil {
+			err = json.Unmarshal(b, &m)
+		}
+		if err != nil {
+			panic("results: limits: " + err.Error()) // numbers only
+		}
+		m["lateness-floor"] = l.LatenessFloor
+		delete(m, "lateness-floor-ns")
+		return m
+	}
+	own, usual := of(l), of(DefaultLimits())
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		if own[name] != usual[name] {
+			out = append(out, fmt.Sprintf("%s %v (usually %v)", name, own[name], usual[name]))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // Figures is what a run or a step knows of itself. A figure that is not known
@@ -40,12 +75,15 @@ type Figures struct {
 	Response, Lateness *Histogram    // of the operations that had a planned start
 	Samples            int64         // needed for the quantiles asked for, 0 if none is
 	Dropped            int64         // arrivals that found no room
+	Waited             int64         // arrivals that waited, as many operations as may be were under way
 	Planned, Done      float64       // arrivals
 	Poisson            bool          // arrivals are random: three standard deviations are allowed
 	Clamped            int64         // samples outside the range of the histograms
 	GeneratorCPU       float64       // share of the CPUs it may use, 0 to 1
-	LongestPause       time.Duration // GC or scheduler
+	GCPause            time.Duration // longest of the garbage collector
+	Scheduling         time.Duration // longest that a goroutine waited for a thread
 	Pressure           float64       // share of time in which some task waited for a CPU, 0 to 1
+	Steal              float64       // share of the CPU time that the hypervisor gave to others, 0 to 1
 	Shared             bool          // generator and target share the machine: pressure says nothing
 	LinkLateness       *Histogram    // of deliveries on the shaped link
 	LinkRTT            time.Duration
@@ -62,7 +100,7 @@ const (
 
 // Flag is one thing that a run holds against itself.
 type Flag struct {
-	Kind     string   `json:"kind"` // "lateness", "dropped", "rate", "samples", "clamped", "cpu", "pause", "pressure", "link", or what the caller adds
+	Kind     string   `json:"kind"` // "lateness", "dropped", "rate", "samples", "clamped", "cpu", "gc", "scheduling", "pressure", "steal", "link", or what the caller adds
 	Severity Severity `json:"severity"`
 	Text     string   `json:"text"` // one sentence with figure and limit
 }
@@ -79,9 +117,13 @@ func Check(l Limits, f Figures) []Flag {
 		resp, _ := tail(f.Response)
 		limit := max(l.LatenessFloor, time.Duration(l.LatenessShare*float64(resp)))
 		if late > limit {
-			add("lateness", Invalid, "the generator was late: lateness %s %s is over %s, the larger of %s and %s %% of response %s (%s)",
+			waited := ""
+			if f.Waited > 0 {
+				waited = fmt.Sprintf("; %d arrivals waited, since as many operations as may be were under way", f.Waited)
+			}
+			add("lateness", Invalid, "the generator was late: lateness %s %s is over %s, the larger of %s and %s %% of response %s (%s)%s",
 				name, formatSeconds(late.Seconds()), formatSeconds(limit.Seconds()), formatSeconds(l.LatenessFloor.Seconds()),
-				significant(100*l.LatenessShare), name, formatSeconds(resp.Seconds()))
+				significant(100*l.LatenessShare), name, formatSeconds(resp.Seconds()), waited)
 		}
 	}
 	if f.Samples > 0 && f.Response != nil && f.Response.N() < f.Samples {
@@ -106,20 +148,27 @@ func Check(l Limits, f Figures) []Flag {
 	if f.GeneratorCPU > l.GeneratorCPU {
 		add("cpu", Warning, "the generator used %.0f %% of its CPUs, over %.0f %%", 100*f.GeneratorCPU, 100*l.GeneratorCPU)
 	}
-	if f.LongestPause > 0 && f.Response != nil && f.Response.N() > 0 {
-		if resp, name := tail(f.Response); float64(f.LongestPause) > l.PauseShare*float64(resp) {
-			add("pause", Warning, "the generator paused for %s, over %.0f %% of response %s (%s)",
-				formatSeconds(f.LongestPause.Seconds()), 100*l.PauseShare, name, formatSeconds(resp.Seconds()))
+	pause := func(kind, what string, d time.Duration, share float64) {
+		if d <= 0 || f.Response == nil || f.Response.N() == 0 {
+			return
+		}
+		if resp, name := tail(f.Response); float64(d) > share*float64(resp) {
+			add(kind, Warning, "%s %s, over %s %% of response %s (%s)", what, formatSeconds(d.Seconds()), significant(100*share), name, formatSeconds(resp.Seconds()))
 		}
 	}
-	if !f.Shared && f.Pressure > l.PressureSome {
-		add("pressure", Warning, "tasks of this machine waited for a CPU %.0f %% of the time, over %.0f %%", 100*f.Pressure, 100*l.PressureSome)
+	pause("gc", "the garbage collector of the generator stopped it for", f.GCPause, l.GC)
+	pause("scheduling", "something ready to run in the generator waited for", f.Scheduling, l.Scheduling)
+	if !f.Shared && f.Pressure > l.Pressure {
+		add("pressure", Warning, "tasks of this machine waited for a CPU %.0f %% of the time, over %.0f %%", 100*f.Pressure, 100*l.Pressure)
+	}
+	if f.Steal > l.Steal {
+		add("steal", Warning, "the hypervisor gave %s %% of the CPU time of this machine to others, over %s %%", significant(100*f.Steal), significant(100*l.Steal))
 	}
 	if f.LinkRTT > 0 && f.LinkLateness != nil && f.LinkLateness.N() > 0 {
 		late, name := tail(f.LinkLateness)
-		if float64(late) > l.LinkLatenessPart*float64(f.LinkRTT) {
+		if float64(late) > l.Link*float64(f.LinkRTT) {
 			add("link", Warning, "the link delivered late: %s %s, over %.0f %% of its round trip %s",
-				name, formatSeconds(late.Seconds()), 100*l.LinkLatenessPart, formatSeconds(f.LinkRTT.Seconds()))
+				name, formatSeconds(late.Seconds()), 100*l.Link, formatSeconds(f.LinkRTT.Seconds()))
 		}
 	}
 	return flags

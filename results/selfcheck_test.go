@@ -19,7 +19,7 @@ func TestCheck(t *testing.T) {
 		Response: spread(10_000, 10*time.Millisecond, 100*time.Millisecond),
 		Lateness: spread(10_000, 0, 9*time.Millisecond), // below 10 % of 100 ms
 		Samples:  1000, Planned: 10_000, Done: 10_000,
-		GeneratorCPU: 0.7, LongestPause: time.Millisecond, Pressure: 0.1,
+		GeneratorCPU: 0.7, GCPause: time.Millisecond, Scheduling: time.Millisecond, Pressure: 0.1, Steal: 0.05,
 		LinkLateness: spread(1000, 0, time.Millisecond), LinkRTT: 50 * time.Millisecond,
 	}
 	if flags := Check(DefaultLimits(), ok); len(flags) != 0 {
@@ -34,7 +34,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"late", func(f *Figures) { f.Lateness = spread(10_000, 0, 11*time.Millisecond) }, "lateness", Invalid, "lateness p99 11ms is over 10ms"},
 		{"late below the floor", func(f *Figures) {
-			f.Response, f.LongestPause = spread(10_000, time.Millisecond, 2*time.Millisecond), 0
+			f.Response, f.GCPause, f.Scheduling = spread(10_000, time.Millisecond, 2*time.Millisecond), 0, 0
 			f.Lateness = spread(10_000, 0, 2*time.Millisecond)
 		}, "", "", ""},
 		{"late with few samples", func(f *Figures) {
@@ -52,7 +52,11 @@ func TestCheck(t *testing.T) {
 		{"few", func(f *Figures) { f.Samples = 10_001 }, "samples", Invalid, "too few samples: 10000"},
 		{"clamped", func(f *Figures) { f.Clamped = 2 }, "clamped", Invalid, "2 samples lay outside"},
 		{"cpu", func(f *Figures) { f.GeneratorCPU = 0.9 }, "cpu", Warning, "90 %"},
-		{"pause", func(f *Figures) { f.LongestPause = 11 * time.Millisecond }, "pause", Warning, "paused for 11ms"},
+		{"late for want of room", func(f *Figures) { f.Lateness, f.Waited = spread(10_000, 0, 11*time.Millisecond), 7 }, "lateness", Invalid, "; 7 arrivals waited"},
+		{"gc", func(f *Figures) { f.GCPause = 11 * time.Millisecond }, "gc", Warning, "stopped it for 11ms, over 10 % of response p99 (100ms)"},
+		{"scheduling", func(f *Figures) { f.Scheduling = 11 * time.Millisecond }, "scheduling", Warning, "waited for 11ms"},
+		{"steal", func(f *Figures) { f.Steal = 0.06 }, "steal", Warning, "gave 6 % of the CPU time of this machine to others, over 5 %"},
+		{"steal beside the target", func(f *Figures) { f.Steal, f.Shared = 0.06, true }, "steal", Warning, "6 %"},
 		{"pressure", func(f *Figures) { f.Pressure = 0.5 }, "pressure", Warning, "50 %"},
 		{"pressure from the target", func(f *Figures) { f.Pressure, f.Shared = 0.9, true }, "", "", ""},
 		{"link", func(f *Figures) { f.LinkLateness = spread(1000, 0, 3*time.Millisecond) }, "link", Warning, "the link delivered late"},

@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -106,7 +107,7 @@ func (t *textReport) run(r RunReport) {
 		}
 	}
 	for _, p := range r.Plans {
-		t.plan(p, r.Blocks)
+		t.plan(p, cmp.Or(p.Blocks, r.Blocks))
 	}
 	t.thresholds(r.Thresholds)
 	t.line("")

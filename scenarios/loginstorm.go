@@ -71,7 +71,7 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 	c.window(stats, load.Warmup)
 	c.judge = "ready"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
-	c.figures.Dropped = int64(stats.Measured.Dropped)
+	c.figures.Dropped, c.figures.Waited = int64(stats.Measured.Dropped), int64(stats.Measured.Waited)
 	c.figures.Poisson = load.Rate.random(load.Arrivals)
 	c.set("logins", float64(stats.Measured.Done))
 	c.set("logins.failed", float64(stats.Measured.Failed+stats.Measured.Cut))

@@ -37,7 +37,26 @@ func (m *mesh) steps(ctx context.Context, c *cell) error {
 	if err := m.steady(ctx, c); err != nil {
 		return err
 	}
-	return m.event(ctx, c)
+	if err := m.event(ctx, c); err != nil {
+		return err
+	}
+	m.judgeLinks(ctx, c)
+	return nil
+}
+
+// judgeLinks notes how late the links delivered, for the self-check. One that
+// cannot be asked any more shows in the next cell.
+func (m *mesh) judgeLinks(ctx context.Context, c *cell) {
+	for _, l := range m.links {
+		h, err := l.Lateness(ctx)
+		if err != nil {
+			continue
+		}
+		if c.figures.LinkLateness == nil {
+			c.figures.LinkLateness, c.figures.LinkRTT = results.NewHistogram(), m.plan.Link.RTT
+		}
+		c.figures.LinkLateness.Merge(h)
+	}
 }
 
 // renew makes the mesh cold again: every provider as if it had just started.

@@ -139,7 +139,7 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 	c.set("pushes.lost", float64(want-seen))
 	c.judge = "iq"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
-	c.figures.Dropped = int64(stats.Measured.Dropped)
+	c.figures.Dropped, c.figures.Waited = int64(stats.Measured.Dropped), int64(stats.Measured.Waited)
 	if s.about.Simulated {
 		c.count("pushes", seen, want)
 	}

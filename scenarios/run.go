@@ -82,13 +82,12 @@ type Outcome struct {
 // a roster is not the expected one, or the cause of ctx.
 // An operation that fails in the middle of a run is counted and the run goes on.
 func Run(ctx context.Context, c RunConfig) (Outcome, error) {
-	r := &runner{RunConfig: c, started: time.Now(), outcome: Outcome{Skipped: make(map[string]string), Failed: make(map[string]error)}}
+	r := newRunner(c)
 	for _, p := range c.Plans {
 		cells := len(c.arms(p)) * len(c.Targets)
 		r.total += cells * (p.Blocks + bench.DefaultWarmupBlocks)
 		r.expected += p.Duration(c.AA) * time.Duration(len(c.Targets))
 	}
-	r.warnings = make(map[string]results.Flag)
 	defer func() {
 		for _, kind := range slices.Sorted(maps.Keys(r.warnings)) {
 			c.Results.Flag(r.warnings[kind])
@@ -102,9 +101,19 @@ func Run(ctx context.Context, c RunConfig) (Outcome, error) {
 	return r.outcome, nil
 }
 
+// newRunner returns a runner that begins now.
+func newRunner(c RunConfig) *runner {
+	return &runner{
+		RunConfig: c, started: time.Now(), warnings: make(map[string]results.Flag),
+		outcome: Outcome{Skipped: make(map[string]string), Failed: make(map[string]error)},
+		watch:   func() func() bench.Figures { return bench.StartMonitor().Stop },
+	}
+}
+
 type runner struct {
 	RunConfig
 	started  time.Time
+	watch    func() func() bench.Figures // begins to watch this process; what it returns tells what was seen since
 	expected time.Duration
 	total    int
 	ended    int
@@ -141,7 +150,6 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		return fmt.Errorf("scenarios: unknown scenario %q", p.Scenario)
 	}
 	var booths []*booth
-	var names []string
 	for _, targets := range r.Targets {
 		s, err := openSite(ctx, p, targets, r.RunConfig)
 		if err != nil {
@@ -171,18 +179,26 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		label := PlanName(p, targets.Name(), len(r.Targets))
 		for _, arm := range r.arms(p) {
 			booths = append(booths, &booth{label: label, site: s, actor: a, arm: arm})
-			names = append(names, arm.Label+" at "+targets.Name())
 			if t, ok := p.Theory(arm); ok && !strings.HasSuffix(arm.Label, results.AASuffix) {
 				r.Results.Theory(results.Theory{Plan: label, Variant: arm.Label, Scalars: t, Timelines: p.theoryTimelines(arm)})
 			}
 		}
 	}
+	return r.blocks(ctx, p, booths)
+}
+
+// blocks runs the booths of a plan, block by block.
+func (r *runner) blocks(ctx context.Context, p Plan, booths []*booth) error {
 	r.attempts = 0
 	repeat := p.Repeats
 	if repeat == 0 {
 		repeat = -1 // to bench, zero is the default
 	}
-	err = bench.Blocks(ctx, bench.BlocksConfig{
+	var names []string
+	for _, b := range booths {
+		names = append(names, b.arm.Label+" at "+b.site.about.Name)
+	}
+	err := bench.Blocks(ctx, bench.BlocksConfig{
 		Arms: names, Blocks: p.Blocks, Seed: p.Seed, Repeat: repeat,
 		After: func(b bench.BlockRun, err error) error { return r.after(ctx, b, err, booths) },
 	}, func(ctx context.Context, b bench.BlockRun) error { return r.cell(ctx, p, b, booths[b.Arm]) })
@@ -302,7 +318,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		r.report(now)
 	}
 	started := time.Now()
-	monitor := bench.StartMonitor()
+	seen := r.watch()
 	err := booth.actor.cell(ctx, c)
 	r.ended++
 	defer func() { r.position++ }()
@@ -329,12 +345,14 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		r.report(progress)
 		return r.checkCounts(booth, c, b.Warmup)
 	}
-	if timings := r.Recorder.Total(key).Metrics[c.judge]; timings != nil {
+	total := r.Recorder.Total(key)
+	if timings := total.Metrics[c.judge]; timings != nil {
 		c.figures.Response, c.figures.Lateness = timings.Of(results.Response), timings.Of(results.Lateness)
 	}
-	booth.site.observe(ctx, &c.figures, monitor.Stop())
+	c.figures.Clamped = total.Clamped()
+	booth.site.observe(ctx, &c.figures, seen())
 	flags := append(results.Check(p.Limits, c.figures), c.flags...)
-	block := r.block(key, started, c, flags, err)
+	block := r.block(key, started, c, total, flags, err)
 	r.attempt = append(r.attempt, attempted{booth, block})
 	if block.Valid {
 		booth.valid++
@@ -350,8 +368,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 }
 
 // block records what a cell found, and returns it as it was written.
-func (r *runner) block(key results.Key, started time.Time, c *cell, flags []results.Flag, err error) results.Block {
-	total := r.Recorder.Total(key)
+func (r *runner) block(key results.Key, started time.Time, c *cell, total results.Snapshot, flags []results.Flag, err error) results.Block {
 	scalars := total.Scalars()
 	for name, v := range c.scalars {
 		scalars[name] = v

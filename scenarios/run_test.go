@@ -411,7 +411,7 @@ func TestInvalidBlockIsTakenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &runner{RunConfig: RunConfig{Results: w, Recorder: results.NewRecorder()}, warnings: make(map[string]results.Flag)}
+	r := newRunner(RunConfig{Results: w, Recorder: results.NewRecorder()})
 	flags := map[string][]results.Flag{"late": {{Kind: "lateness", Severity: results.Invalid, Text: "late"}}}
 	var booths []*booth
 	for _, label := range []string{"well", "late"} {
@@ -421,7 +421,7 @@ func TestInvalidBlockIsTakenBack(t *testing.T) {
 		}
 		booths = append(booths, b)
 		c := &cell{arm: b.arm}
-		block := r.block(results.Key{Plan: "all", Variant: label}, time.Now(), c, flags[label], nil)
+		block := r.block(results.Key{Plan: "all", Variant: label}, time.Now(), c, results.Snapshot{}, flags[label], nil)
 		r.attempt = append(r.attempt, attempted{b, block})
 	}
 	if err := r.after(t.Context(), bench.BlockRun{Arm: 1}, &bench.InvalidError{Reason: "late"}, booths); err != nil {

@@ -298,7 +298,10 @@ func (s *site) observe(ctx context.Context, f *results.Figures, generator bench.
 	if generator.Pressure != nil {
 		f.Pressure = *generator.Pressure
 	}
-	f.LongestPause = max(generator.GCPauseMax, generator.SchedulingMax)
+	if generator.Steal != nil {
+		f.Steal = *generator.Steal
+	}
+	f.GCPause, f.Scheduling = generator.GCPauseMax, generator.SchedulingMax
 	if s.relay == nil {
 		return
 	}

@@ -463,6 +463,15 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 				}
 				plan.Dimensions["target"] = t.Name()
 			}
+			if p.Blocks != first.Blocks {
+				plan.Blocks = p.Blocks
+			}
+			if p.Seed != first.Seed {
+				plan.Seeds = map[string]uint64{"seed": p.Seed}
+			}
+			if p.Limits != first.Limits {
+				plan.Limits = &p.Limits
+			}
 			m.Plans = append(m.Plans, plan)
 		}
 	}
