@@ -203,8 +203,9 @@ const (
 // Samples of the measured window go to sink. When ctx ends, no more arrivals
 // start, waiting ones are abandoned, operations under way get cfg.Grace to end
 // and then their context ends; Run then returns what was measured, and the
-// cause of ctx as its error. Operations that outlast cfg.Drain are cut off
-// likewise, without an error.
+// cause of ctx as its error. What is cut off then has not failed, and is not
+// observed. Operations that outlast cfg.Drain are cut off likewise, but that is
+// their failure, and no error of Run.
 func Run(ctx context.Context, cfg Config, op Op, sink results.Sink) (Stats, error) {
 	if err := cfg.complete(op, sink); err != nil {
 		return Stats{}, fmt.Errorf("bench: run: %w", err)
@@ -302,18 +303,35 @@ type runner struct {
 	lastEnd  time.Time // of a measured operation
 	broken   time.Time // when the context of the run ended
 	stats    Stats
+
+	cutShort atomic.Bool // operations were cut off since the context of the run had ended
+}
+
+// unfinished is the sink of operations: one that was cut off with the run has not
+// failed, whatever error it returns.
+type unfinished struct {
+	results.Sink
+	run *runner
+}
+
+// Observe implements [results.Sink].
+func (u unfinished) Observe(s results.Sample) {
+	if s.Err == nil || !u.run.cutShort.Load() {
+		u.Sink.Observe(s)
+	}
 }
 
 func newRunner(cfg Config, op Op, sink results.Sink) *runner {
 	r := &runner{
 		cfg:   cfg,
 		op:    op,
-		sinks: [3]results.Sink{cfg.Outside, sink, cfg.Outside},
 		work:  make(chan Arrival),
 		quit:  make(chan struct{}),
 		plan:  make(chan struct{}),
 		idle:  make(chan struct{}),
 	}
+	outside := unfinished{cfg.Outside, r}
+	r.sinks = [3]results.Sink{outside, unfinished{sink, r}, outside}
 	r.planned = sync.OnceFunc(func() { close(r.plan) })
 	r.stats = Stats{
 		Closed:   cfg.Workers > 0,
@@ -384,6 +402,7 @@ func (r *runner) supervise(ctx context.Context, cut context.CancelCauseFunc) (ca
 			limit = time.After(r.cfg.Grace)
 		case <-limit:
 			r.abandon()
+			r.cutShort.Store(cancelled == nil)
 			cut(ErrCut)
 		case <-r.idle:
 			if cancelled != nil && ctx.Err() != nil {

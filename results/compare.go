@@ -42,10 +42,19 @@ type Comparison struct {
 
 // GateOutcome is a gate judged on one arm of one group.
 type GateOutcome struct {
-	Expr    string  `json:"expr"`
-	State   State   `json:"state"` // Passed, Failed (the regression is proved) or Inconclusive
-	Verdict Verdict `json:"verdict"`
-	Text    string  `json:"text"`
+	Expr       string      `json:"expr"`
+	State      State       `json:"state"` // Passed, Failed (the regression is proved) or Inconclusive
+	Verdict    Verdict     `json:"verdict"`
+	Difference *Difference `json:"difference,omitempty"` // where the gate tolerates one
+	Text       string      `json:"text"`
+}
+
+// Difference is how far a variant lies above the baseline, in the unit of the figure,
+// at the level of the verdict.
+type Difference struct {
+	Value Ratio `json:"value"` // Hodges-Lehmann
+	Lo    Ratio `json:"lo"`    // interval, infinite if unbounded
+	Hi    Ratio `json:"hi"`
 }
 
 // observation is the block of one run seen as evidence.
@@ -53,6 +62,16 @@ type observation struct {
 	group, arm string
 	pair       pairKey
 	scalars    map[string]float64
+	quantiles  map[string]float64 // that gates ask for
+}
+
+// figure returns a scalar, or a quantile that a gate asks for.
+func (o observation) figure(name string) (float64, bool) {
+	if v, ok := o.scalars[name]; ok {
+		return v, true
+	}
+	v, ok := o.quantiles[name]
+	return v, ok
 }
 
 type pairKey struct{ run, block int }
@@ -89,7 +108,7 @@ func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
 	if len(c.Invalid) > 0 {
 		return c, nil
 	}
-	all, err := c.observe(runs, o.By)
+	all, err := c.observe(runs, o)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +212,8 @@ func targets(m Manifest) string {
 }
 
 // observe turns the valid blocks of all runs into evidence and finds the arms.
-func (c *Comparison) observe(runs []*Run, by string) ([]observation, error) {
+func (c *Comparison) observe(runs []*Run, o CompareOptions) ([]observation, error) {
+	by := o.By
 	var all []observation
 	dims := make(map[string]bool)
 	left := 0
@@ -228,6 +248,9 @@ func (c *Comparison) observe(runs []*Run, by string) ([]observation, error) {
 				delete(rest, by)
 				ob.arm, ob.group = value, joinGroup(dimensionLabel(rest), b.Variant)
 			}
+			if err := ob.addQuantiles(r, b.Key, o.Gates); err != nil {
+				return nil, err
+			}
 			all = append(all, ob)
 		}
 		if by == "variant" {
@@ -253,6 +276,31 @@ func (c *Comparison) observe(runs []*Run, by string) ([]observation, error) {
 		return nil, errors.New("results: compare: the runs hold no valid block")
 	}
 	return all, nil
+}
+
+// addQuantiles takes the quantiles that gates ask for from the histograms of a block,
+// and refuses one with too few samples. Medians are among the scalars, where there are
+// samples enough.
+func (o *observation) addQuantiles(r *Run, k Key, gates []Expr) error {
+	for _, e := range gates {
+		if e.Agg != AggQuantile {
+			continue
+		}
+		h := r.Timings(e.Metric, Filter{Plan: k.Plan, Variant: k.Variant, Block: &k.Block}).Of(Response)
+		if h.N() == 0 {
+			continue // another metric may have failed altogether; that no arm has it is told later
+		}
+		q := h.Quantile(e.Q)
+		if !q.OK {
+			return fmt.Errorf("results: compare: gate %q: a block of %s%s has %d samples, and %s needs %d: use the mean, or a longer run",
+				e, k.Variant, inPlan(k.Plan), q.N, "p("+e.percent+")", e.MinSamples())
+		}
+		if o.quantiles == nil {
+			o.quantiles = make(map[string]float64)
+		}
+		o.quantiles[e.scalarName(func(string) bool { return true })] = q.Value.Seconds()
+	}
+	return nil
 }
 
 func are(n int) string {
@@ -343,7 +391,7 @@ func (c *Comparison) ask(all []observation, table []Metric, group, name string, 
 	}
 	x, y := make(map[pairKey]float64), make(map[pairKey]float64)
 	for _, ob := range all {
-		v, ok := ob.scalars[name]
+		v, ok := ob.figure(name)
 		if ob.group != group || !ok {
 			continue
 		}
@@ -420,8 +468,10 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 			for _, ob := range all {
 				if ob.group == group {
 					present[ob.arm] = true
-					for name := range ob.scalars {
-						have[name] = true
+					for _, figures := range []map[string]float64{ob.scalars, ob.quantiles} {
+						for name := range figures {
+							have[name] = true
+						}
 					}
 				}
 			}
@@ -430,6 +480,12 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 				continue
 			}
 			pairs, k := c.pairings(present)
+			doubt := ""
+			for _, p := range pairs {
+				if strings.HasSuffix(p[1], AASuffix) {
+					doubt = c.doubt(c.ask(all, o.Metrics, group, name, p, k).judge())
+				}
+			}
 			for _, p := range pairs {
 				if strings.HasSuffix(p[1], AASuffix) {
 					continue
@@ -437,7 +493,12 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 				found = true
 				q := c.ask(all, o.Metrics, group, name, p, k)
 				q.primary = true // A gate is declared by the one who asks.
-				c.Gates = append(c.Gates, gateOutcome(e, q.judge(), len(groups(all)) > 1))
+				g := q.gate(e, len(groups(all)) > 1)
+				if doubt != "" && !g.Verdict.Exact {
+					g.State = Inconclusive
+					g.Text = fmt.Sprintf("gate undecided: %s: %s", e, doubt)
+				}
+				c.Gates = append(c.Gates, g)
 			}
 		}
 		if !found {
@@ -447,27 +508,63 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 	return nil
 }
 
-// gateOutcome names the group only where there are several.
-func gateOutcome(e Expr, v Verdict, several bool) GateOutcome {
+// doubt says why nothing can be proved beside a baseline that was run twice: it
+// differs from itself in the figure of the gate, or in the primary one. It is "" if
+// it does not.
+func (c *Comparison) doubt(own Verdict) string {
+	if own.Decision == Flagged {
+		return own.sentence()
+	}
+	for _, v := range c.Flagged() {
+		if v.Group == own.Group && v.Primary {
+			return v.sentence()
+		}
+	}
+	return ""
+}
+
+// gate judges a gate on the figures of two arms. It names the group only where there
+// are several.
+func (c comparison) gate(e Expr, several bool) GateOutcome {
+	v := c.judge()
 	g := GateOutcome{Expr: e.String(), Verdict: v, State: Inconclusive}
-	lo, hi := float64(v.Lo), float64(v.Hi)
-	known := v.Reason == "" && !math.IsNaN(float64(v.Ratio))
-	worst, best := hi, lo
+	best, worst := float64(v.Lo), float64(v.Hi)
 	if e.Op[0] == '>' {
-		worst, best = lo, hi
+		best, worst = worst, best
+	}
+	known := v.Reason == "" && !math.IsNaN(float64(v.Ratio))
+	met, broken := known && e.Holds(worst), known && !e.Holds(best)
+	how := v.String()
+	if e.Slack > 0 && len(c.x) > 0 && len(c.y) > 0 {
+		d := c.difference()
+		g.Difference = &d
+		met = met || float64(d.Hi) <= e.Slack
+		broken = broken && float64(d.Lo) > e.Slack
+		how += fmt.Sprintf("; difference %s (%s to %s)", signed(d.Value, v.Unit), signed(d.Lo, v.Unit), signed(d.Hi, v.Unit))
 	}
 	switch {
-	case known && e.Holds(worst):
+	case met:
 		g.State = Passed
-	case known && !e.Holds(best):
+	case broken:
 		g.State = Failed
 	}
 	word := map[State]string{Passed: "gate met", Failed: "gate broken", Inconclusive: "gate undecided"}[g.State]
-	g.Text = fmt.Sprintf("%s: %s: %s", word, e, v)
+	where := ""
 	if v.Group != "" && several {
-		g.Text = fmt.Sprintf("%s: %s in %s: %s", word, e, v.Group, v)
+		where = " in " + v.Group
 	}
+	g.Text = fmt.Sprintf("%s: %s%s: %s", word, e, where, how)
 	return g
+}
+
+func signed(v Ratio, unit string) string {
+	if math.IsInf(float64(v), 0) {
+		return "unknown"
+	}
+	if v > 0 {
+		return "+" + formatUnit(float64(v), unit)
+	}
+	return formatUnit(float64(v), unit)
 }
 
 // Gate sums up the gates: Failed if any is broken, else Inconclusive if any is

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Aggregation is what an expression makes of the samples of a metric.
@@ -35,6 +36,17 @@ type Expr struct {
 	Value  float64 // in seconds, bytes, per second, or plain
 	Unit   string  // "s", "B", "%", "/s", "B/s", or "" for a plain number
 
+	// Abort says of a threshold that the run ends as soon as it is broken, but not
+	// before Delay has passed since the first sample.
+	Abort bool
+	Delay time.Duration
+
+	// Slack is a difference to the baseline, in the unit of the metric, up to which a
+	// gate is met whatever the ratio is: what is small does no harm. 0: none.
+	Slack float64
+
+	slackUnit, slackText string
+
 	percent string // the percentile as written
 	literal string // the value as written
 }
@@ -44,12 +56,15 @@ const maxExpr = 256
 
 // Parse reads an expression:
 //
-//	[metric] aggregation operator value
+//	[metric] aggregation operator value [or +value] [abort [after duration]]
 //
 // An aggregation is p(N), mean (or avg), max, min, med, count, rate or errors;
 // an operator <, <=, >, >=, == or != (k6's === and !== are read too); a value a
 // decimal number with one of the units ns, us, ms, s, m, h, B, kB, MB, GB, KiB,
-// MiB, GiB, %, k and M, and /s where it is a rate. Spaces are free.
+// MiB, GiB, %, k and M, and /s where it is a rate. Spaces are free. A threshold
+// that ends the run when it is broken says abort, and how long not to, as in
+// "ready p(99)<2s abort after 10s". A gate that is met as well by a small difference
+// says so as in "probe mean<=1.10 or +5ms".
 func Parse(s string) (Expr, error) {
 	e, err := parseExpr(s)
 	if err != nil {
@@ -100,10 +115,47 @@ func parseExpr(s string) (Expr, error) {
 	if err := e.parseAggregation(left[len(left)-1]); err != nil {
 		return Expr{}, err
 	}
-	if err := e.parseValue(strings.TrimSpace(s[end:])); err != nil {
+	value, abort, aborts := strings.Cut(s[end:], " abort")
+	value, slack, slackens := strings.Cut(value, " or ")
+	if slackens {
+		if err := e.parseSlack(strings.TrimSpace(slack)); err != nil {
+			return Expr{}, err
+		}
+	}
+	if err := e.parseValue(strings.TrimSpace(value)); err != nil {
 		return Expr{}, err
 	}
+	if aborts {
+		e.Abort = true
+		if err := e.parseDelay(strings.Fields(abort)); err != nil {
+			return Expr{}, err
+		}
+	}
 	return e, nil
+}
+
+// parseSlack reads what follows "or".
+func (e *Expr) parseSlack(s string) error {
+	number, ok := strings.CutPrefix(s, "+")
+	var v Expr
+	if err := v.parseValue(strings.TrimSpace(number)); !ok || err != nil || !(v.Value > 0) || v.Unit == "%" || strings.HasSuffix(v.Unit, "/s") {
+		return fmt.Errorf("%q after or: want a difference such as +5ms", s)
+	}
+	e.Slack, e.slackUnit, e.slackText = v.Value, v.Unit, v.literal
+	return nil
+}
+
+// parseDelay reads what follows "abort".
+func (e *Expr) parseDelay(words []string) (err error) {
+	if len(words) == 0 {
+		return nil
+	}
+	if len(words) == 2 && words[0] == "after" {
+		if e.Delay, err = time.ParseDuration(words[1]); err == nil && e.Delay >= 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%q after abort: want nothing, or a time such as after 10s", strings.Join(words, " "))
 }
 
 func checkMetricName(name string) error {
@@ -195,7 +247,17 @@ func (e Expr) String() string {
 	if e.Metric != "" {
 		agg = e.Metric + " " + agg
 	}
-	return agg + e.Op + e.literal
+	s := agg + e.Op + e.literal
+	if e.Slack > 0 {
+		s += " or +" + e.slackText
+	}
+	if e.Abort {
+		s += " abort"
+	}
+	if e.Delay > 0 {
+		s += " after " + e.Delay.String()
+	}
+	return s
 }
 
 // MinSamples is how many samples the expression needs before it can be judged:
@@ -257,6 +319,12 @@ func (e Expr) CheckThreshold(table []Metric) error {
 			"/s": "a rate such as 20/s", "B/s": "a rate such as 1MiB/s", "%": "a share such as 1%",
 		}[want])
 	}
+	if e.Slack > 0 {
+		return fmt.Errorf("results: expression %q: a threshold has no baseline to differ from: leave %q out", e, "or +"+e.slackText)
+	}
+	if grows := e.Agg == AggCount && e.Op[0] != '<'; e.Abort && (grows || e.Agg == AggRate) {
+		return fmt.Errorf("results: expression %q: %s is not known before the end: leave abort out", e, e.Agg)
+	}
 	return nil
 }
 
@@ -268,10 +336,17 @@ func (e Expr) CheckGate() error {
 		return fmt.Errorf("results: gate %q: the limit is a ratio to the baseline, without unit, such as 1.10", e)
 	case e.Metric == "":
 		return fmt.Errorf("results: gate %q: name a metric, such as probe mean<=1.10", e)
+	case e.Abort:
+		return fmt.Errorf("results: gate %q: a gate is judged at the end: leave abort out", e)
 	case e.Op == "==" || e.Op == "!=":
 		return fmt.Errorf("results: gate %q: use < or <= or > or >=", e)
-	case e.Agg == AggQuantile && e.Q != 0.5, e.Agg == AggMin, e.Agg == AggRate, e.Agg == AggErrors:
-		return fmt.Errorf("results: gate %q: blocks hold mean, med, max and count only", e)
+	case e.Agg == AggMin, e.Agg == AggRate, e.Agg == AggErrors:
+		return fmt.Errorf("results: gate %q: want p(N), mean, med, max or count", e)
+	case e.Slack > 0 && e.Op[0] == '>':
+		return fmt.Errorf("results: gate %q: a difference can be tolerated under < and <= only", e)
+	}
+	if m := parseScalar(Metrics(), e.Metric).metric; e.Slack > 0 && e.slackUnit != m.Unit && !(m.Unit == UnitCount && e.slackUnit == "") {
+		return fmt.Errorf("results: gate %q: the difference %s has not the unit of %s", e, "+"+e.slackText, e.Metric)
 	}
 	return nil
 }
@@ -279,7 +354,10 @@ func (e Expr) CheckGate() error {
 // scalarName is the block scalar that a gate speaks of, given the scalars that
 // exist.
 func (e Expr) scalarName(have func(string) bool) string {
-	stat := map[Aggregation]string{AggMean: "mean", AggMax: "max", AggMedian: "p50", AggQuantile: "p50", AggCount: "n"}[e.Agg]
+	stat := map[Aggregation]string{AggMean: "mean", AggMax: "max", AggMedian: "p50", AggCount: "n"}[e.Agg]
+	if e.Agg == AggQuantile {
+		stat = "p(" + e.percent + ")"
+	}
 	if name := e.Metric + "." + stat; have(name) {
 		return name
 	}
@@ -362,15 +440,20 @@ func (r *Run) ran(f Filter) bool {
 
 func (r *Run) aggregate(e Expr, f Filter) (v float64, n int64, err error) {
 	t := r.Timings(e.Metric, f)
-	h := t.Of(Response)
-	n = h.N()
-	if n+t.Failed() > 0 {
-		if e.Agg == AggErrors {
-			return float64(t.Failed()) / float64(n+t.Failed()), n + t.Failed(), nil
-		}
-		return aggregateTimed(e, h, r.Elapsed(f).Seconds())
+	if t.Of(Response).N()+t.Failed() > 0 {
+		return aggregateAll(e, t, r.Elapsed(f).Seconds())
 	}
 	return r.aggregateScalars(e, f)
+}
+
+// aggregateAll works on the samples of a timed metric, those that failed included,
+// of so many seconds.
+func aggregateAll(e Expr, t *Timings, seconds float64) (v float64, n int64, err error) {
+	h := t.Of(Response)
+	if n = h.N(); e.Agg == AggErrors {
+		return float64(t.Failed()) / float64(n+t.Failed()), n + t.Failed(), nil
+	}
+	return aggregateTimed(e, h, seconds)
 }
 
 func aggregateTimed(e Expr, h *Histogram, seconds float64) (float64, int64, error) {
@@ -428,10 +511,22 @@ func (r *Run) aggregateScalars(e Expr, f Filter) (float64, int64, error) {
 	case AggErrors:
 		return 0, n, errors.New("a count cannot fail")
 	}
-	if int64(len(values)) < e.MinSamples() {
-		return 0, int64(len(values)), fmt.Errorf("%d blocks, at least %d are needed", len(values), e.MinSamples())
+	return aggregateValues(e, values)
+}
+
+// aggregateValues works on a figure of several blocks.
+func aggregateValues(e Expr, values []float64) (float64, int64, error) {
+	n := int64(len(values))
+	if n < e.MinSamples() {
+		return 0, n, fmt.Errorf("%d blocks, at least %d are needed", n, e.MinSamples())
+	}
+	var sum float64
+	for _, v := range values {
+		sum += v
 	}
 	switch e.Agg {
+	case AggCount:
+		return sum, n, nil
 	case AggMean:
 		return sum / float64(n), n, nil
 	case AggMax:
@@ -439,6 +534,6 @@ func (r *Run) aggregateScalars(e Expr, f Filter) (float64, int64, error) {
 	case AggMin:
 		return slices.Min(values), n, nil
 	}
-	slices.Sort(values)
-	return values[int(math.Ceil(e.Q*float64(len(values))))-1], n, nil
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[int(math.Ceil(e.Q*float64(n)))-1], n, nil
 }

@@ -25,6 +25,8 @@ func TestParse(t *testing.T) {
 		{"ready rate>10k/s", "ready", AggRate, 0, ">", 10_000, "/s", "ready rate>10k/s"},
 		{"bytes.in count<64KiB", "bytes.in", AggCount, 0, "<", 65536, "B", "bytes.in count<64KiB"},
 		{"bytes.in rate<1MB/s", "bytes.in", AggRate, 0, "<", 1e6, "B/s", "bytes.in rate<1MB/s"},
+		{"ready p(95) < 2 s abort", "ready", AggQuantile, 0.95, "<", 2, "s", "ready p(95)<2 s abort"},
+		{"errors<5% abort after 1m30s", "", AggErrors, 0, "<", 0.05, "%", "errors<5% abort after 1m30s"},
 		{"round-trips max!==3", "round-trips", AggMax, 0, "!=", 3, "", "round-trips max!=3"},
 	} {
 		e, err := Parse(tt.give)
@@ -59,6 +61,10 @@ func TestParseErrors(t *testing.T) {
 		"mean<2lightyears":              "unknown unit",
 		"mean<2s/s":                     "per second",
 		"a/b mean<2s":                   "made of letters",
+		"ready mean<2s abort 10s":       "such as after 10s",
+		"ready mean<2s abort after 10":  "such as after 10s",
+		"ready mean<2s abort after -1s": "such as after 10s",
+		"ready mean<2s aborts":          "such as after 10s",
 		"p(" + strings.Repeat("9", 400): "longer than",
 	} {
 		if _, err := Parse(give); err == nil || !strings.Contains(err.Error(), want) {
@@ -82,6 +88,12 @@ func TestCheckThreshold(t *testing.T) {
 		"unheard.of mean<1s":    "unknown metric",
 		"bytes.in rate<1MiB/s":  "",
 		"cpu.client mean<100ms": "",
+
+		"ready errors==0 abort":    "",
+		"bytes.in mean<1MiB abort": "",
+		"ready count<100 abort":    "",
+		"ready count>100 abort":    "not known before the end",
+		"ready rate>5/s abort":     "not known before the end",
 	} {
 		e, err := Parse(give)
 		if err != nil {

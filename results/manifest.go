@@ -166,6 +166,7 @@ const (
 	StatusFailed      Status = "failed"
 	StatusInvalid     Status = "invalid"
 	StatusInterrupted Status = "interrupted"
+	StatusAborted     Status = "aborted" // by a threshold
 	StatusPartial     Status = "partial"
 )
 

@@ -512,7 +512,7 @@ func (m *merger) events() []Event {
 
 // done says how the whole ended: as badly as its worst part.
 func (m *merger) done() Done {
-	worst := []Status{StatusOK, StatusInterrupted, StatusFailed, StatusInvalid}
+	worst := []Status{StatusOK, StatusInterrupted, StatusAborted, StatusFailed, StatusInvalid}
 	out := Done{Status: StatusOK}
 	for _, r := range m.runs {
 		status, reasons := r.Done.Status, r.Done.Reasons

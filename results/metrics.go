@@ -209,7 +209,7 @@ func hidden(m Metric) Metric {
 type scalar struct {
 	name   string // "probe.mean"
 	metric Metric
-	stat   string // "mean", "p50", "max", "n", or "" for a plain count
+	stat   string // "mean", "p50", "max", "n", "p(99)" and the like, or "" for a plain count
 }
 
 // unit is the unit of the figure: the number of samples of a metric is a count.
@@ -246,6 +246,11 @@ func parseScalar(table []Metric, name string) scalar {
 	}
 	if m, ok := find(name); ok {
 		return scalar{name: name, metric: m}
+	}
+	if i := strings.LastIndex(name, ".p("); i > 0 && strings.HasSuffix(name, ")") {
+		m, _ := find(name[:i])
+		m.Unit = UnitSeconds
+		return scalar{name: name, metric: m, stat: name[i+1:]}
 	}
 	if i := strings.LastIndexByte(name, '.'); i > 0 {
 		if stat := name[i+1:]; slices.Contains([]string{"mean", "p50", "max", "n"}, stat) {

@@ -473,16 +473,20 @@ func (r *Recorder) Merge(d Delta) {
 	}
 }
 
-// Total returns everything recorded for key since the recorder was made,
-// whether or not it has been taken, in histograms of the caller's own.
-func (r *Recorder) Total(key Key) Snapshot {
+// Total returns what was recorded for key since the recorder was made, whether or
+// not it has been taken, in histograms of the caller's own: of the metrics that are
+// named, of all if none is.
+func (r *Recorder) Total(key Key, metrics ...string) Snapshot {
+	wanted := func(name string) bool { return len(metrics) == 0 || slices.Contains(metrics, name) }
 	r.takeMu.Lock()
 	defer r.takeMu.Unlock()
 	var out Snapshot
 	if t := r.totals[key]; t != nil {
 		out.Counts = maps.Clone(t.counts)
 		for name, a := range t.metrics {
-			*out.timings(name) = *a.read()
+			if wanted(name) {
+				*out.timings(name) = *a.read()
+			}
 		}
 	}
 	r.mu.Lock()
@@ -492,6 +496,9 @@ func (r *Recorder) Total(key Key) Snapshot {
 		return out
 	}
 	for name, t := range *s.timed.Load() {
+		if !wanted(name) {
+			continue
+		}
 		t.mu.Lock()
 		hot := t.t.clone()
 		t.mu.Unlock()

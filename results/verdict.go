@@ -132,6 +132,23 @@ func (c comparison) estimate(v *Verdict) {
 	}
 }
 
+// difference estimates how far the variant lies above the baseline.
+func (c comparison) difference() Difference {
+	if constant(c.x) && constant(c.y) && c.scalar.metric.Exact {
+		d := Ratio(c.y[0] - c.x[0])
+		return Difference{d, d, d}
+	}
+	e := MannWhitney(c.x, c.y, c.level)
+	if c.paired {
+		d := make([]float64, len(c.y))
+		for i := range d {
+			d[i] = c.y[i] - c.x[i]
+		}
+		e = SignedRank(d, c.level)
+	}
+	return Difference{Ratio(e.Value), Ratio(e.Lo), Ratio(e.Hi)}
+}
+
 func (v *Verdict) decide() Decision {
 	less, more := Faster, Slower
 	if v.Unit != UnitSeconds || v.Exact {

@@ -426,7 +426,7 @@ func (p *planParser) metricThresholds(metric string, value ast.Node) {
 	}
 	p.thresholds = slices.DeleteFunc(p.thresholds, func(t string) bool { return strings.HasPrefix(t, metric+" ") })
 	for _, n := range list {
-		text, _ := scalar(n)
+		text := p.condition(n, "thresholds."+metric)
 		expr, err := results.Parse(metric + " " + text)
 		if err == nil {
 			err = checkThreshold(p.name, expr)
@@ -437,6 +437,47 @@ func (p *planParser) metricThresholds(metric string, value ast.Node) {
 		}
 		p.thresholds = append(p.thresholds, expr.String())
 	}
+}
+
+// condition reads a condition as it stands in the list of a metric: an expression
+// without the metric, or a mapping that says whether it ends the run, under the
+// names that k6 uses.
+func (p *planParser) condition(n ast.Node, key string) string {
+	m := asMapping(n)
+	if m == nil {
+		text, _ := scalar(n)
+		return text
+	}
+	var text, abort, delay string
+	for _, entry := range m.Values {
+		name, _ := scalar(entry.Key)
+		value, _ := scalar(entry.Value)
+		switch name {
+		case "threshold":
+			text = value
+		case "abortOnFail":
+			switch value {
+			case "true":
+				abort = " abort"
+			case "false":
+			default:
+				p.fail(entry.Value, key+".abortOnFail", "%q is neither true nor false", value)
+			}
+		case "delayAbortEval":
+			d, err := ParseDuration(value)
+			if err != nil {
+				p.fail(entry.Value, key+".delayAbortEval", "%w", err)
+				continue
+			}
+			delay = " after " + d.String()
+		default:
+			p.fail(entry.Key, key+"."+name, "is unknown: want threshold, abortOnFail or delayAbortEval")
+		}
+	}
+	if abort == "" {
+		return text // there is nothing to delay
+	}
+	return text + abort + delay
 }
 
 func (p *planParser) variants(value ast.Node) {

@@ -79,7 +79,8 @@ type Outcome struct {
 // an [*UnreachableError] when a target could not be used from the start, a
 // [*bench.InvalidError] when the generator could not keep its promise, a
 // [*CountError] when a count differs from its closed form, a [*DigestError] when
-// a roster is not the expected one, or the cause of ctx.
+// a roster is not the expected one, a [*ThresholdError] when a threshold ended the
+// run, or the cause of ctx.
 // An operation that fails in the middle of a run is counted and the run goes on.
 func Run(ctx context.Context, c RunConfig) (Outcome, error) {
 	r := newRunner(c)
@@ -106,14 +107,14 @@ func newRunner(c RunConfig) *runner {
 	return &runner{
 		RunConfig: c, started: time.Now(), warnings: make(map[string]results.Flag),
 		outcome: Outcome{Skipped: make(map[string]string), Failed: make(map[string]error)},
-		watch:   func() func() bench.Figures { return bench.StartMonitor().Stop },
+		monitor: func() func() bench.Figures { return bench.StartMonitor().Stop },
 	}
 }
 
 type runner struct {
 	RunConfig
 	started  time.Time
-	watch    func() func() bench.Figures // begins to watch this process; what it returns tells what was seen since
+	monitor  func() func() bench.Figures // begins to watch this process; what it returns tells what was seen since
 	expected time.Duration
 	total    int
 	ended    int
@@ -137,11 +138,20 @@ type booth struct {
 	actor actor
 	arm   Arm
 
+	watch   *results.Watch // over the thresholds of the plan
 	skipped string
 	valid   int   // blocks
 	failed  int   // blocks in which an operation failed
 	err     error // of the last block
 	lastErr error // of the last block that failed
+}
+
+func newBooth(label string, s *site, a actor, arm Arm) *booth {
+	var watched []results.Expr
+	if !strings.HasSuffix(arm.Label, results.AASuffix) {
+		watched = s.plan.thresholds()
+	}
+	return &booth{label: label, site: s, actor: a, arm: arm, watch: results.NewWatch(watched...)}
 }
 
 func (r *runner) plan(ctx context.Context, p Plan) (err error) {
@@ -178,7 +188,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		}()
 		label := PlanName(p, targets.Name(), len(r.Targets))
 		for _, arm := range r.arms(p) {
-			booths = append(booths, &booth{label: label, site: s, actor: a, arm: arm})
+			booths = append(booths, newBooth(label, s, a, arm))
 			if t, ok := p.Theory(arm); ok && !strings.HasSuffix(arm.Label, results.AASuffix) {
 				r.Results.Theory(results.Theory{Plan: label, Variant: arm.Label, Scalars: t, Timelines: p.theoryTimelines(arm)})
 			}
@@ -221,7 +231,20 @@ func (r *runner) blocks(ctx context.Context, p Plan, booths []*booth) error {
 	if unreachable, ok := errors.AsType[*UnreachableError](err); ok {
 		return unreachable
 	}
-	return err
+	if broken, ok := errors.AsType[*ThresholdError](err); ok {
+		return broken
+	}
+	if err != nil {
+		return err
+	}
+	for _, b := range booths {
+		if few := b.watch.Few(); few != "" && b.skipped == "" {
+			flag := results.Flag{Kind: "samples", Severity: results.Invalid, Text: few + " by " + b.label + " " + b.arm.Label}
+			r.Results.Flag(flag)
+			return &bench.InvalidError{Reason: flag.Text}
+		}
+	}
+	return nil
 }
 
 // PlanName is the label of a plan in results: with several targets, the target
@@ -318,8 +341,10 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		r.report(now)
 	}
 	started := time.Now()
-	seen := r.watch()
-	err := booth.actor.cell(ctx, c)
+	seen := r.monitor()
+	running, watched := r.guard(ctx, booth, key, b.Warmup)
+	err := booth.actor.cell(running, c)
+	broken := watched()
 	r.ended++
 	defer func() { r.position++ }()
 	if ctx.Err() != nil {
@@ -327,6 +352,11 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	}
 	if wrong, ok := errors.AsType[*DigestError](err); ok {
 		return wrong
+	}
+	if broken != nil {
+		// That it was ended is why the cell failed, and nothing else may be.
+		err = nil
+		c.judge = broken.Expr.Metric
 	}
 	if err != nil {
 		progress.Note = fmt.Sprintf("%s: %v", booth.arm.Label, err)
@@ -352,10 +382,15 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	c.figures.Clamped = total.Clamped()
 	booth.site.observe(ctx, &c.figures, seen())
 	flags := append(results.Check(p.Limits, c.figures), c.flags...)
+	if broken != nil && !results.IsInvalid(flags) {
+		r.aborted(started, c, total, flags, broken)
+		return broken
+	}
 	block := r.block(key, started, c, total, flags, err)
 	r.attempt = append(r.attempt, attempted{booth, block})
 	if block.Valid {
 		booth.valid++
+		booth.watch.Add(total, block.Scalars)
 	}
 	r.report(progress)
 	if err := r.checkCounts(booth, c, false); err != nil {
@@ -363,6 +398,11 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	}
 	if results.IsInvalid(flags) {
 		return &bench.InvalidError{Reason: firstInvalid(flags)}
+	}
+	if e, text, ok := booth.watch.Broken(time.Now(), results.Snapshot{}); ok {
+		broken := &ThresholdError{Expr: e, Plan: booth.label, Variant: booth.arm.Label, After: time.Since(r.started), Text: text}
+		r.noteAbort(key, broken)
+		return broken
 	}
 	return nil
 }

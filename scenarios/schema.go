@@ -163,7 +163,14 @@ func ScenarioSchema() ([]byte, error) {
 	root.Properties["variants"] = &schemaNode{
 		Description: "What is compared; the first is the baseline.", AnyOf: append(slices.Clone(variant), list),
 	}
-	condition := &schemaNode{Type: "string"}
+	condition := &schemaNode{AnyOf: []*schemaNode{
+		{Type: "string", Description: "An expression without the metric, such as p(99)<2s; abort after it ends the run when it is broken, abort after 10s not before."},
+		{Type: "object", Additional: false, Required: []string{"threshold"}, Properties: map[string]*schemaNode{
+			"threshold":      {Type: "string", Description: "The expression."},
+			"abortOnFail":    {Type: "boolean", Description: "End the run as soon as it is broken."},
+			"delayAbortEval": {Type: "string", Pattern: KindDuration.pattern(), Description: "But not before this time has passed since the first sample."},
+		}},
+	}}
 	root.Properties["thresholds"] = &schemaNode{
 		Type: "object", Description: "Conditions by metric, such as ready: [\"p(99)<2s\"].",
 		Additional: &schemaNode{AnyOf: []*schemaNode{condition, {Type: "array", Items: condition}}},

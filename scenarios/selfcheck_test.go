@@ -51,13 +51,13 @@ func runCells(t *testing.T, change func(*runner, *site), p Plan, cell actorFunc)
 	}
 	s := &site{plan: p, about: far{}.Describe()}
 	r := newRunner(RunConfig{Plans: []Plan{p}, Results: w, Recorder: recorder})
-	r.watch = func() func() bench.Figures { return func() bench.Figures { return bench.Figures{} } }
+	r.monitor = func() func() bench.Figures { return func() bench.Figures { return bench.Figures{} } }
 	if change != nil {
 		change(r, s)
 	}
 	var booths []*booth
 	for _, arm := range p.Arms {
-		booths = append(booths, &booth{label: p.Label, site: s, actor: cell, arm: arm})
+		booths = append(booths, newBooth(p.Label, s, cell, arm))
 	}
 	runErr := r.blocks(t.Context(), p, booths)
 	if err := w.Close(results.StatusOK); err != nil {
@@ -93,7 +93,7 @@ func TestEveryFlag(t *testing.T) {
 	}
 	machine := func(f bench.Figures) func(*runner, *site) {
 		return func(r *runner, _ *site) {
-			r.watch = func() func() bench.Figures { return func() bench.Figures { return f } }
+			r.monitor = func() func() bench.Figures { return func() bench.Figures { return f } }
 		}
 	}
 	for _, tt := range []struct {

@@ -174,6 +174,7 @@ func exitCode(ctx context.Context, err error) int {
 		unreachable *scenarios.UnreachableError
 		login       *session.Error
 		invalid     *bench.InvalidError
+		broken      *scenarios.ThresholdError
 	)
 	switch {
 	case err == nil:
@@ -190,6 +191,8 @@ func exitCode(ctx context.Context, err error) int {
 		return ExitUnreachable
 	case errors.As(err, &invalid):
 		return ExitInvalid
+	case errors.As(err, &broken):
+		return ExitThresholds
 	}
 	return ExitInternal
 }

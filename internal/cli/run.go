@@ -83,7 +83,7 @@ docs/method.md what the numbers mean.`,
 	flags.Uint64Var(&f.seed, "seed", 0, "what everything random follows from")
 	flags.BoolVar(&f.aa, "aa", false, "run the baseline twice: a comparison that must find nothing")
 	flags.StringVar(&f.baseline, "baseline", "", "`VARIANT` that the others are compared with")
-	flags.StringArrayVar(&f.thresholds, "threshold", nil, "`EXPR` that must hold, such as 'ready p(99)<2s'; exit 99 if it does not")
+	flags.StringArrayVar(&f.thresholds, "threshold", nil, "`EXPR` that must hold, such as 'ready p(99)<2s'; exit 99 if it does not, at once if it ends in abort, or abort after 10s")
 	flags.StringVar(&f.out, "out", "", "run `DIR` to make (default runs/<time>-<scenario>-<id>)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print plans, expected counts and times, and connect to nothing")
 	flags.BoolVar(&f.inProcess, "in-process", false, "simulator and link in this process; CPU is then not told apart")
@@ -359,10 +359,15 @@ func plural(n int, what string) string {
 
 // judge turns the end of a run into its status.
 func judge(ctx context.Context, err error, outcome scenarios.Outcome) (results.Status, []string) {
-	var invalid *bench.InvalidError
+	var (
+		invalid *bench.InvalidError
+		broken  *scenarios.ThresholdError
+	)
 	switch {
 	case ctx.Err() != nil:
 		return results.StatusInterrupted, nil
+	case errors.As(err, &broken):
+		return results.StatusAborted, []string{broken.Error()}
 	case errors.As(err, &invalid):
 		return results.StatusInvalid, []string{invalid.Reason}
 	case err != nil:
