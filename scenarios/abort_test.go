@@ -64,7 +64,7 @@ blocks: 2
 					}
 					c.judge = "ready"
 					began := time.Now()
-					pacer, err := bench.Constant(p.Load.Rate)
+					pacer, err := bench.Constant(100)
 					if err != nil {
 						return err
 					}

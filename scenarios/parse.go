@@ -628,10 +628,15 @@ func checkThreshold(scenario string, e results.Expr) error {
 	if err := e.CheckThreshold(results.Metrics()); err != nil {
 		return err
 	}
+	return measures(scenario, e.Metric)
+}
+
+// measures refuses a metric that the scenario does not measure.
+func measures(scenario, metric string) error {
 	s, _ := Find(scenario)
-	step := strings.HasPrefix(e.Metric, "login.") && slices.Contains(s.Metrics, "login")
-	if !step && !slices.Contains(s.Metrics, e.Metric) {
-		return fmt.Errorf("the scenario %s does not measure %s, but %s", scenario, e.Metric, strings.Join(s.Metrics, ", "))
+	step := strings.HasPrefix(metric, "login.") && slices.Contains(s.Metrics, "login")
+	if !step && !slices.Contains(s.Metrics, metric) {
+		return fmt.Errorf("the scenario %s does not measure %s, but %s", scenario, metric, strings.Join(s.Metrics, ", "))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -264,6 +265,19 @@ func (p *Plan) AddThreshold(e results.Expr) error {
 		return err
 	}
 	p.Thresholds = append(slices.Clone(p.Thresholds), e.String())
+	return nil
+}
+
+// CheckGate refuses a gate on a metric that the scenario does not measure, and on a
+// quantile that the planned number of samples of a block cannot support: a gate
+// compares blocks.
+func (p *Plan) CheckGate(e results.Expr) error {
+	if err := measures(p.Scenario, e.Metric); err != nil {
+		return err
+	}
+	if expected, need := p.samples(e.Metric)/int64(p.Blocks), e.MinSamples(); expected > 0 && need > expected {
+		return fmt.Errorf("%s needs %d samples in each block, and this plan makes about %d: use the mean, or run longer or faster", e, need, expected)
+	}
 	return nil
 }
 

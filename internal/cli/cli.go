@@ -165,36 +165,58 @@ func checkArgs(c *cobra.Command) {
 	}
 }
 
-// exitCode says what the end of a command means to the shell.
+// exitCode says what the end of a command means to the shell: of what applies, the
+// first in the order of the exit codes.
 func exitCode(ctx context.Context, err error) int {
-	var (
-		coded       *exitError
-		count       *scenarios.CountError
-		file        *scenarios.FileError
-		unreachable *scenarios.UnreachableError
-		login       *session.Error
-		invalid     *bench.InvalidError
-		broken      *scenarios.ThresholdError
-	)
-	switch {
-	case err == nil:
+	if err == nil {
 		return ExitOK
-	case errors.As(err, &coded):
-		return coded.code
-	case ctx.Err() != nil:
+	}
+	if ctx.Err() != nil {
 		return ExitInterrupted
-	case errors.As(err, &count):
-		return ExitInternal
-	case errors.As(err, &file):
-		return ExitUsage
-	case errors.As(err, &unreachable), errors.As(err, &login):
-		return ExitUnreachable
-	case errors.As(err, &invalid):
-		return ExitInvalid
-	case errors.As(err, &broken):
-		return ExitThresholds
+	}
+	found := make(map[int]bool)
+	classify(err, found)
+	for _, code := range []int{ExitInterrupted, ExitInternal, ExitUsage, ExitUnreachable, ExitInvalid, ExitThresholds, ExitRegression, ExitInconclusive} {
+		if found[code] {
+			return code
+		}
 	}
 	return ExitInternal
+}
+
+// classify finds the exit codes of an error and of those that are joined in it. Of a
+// chain the outermost one that has a code counts: it knows what the others mean here.
+func classify(err error, found map[int]bool) {
+	switch e := err.(type) { //nolint:errorlint // the chain is followed here, branch by branch
+	case *exitError:
+		found[e.code] = true
+		return
+	case *scenarios.CountError:
+		found[ExitInternal] = true
+		return
+	case *scenarios.FileError:
+		found[ExitUsage] = true
+		return
+	case *scenarios.UnreachableError, *session.Error:
+		found[ExitUnreachable] = true
+		return
+	case *bench.InvalidError:
+		found[ExitInvalid] = true
+		return
+	case *scenarios.ThresholdError:
+		found[ExitThresholds] = true
+		return
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			classify(part, found)
+		}
+		return
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		classify(inner, found)
+		return
+	}
+	found[ExitInternal] = true
 }
 
 // readInput reads a file, or standard input for "-".

@@ -40,6 +40,7 @@ type runFlags struct {
 	from       string
 	allow      []string
 	thresholds []string
+	gates      gateFlags
 	progress   string
 }
 
@@ -84,6 +85,7 @@ docs/method.md what the numbers mean.`,
 	flags.BoolVar(&f.aa, "aa", false, "run the baseline twice: a comparison that must find nothing")
 	flags.StringVar(&f.baseline, "baseline", "", "`VARIANT` that the others are compared with")
 	flags.StringArrayVar(&f.thresholds, "threshold", nil, "`EXPR` that must hold, such as 'ready p(99)<2s'; exit 99 if it does not, at once if it ends in abort, or abort after 10s")
+	f.gates.register(flags)
 	flags.StringVar(&f.out, "out", "", "run `DIR` to make (default runs/<time>-<scenario>-<id>)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print plans, expected counts and times, and connect to nothing")
 	flags.BoolVar(&f.inProcess, "in-process", false, "simulator and link in this process; CPU is then not told apart")
@@ -102,14 +104,33 @@ type input struct {
 	File      string             `json:"file"`
 	Source    string             `json:"source"`
 	Override  scenarios.Override `json:"override"`
+	Options   runOptions         `json:"options,omitzero"`
 	Effective []scenarios.Plan   `json:"plans"` // after defaults
 }
 
+// runOptions are the other options of a run that belong to what it measured, under
+// their names on the command line.
+type runOptions struct {
+	Target    []string `json:"target,omitempty"`
+	Threshold []string `json:"threshold,omitempty"`
+	AA        bool     `json:"aa,omitempty"`
+}
+
 func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scenarios.Override) error {
+	gates, err := f.gates.parse()
+	if err != nil {
+		return err
+	}
 	in, err := a.scenarioInput(args, f.from, o)
 	if err != nil {
 		return err
 	}
+	if len(f.targets) == 0 {
+		f.targets = in.Options.Target
+	}
+	f.thresholds = append(in.Options.Threshold, f.thresholds...)
+	f.aa = f.aa || in.Options.AA
+	in.Options = runOptions{Target: f.targets, Threshold: f.thresholds, AA: f.aa}
 	plans, err := scenarios.Parse(in.File, []byte(in.Source), in.Override)
 	if err != nil {
 		return err
@@ -117,11 +138,17 @@ func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scen
 	if err := addThresholds(plans, f.thresholds); err != nil {
 		return err
 	}
+	if err := checkGates(plans, gates, len(f.targets)); err != nil {
+		return err
+	}
 	in.Effective = plans
 	if !slices.Contains([]string{"auto", "bar", "plain", "none"}, f.progress) {
 		return usage(fmt.Errorf("--progress %q is not one of auto, bar, plain, none", f.progress))
 	}
-	r := &runJob{app: a, flags: f, input: in, plans: plans}
+	r := &runJob{app: a, flags: f, input: in, plans: plans, compare: results.CompareOptions{Gates: gates}}
+	if gates != nil && len(plans[0].Arms) == 1 {
+		r.compare.By = "target"
+	}
 	if r.targets, err = a.openTargets(f, r.started); err != nil {
 		return err
 	}
@@ -139,6 +166,21 @@ func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scen
 		}
 	}
 	return r.run(ctx)
+}
+
+// checkGates refuses, before the run, gates that it could never decide.
+func checkGates(plans []scenarios.Plan, gates []results.Expr, targets int) error {
+	for _, e := range gates {
+		if len(plans[0].Arms) < 2 && targets < 2 {
+			return usage(fmt.Errorf("--gate %q: there is nothing to compare: run several variants or targets, or compare this run with another one", e))
+		}
+		for _, p := range plans {
+			if err := p.CheckGate(e); err != nil {
+				return usage(fmt.Errorf("--gate: %w", err))
+			}
+		}
+	}
+	return nil
 }
 
 func addThresholds(plans []scenarios.Plan, exprs []string) error {
@@ -252,6 +294,7 @@ type runJob struct {
 	input   input
 	plans   []scenarios.Plan
 	targets []scenarios.Targets
+	compare results.CompareOptions // of the report
 
 	mu       sync.Mutex
 	children map[*proc.Child]string // roles
@@ -395,7 +438,7 @@ func (r *runJob) answer(ctx context.Context, dir string, status results.Status, 
 		if r.json {
 			format = "json"
 		}
-		if err := results.Report(r.stdout, []*results.Run{run}, format, results.ReportOptions{Width: terminalWidth(r.stdout)}); err != nil {
+		if err := results.Report(r.stdout, []*results.Run{run}, format, results.ReportOptions{Width: terminalWidth(r.stdout), Compare: r.compare}); err != nil {
 			return errors.Join(runErr, err)
 		}
 	}
@@ -410,7 +453,18 @@ func (r *runJob) answer(ctx context.Context, dir string, status results.Status, 
 	case len(outcome.Skipped) > 0 && len(outcome.Skipped) == r.arms():
 		return &exitError{ExitUnreachable, errors.New("the target speaks none of the variants")}
 	}
-	return r.thresholds(run)
+	if err := r.thresholds(run); err != nil {
+		return err
+	}
+	if len(r.compare.Gates) == 0 {
+		return nil
+	}
+	comparison, err := results.Compare([]*results.Run{run}, r.compare)
+	if err != nil {
+		// The report has said so.
+		return &exitError{code: ExitInconclusive}
+	}
+	return r.flags.gates.judge(comparison)
 }
 
 func (r *runJob) arms() int {
