@@ -108,7 +108,7 @@ func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
 	if len(c.Invalid) > 0 {
 		return c, nil
 	}
-	all, err := c.observe(runs, o)
+	all, err := c.observe(runs, o.By, o.Gates)
 	if err != nil {
 		return nil, err
 	}
@@ -212,8 +212,7 @@ func targets(m Manifest) string {
 }
 
 // observe turns the valid blocks of all runs into evidence and finds the arms.
-func (c *Comparison) observe(runs []*Run, o CompareOptions) ([]observation, error) {
-	by := o.By
+func (c *Comparison) observe(runs []*Run, by string, gates []Expr) ([]observation, error) {
 	var all []observation
 	dims := make(map[string]bool)
 	left := 0
@@ -248,7 +247,7 @@ func (c *Comparison) observe(runs []*Run, o CompareOptions) ([]observation, erro
 				delete(rest, by)
 				ob.arm, ob.group = value, joinGroup(dimensionLabel(rest), b.Variant)
 			}
-			if err := ob.addQuantiles(r, b.Key, o.Gates); err != nil {
+			if err := ob.addQuantiles(r, b.Key, gates); err != nil {
 				return nil, err
 			}
 			all = append(all, ob)

@@ -118,7 +118,7 @@ func TestFirstLimit(t *testing.T) {
 		},
 		{
 			"flags of the self-check", map[string]float64{"cpu.generator+": 0.2, "thread.cpu.server/lua-7+": 1},
-			Ceilings{GeneratorCPUs: 2, Flags: []Flag{{Kind: "pause", Severity: Warning, Text: "w"}, {Kind: "dropped", Severity: Invalid, Text: "5 arrivals were dropped, at most 0 may be"}}},
+			Ceilings{GeneratorCPUs: 2, Flags: []Flag{{Kind: "gc", Severity: Warning, Text: "w"}, {Kind: "dropped", Severity: Invalid, Text: "5 arrivals were dropped, at most 0 may be"}}},
 			LimitGenerator, true, "the first limit is the generator: 5 arrivals were dropped, at most 0 may be",
 		},
 		{

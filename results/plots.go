@@ -608,7 +608,7 @@ func (p *plotter) ratios(o CompareOptions) {
 		return
 	}
 	again := *c
-	all, err := again.observe(p.runs, c.By)
+	all, err := again.observe(p.runs, c.By, nil)
 	if err != nil {
 		return // It was no error when the document was made.
 	}
