@@ -73,19 +73,7 @@ func Open(dir string) (*Run, error) {
 }
 
 func (r *Run) read(root *os.Root) error {
-	if err := readJSON(root, fileManifest, &r.Manifest); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("no %s: not a run directory", fileManifest)
-		}
-		return err
-	}
-	if err := checkSchema(r.Manifest.Schema); err != nil {
-		return fmt.Errorf("%s: %w", fileManifest, err)
-	}
-	switch err := readJSON(root, fileDone, &r.Done); {
-	case errors.Is(err, fs.ErrNotExist):
-		r.Done.Status, r.Partial = StatusPartial, true
-	case err != nil:
+	if err := r.readHead(root); err != nil {
 		return err
 	}
 	if err := readJSON(root, fileCounts, &r.Counts); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -36,6 +36,18 @@ func (r Ratio) MarshalJSON() ([]byte, error) {
 	return []byte("null"), nil
 }
 
+// UnmarshalJSON implements [json.Unmarshaler]: null is not a number.
+func (r *Ratio) UnmarshalJSON(b []byte) error {
+	v := math.NaN()
+	if string(b) != "null" {
+		if err := json.Unmarshal(b, &v); err != nil {
+			return err
+		}
+	}
+	*r = Ratio(v)
+	return nil
+}
+
 // Verdict sets one figure of one variant beside that of the baseline.
 type Verdict struct {
 	Group         string   `json:"group,omitempty"` // what both have in common: plan, and variant if that is not compared
@@ -258,7 +270,7 @@ func (v Verdict) difference() (how, interval string) {
 	if r < 1 {
 		word = "lower"
 	}
-	if math.IsInf(r, 1) || r == 0 {
+	if math.IsInf(r, 1) || math.IsNaN(r) || r == 0 {
 		return word, ""
 	}
 	if r >= 1.5 || r <= 1/1.5 {

@@ -1,0 +1,62 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Head is what a run directory tells without its figures: enough for a list of
+// runs, at the cost of a few small files.
+type Head struct {
+	Manifest Manifest
+	Done     Done      // Status is StatusPartial if the directory has none
+	Summary  *Document // nil if the run has not ended
+}
+
+// OpenHead reads the head of a run directory. Like [Open] it refuses symbolic
+// links in the directory and files that are too large; unlike it, it says nothing
+// of damage in the files that hold figures. A run that has ended without a
+// summary is an error.
+func OpenHead(dir string) (Head, error) {
+	var h Head
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return h, fmt.Errorf("results: open run: %w", err)
+	}
+	defer func() { _ = root.Close() }() // it was only read
+	r := &Run{Dir: dir}
+	if err := r.readHead(root); err != nil {
+		return h, fmt.Errorf("results: open run %s: %w", dir, err)
+	}
+	h.Manifest, h.Done = r.Manifest, r.Done
+	if r.Partial {
+		return h, nil
+	}
+	h.Summary = new(Document)
+	if err := readJSON(root, fileSummary, h.Summary); err != nil {
+		return h, fmt.Errorf("results: open run %s: %w", dir, err)
+	}
+	return h, nil
+}
+
+// readHead reads what a run was to do and how it ended.
+func (r *Run) readHead(root *os.Root) error {
+	if err := readJSON(root, fileManifest, &r.Manifest); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("no %s: not a run directory", fileManifest)
+		}
+		return err
+	}
+	if err := checkSchema(r.Manifest.Schema); err != nil {
+		return fmt.Errorf("%s: %w", fileManifest, err)
+	}
+	switch err := readJSON(root, fileDone, &r.Done); {
+	case errors.Is(err, fs.ErrNotExist):
+		r.Done.Status, r.Partial = StatusPartial, true
+	case err != nil:
+		return err
+	}
+	return nil
+}
