@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +18,16 @@ import (
 
 //go:embed web
 var webFiles embed.FS
+
+// Web returns the files that reports are drawn with: report.css, charts.js and what
+// they stand on, for a page of another kind.
+func Web() fs.FS {
+	web, err := fs.Sub(webFiles, "web")
+	if err != nil {
+		panic(err) // The folder is part of this package.
+	}
+	return web
+}
 
 // webText reads one of the embedded files.
 func webText(name string) string {

@@ -77,6 +77,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.mux.Handle("GET /", http.FileServerFS(files))
+	s.mux.Handle("GET /web/", http.StripPrefix("/web/", http.FileServerFS(results.Web())))
 	s.mux.HandleFunc("GET /api/runs", s.list)
 	s.mux.HandleFunc("GET /api/trend", s.trend)
 	s.mux.HandleFunc("GET /api/report", s.document)

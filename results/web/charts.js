@@ -635,7 +635,7 @@ const charts = (() => {
   }
 
   return {
-    theme, setPrinting, swatch, html, svg, seconds, bytes, count,
+    theme, setPrinting, swatch, html, svg, seconds, bytes, count, unit: unitFormat, color, dash, alpha, lines,
     latency, heat, timeline, ratios, resources, load, mesh, cost,
     tables: { latency: latencyTable, heat: heatTable, timeline: timelineTable, ratios: ratiosTable, resources: resourcesTable, load: loadTable, mesh: meshTable, cost: costTable },
   };

@@ -73,18 +73,18 @@
     pick.checked = state.chosen.has(e.id);
     pick.disabled = !!e.broken;
     pick.addEventListener("change", () => { if (pick.checked) state.chosen.add(e.id); else state.chosen.delete(e.id); chosen(); });
-    const name = e.broken ? html("span", {}, e.id) : html("a", { href: reportOf([e.id]) }, e.id);
+    const name = html(e.broken ? "span" : "a", e.broken ? { class: "id" } : { class: "id", href: reportOf([e.id]) }, e.id);
     const words = e.broken ? [e.broken] : e.verdicts?.length ? e.verdicts : e.reasons || [];
     const more = words.length > 2 ? html("li", { class: "more" }, `and ${words.length - 2} more`) : null;
     const says = html("ul", { class: "says" }, ...words.slice(0, 2).map((w) => html("li", {}, w)), more);
-    const marks = html("span", { class: "state state-" + condition(e) }, condition(e));
-    const cell = (label, ...c) => html("td", { "data-label": label }, ...c);
+    const mark = html("span", { class: "status " + condition(e) }, condition(e));
+    const cell = (name, label, ...c) => html("td", label ? { class: name, "data-label": label } : { class: name }, ...c);
     return html("tr", { "data-run": e.id },
-      cell("", pick), html("th", { scope: "row", "data-label": "Run" }, name), cell("Scenario", e.scenario || ""),
-      cell("Target", (e.targets || []).join(", ")), cell("State", marks, e.live ? html("a", { class: "watch", href: "#/live?" + query([["run", e.id]]) }, "watch") : null,
+      cell("pick", "", pick), html("th", { scope: "row" }, name), cell("scenario", "Scenario", e.scenario || ""),
+      cell("target", "Target", (e.targets || []).join(", ")), cell("state", "", mark, e.live ? html("a", { class: "watch", href: "#/live?" + query([["run", e.id]]) }, "watch") : null,
         e.failed ? html("span", { class: "note" }, plural(e.failed, "threshold") + " failed") : null,
         e.warnings ? html("span", { class: "note" }, plural(e.warnings, "warning")) : null),
-      cell("Started (UTC)", when(e.started)), cell("Took", took(e)), cell("Verdict", says));
+      cell("when", "Started", when(e.started)), cell("took", "Took", took(e)), cell("words", "", says));
   }
 
   async function list(params) {
@@ -94,8 +94,8 @@
     document.getElementById("dir").textContent = l.dir;
     for (const id of [...state.chosen]) if (!l.runs.some((e) => e.id === id && !e.broken)) state.chosen.delete(id);
     const body = html("tbody");
-    const found = html("p", { class: "found", role: "status" });
-    const actions = html("p", { class: "actions" });
+    const found = html("span", { class: "found", role: "status" });
+    const actions = html("div", { class: "bar" });
     const chosen = () => {
       const ids = [...state.chosen];
       const compare = html("button", { type: "button", id: "compare" }, ids.length < 2 ? "Compare: choose two runs or more" : `Compare ${ids.length} runs`);
@@ -105,7 +105,7 @@
       const none = html("button", { type: "button" }, "Choose none");
       none.disabled = !ids.length;
       none.addEventListener("click", () => { state.chosen.clear(); update(); });
-      actions.replaceChildren(compare, " ", none, " ", html("label", {}, different, " even if machines or targets differ"));
+      actions.replaceChildren(found, html("label", {}, different, " even if machines or targets differ"), none, compare);
     };
     // The earlier run is what the later one is compared with.
     const byTime = (ids) => state.runs.filter((e) => ids.includes(e.id)).reverse().map((e) => e.id);
@@ -120,7 +120,7 @@
     };
     const table = html("table", { class: "runs" }, html("thead", {}, html("tr", {}, ...["", "Run", "Scenario", "Target", "State", "Started (UTC)", "Took", "Verdict"]
       .map((h) => html("th", { scope: "col" }, h)))), body);
-    main.replaceChildren(html("h1", {}, "Runs"), filterBar(update), found, actions,
+    main.replaceChildren(html("h1", {}, "Runs"), filterBar(update), actions,
       l.runs.length ? table : html("p", {}, "There is no run yet: xmppbench run makes one."));
     update();
   }
@@ -128,7 +128,8 @@
   // --- trends ---
 
   async function trend(params) {
-    const { runs } = await ask("api/runs");
+    const { runs, dir } = await ask("api/runs");
+    document.getElementById("dir").textContent = dir;
     const scenarios = [...new Set(runs.map((e) => e.scenario).filter(Boolean))].sort();
     const scenario = params.get("scenario") || scenarios[0] || "";
     const t = await ask("api/trend?" + query([["scenario", scenario], ["metric", params.get("metric")]]));
@@ -149,7 +150,7 @@
       html("td", {}, when(p.started)), html("td", {}, arms[i].label), html("td", {}, format(p.median)), html("td", {}, `${format(p.min)} to ${format(p.max)}`), html("td", {}, String(p.blocks)))));
     main.replaceChildren(html("h1", {}, "Trend"), bar,
       html("p", { class: "caption" }, "Each point is a run: the median of its blocks, between their smallest and largest. Runs of different times differ for reasons of their own; compare what matters in one run."),
-      ...(t.series.length ? [key, picture, html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "figures" }, html("table", {}, html("thead", {}, html("tr", {},
+      ...(t.series.length ? [html("section", { class: "panel" }, key, picture), html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "figures" }, html("table", { class: "points" }, html("thead", {}, html("tr", {},
         ...["Run", "Started (UTC)", "Series", "Median", "Range", "Blocks"].map((h) => html("th", { scope: "col" }, h)))), html("tbody", {}, ...rows)))]
         : [html("p", {}, "No run of this scenario has ended with figures.")]));
     state.trend = t;
@@ -187,11 +188,12 @@
     const bar = html("progress", { max: "1", value: "0", "aria-label": "blocks" });
     const metric = html("select", { id: "live-metric" });
     const picture = html("div", { class: "chart" }), machine = html("div", { class: "chart" });
+    const panel = (title, ...c) => html("section", { class: "panel" }, html("h2", {}, title), ...c);
     const events = html("ol", { class: "events", reversed: "" });
     const report = html("a", { href: reportOf([id]) }, "Report of what there is");
     main.replaceChildren(html("h1", {}, "Under way: ", html("span", {}, id)), progress, bar,
-      html("p", { class: "choose" }, html("label", { for: "live-metric" }, "Response time of "), metric), picture,
-      html("h2", {}, "Processes"), machine, html("h2", {}, "Events"), events, html("p", {}, report));
+      panel("Response times", html("p", { class: "choose" }, html("label", { for: "live-metric" }, "Show "), metric), picture),
+      panel("Processes", machine), panel("Events", events), html("p", {}, report));
     const { runs } = await ask("api/runs");
     const about = runs.find((e) => e.id === id) || {};
     const cells = (about.blocks || 0) * Math.max(1, (about.variants || []).length) * Math.max(1, about.plans || 1);
