@@ -120,7 +120,9 @@ func (a *app) serveView(ctx context.Context, dir string, f viewFlags) error {
 	if err := errors.Join(err, server.Shutdown(closing)); err != nil {
 		return err
 	}
-	<-served
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		return e
+	}
 	// To be interrupted is how serving ends.
 	return &exitError{code: ExitOK}
 }
