@@ -168,7 +168,8 @@ func checkArgs(c *cobra.Command) {
 // exitCode says what the end of a command means to the shell: of what applies, the
 // first in the order of the exit codes.
 func exitCode(ctx context.Context, err error) int {
-	if err == nil {
+	// For a command that serves, to be interrupted is how it ends well.
+	if ended, ok := err.(*exitError); err == nil || ok && ended.code == ExitOK { //nolint:errorlint // it ends well only if nothing is wrapped around it
 		return ExitOK
 	}
 	if ctx.Err() != nil {
