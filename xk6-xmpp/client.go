@@ -208,7 +208,7 @@ func (c *client) do(p *options, l *live, stage string, timeout time.Duration, wo
 		bounded, cancel := within(ctx, timeout)
 		defer cancel()
 		result, err := work(bounded, r)
-		if l.management != nil && l.management.due() {
+		if l.management != nil && l.management.Due() {
 			_ = l.Stream.Post([]byte("<r xmlns='"+wire.NSSM+"'/>"), nil) // a stream that is over says so below
 		}
 		l.flush(r)

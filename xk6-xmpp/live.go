@@ -189,7 +189,7 @@ type live struct {
 	flushing sync.Mutex
 	flushed  [2]kinds // sent and received, as the metrics know them
 
-	management *management // nil without XEP-0198
+	management *online.Management // nil without XEP-0198
 }
 
 // A starter says what a new session is to do with what it receives.
@@ -201,12 +201,12 @@ type starter struct {
 }
 
 // start logs in and begins to read. It pushes the metrics of the login.
-func (n network) start(ctx context.Context, o loginOptions, r recorder, s starter, resume *management) (*live, error) {
+func (n network) start(ctx context.Context, o loginOptions, r recorder, s starter, resume *online.Management) (*live, error) {
 	l := &live{root: n.root}
 	bounded, cancel := within(ctx, o.timeout)
 	defer cancel()
 	if o.management {
-		l.management = newManagement(o.ackEvery, resume)
+		l.management = online.NewManagement(o.ackEvery, resume)
 	}
 	config := session.Config{
 		JID: o.jid, Password: o.password, Resource: o.resource, TLS: o.mode, TLSConfig: n.tls, Mechanisms: o.mechanisms,
@@ -215,7 +215,7 @@ func (n network) start(ctx context.Context, o loginOptions, r recorder, s starte
 		Stream:  wire.StreamOptions{Sent: l.sees},
 	}
 	if resume != nil {
-		config.Resume = resume.resumption()
+		config.Resume = resume.Resumption()
 	}
 	started := time.Now()
 	login, err := session.Dial(bounded, config)
@@ -231,7 +231,7 @@ func (n network) start(ctx context.Context, o loginOptions, r recorder, s starte
 	}
 	var handled uint32
 	if l.management != nil {
-		handled = l.management.begin(login, resume)
+		handled = l.management.Begin(login, resume)
 	}
 	r.loggedIn(info, n.root.opened(l))
 	l.Client = online.New(login, online.Config{
@@ -246,7 +246,7 @@ func (n network) start(ctx context.Context, o loginOptions, r recorder, s starte
 	})
 	l.Start()
 	if l.management != nil {
-		l.management.resend(l, login)
+		l.management.Resend(l.Stream, login)
 	}
 	return l, nil
 }
@@ -289,7 +289,7 @@ func (l *live) sees(b []byte) {
 		return
 	}
 	if l.management != nil {
-		l.management.sent(b)
+		l.management.Sent(b)
 	}
 }
 
@@ -302,7 +302,7 @@ func (l *live) first(s starter, receipts bool, head *wire.Stanza) (wire.Handler,
 		l.received.presence.Add(1)
 	case "a":
 		if l.management != nil {
-			return wire.Handler{Done: l.management.acknowledged}, true
+			return wire.Handler{Done: l.management.Acknowledged}, true
 		}
 	}
 	if s.first != nil {

@@ -8,6 +8,9 @@ import (
 	"github.com/grafana/sobek"
 )
 
+// errNoManagement says that a call needs stream management.
+var errNoManagement = errors.New("stream management is off: set the option streamManagement, and log in at a server that has it")
+
 // smOf is the class StreamManagement, a part of a client (XEP-0198).
 type smOf struct{ c *client }
 
@@ -23,7 +26,7 @@ func smClass() class[*smOf] {
 				if !x.enabled() {
 					return 0
 				}
-				return x.c.session.management.unacked()
+				return x.c.session.management.Unacked()
 			},
 		},
 	}
@@ -46,7 +49,7 @@ func (x *smOf) request(call sobek.FunctionCall) sobek.Value {
 	p := x.c.m.options("sm.request()", call.Argument(0), false)
 	timeout := p.duration("timeout", x.c.o.request)
 	return x.c.do(p, l, stageSM, timeout, func(ctx context.Context, r recorder) (any, error) {
-		d, err := l.management.request(ctx, l)
+		d, err := l.management.Request(ctx, l.Stream)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +72,7 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 	ctx := c.m.vu.Context()
 	r := c.recorder(ctx, p)
 	p.done()
-	if l.management.resumption() == nil {
+	if l.management.Resumption() == nil {
 		panic(c.m.jsError(&fault{stage: stageSM, condition: "item-not-found", err: errors.New("the server does not resume sessions")}))
 	}
 	net, from := c.m.network(o), c.starter()
@@ -86,7 +89,7 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 		defer h.end()
 		l.flush(r)
 		l.cut()
-		l.management.interrupted(l.Handled())
+		l.management.Interrupted(l.Handled())
 		if err := pause(ctx, after); err != nil {
 			return nil, fail(stageSM, err)
 		}

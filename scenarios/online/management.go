@@ -1,8 +1,8 @@
-package xk6xmpp
+package online
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -15,9 +15,10 @@ import (
 // maxUnacked bounds the stanzas that a session keeps to send again.
 const maxUnacked = 10_000
 
-// management is the client's half of stream management (XEP-0198): it counts what was
-// sent, keeps what was not acknowledged, and sends that again after a resumption.
-type management struct {
+// Management is the client's half of stream management (XEP-0198): it counts what was
+// sent, keeps what was not acknowledged, and sends that again after a resumption. Its
+// methods may be called concurrently.
+type Management struct {
 	every int
 
 	mu      sync.Mutex
@@ -32,18 +33,20 @@ type management struct {
 	waiting []chan<- time.Time
 }
 
-// newManagement returns one for a new session, or for one that goes on.
-func newManagement(every int, before *management) *management {
+// NewManagement returns one for a new session, or for one that goes on where before was
+// interrupted. every is the number of stanzas after which [Management.Due] asks for an
+// acknowledgement; 0: never.
+func NewManagement(every int, before *Management) *Management {
 	if before == nil {
-		return &management{every: every}
+		return &Management{every: every}
 	}
 	before.mu.Lock()
 	defer before.mu.Unlock()
-	return &management{every: every, out: before.out, acked: before.acked, kept: before.kept, lost: before.lost}
+	return &Management{every: every, out: before.out, acked: before.acked, kept: before.kept, lost: before.lost}
 }
 
-// resumption returns what to resume, nil if that is not possible.
-func (m *management) resumption() *session.Resume {
+// Resumption returns what to resume, nil if that is not possible.
+func (m *Management) Resumption() *session.Resume {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.id == "" {
@@ -52,9 +55,10 @@ func (m *management) resumption() *session.Resume {
 	return &session.Resume{ID: m.id, JID: m.jid, Handled: m.handled}
 }
 
-// begin takes note of a login. It returns the number of stanzas of the server that
-// were handled before.
-func (m *management) begin(login *session.Session, before *management) (handled uint32) {
+// Begin takes note of a login, which before was to be resumed by; nil if there was none.
+// It returns the number of stanzas of the server that were handled before, for
+// [Config].Handled.
+func (m *Management) Begin(login *session.Session, before *Management) (handled uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.jid = login.JID
@@ -71,15 +75,15 @@ func (m *management) begin(login *session.Session, before *management) (handled 
 	return before.handled
 }
 
-// interrupted takes note of what was handled when the connection was lost.
-func (m *management) interrupted(handled uint32) {
+// Interrupted takes note of what [Client.Handled] was when the connection was lost.
+func (m *Management) Interrupted(handled uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.handled = handled
 }
 
 // take notes that the server has handled the first h stanzas. The lock is held.
-func (m *management) take(h uint32) {
+func (m *Management) take(h uint32) {
 	n := h - m.acked
 	if n > m.out-m.acked {
 		return // more than were sent: nothing to go by
@@ -91,8 +95,9 @@ func (m *management) take(h uint32) {
 	}
 }
 
-// resend sends what the server has not handled before the connection was lost.
-func (m *management) resend(l *live, login *session.Session) {
+// Resend sends what the server has not handled before the connection was lost, if the
+// login resumed. It blocks until that is written or the stream ends.
+func (m *Management) Resend(stream *wire.Stream, login *session.Session) {
 	if !login.Resumed {
 		return
 	}
@@ -104,7 +109,7 @@ func (m *management) resend(l *live, login *session.Session) {
 	}
 	m.mu.Unlock()
 	for _, b := range again {
-		if l.Stream.Send(b) != nil {
+		if stream.Send(b) != nil {
 			break // the end of the stream is told to whoever uses it
 		}
 	}
@@ -113,8 +118,11 @@ func (m *management) resend(l *live, login *session.Session) {
 	m.mu.Unlock()
 }
 
-// sent counts a stanza. It runs under the stream's lock.
-func (m *management) sent(b []byte) {
+// Sent counts what is sent, if it is a stanza. It is made for wire.StreamOptions.Sent.
+func (m *Management) Sent(b []byte) {
+	if !isStanza(b) {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.again[&b[0]] {
@@ -128,8 +136,15 @@ func (m *management) sent(b []byte) {
 	m.kept = append(m.kept, append([]byte(nil), b...))
 }
 
-// due reports whether it is time to ask for an acknowledgement.
-func (m *management) due() bool {
+// isStanza reports whether b begins with a stanza (RFC 6120 §8).
+func isStanza(b []byte) bool {
+	tag := b[min(len(b), bytes.IndexByte(b, '<')+1):]
+	return bytes.HasPrefix(tag, []byte("iq")) || bytes.HasPrefix(tag, []byte("message")) || bytes.HasPrefix(tag, []byte("presence"))
+}
+
+// Due reports whether it is time to ask for an acknowledgement, and then takes it that
+// somebody does.
+func (m *Management) Due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.every == 0 || m.out-m.asked < uint32(m.every) { //nolint:gosec // the option is bounded
@@ -139,8 +154,8 @@ func (m *management) due() bool {
 	return true
 }
 
-// acknowledged takes an acknowledgement.
-func (m *management) acknowledged(st *wire.Stanza) error {
+// Acknowledged takes an acknowledgement. It is made for a handler of the element a.
+func (m *Management) Acknowledged(st *wire.Stanza) error {
 	h, err := strconv.ParseUint(wire.AttrString(st.Tag, "h"), 10, 32)
 	if err != nil {
 		return &wire.StreamError{Condition: "bad-format", Text: "h is not a number"}
@@ -156,32 +171,30 @@ func (m *management) acknowledged(st *wire.Stanza) error {
 	return nil
 }
 
-// unacked counts the stanzas that the server has not acknowledged.
-func (m *management) unacked() int {
+// Unacked counts the stanzas that the server has not acknowledged.
+func (m *Management) Unacked() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return int(m.out - m.acked)
 }
 
-// request asks for an acknowledgement and returns how long it took.
-func (m *management) request(ctx context.Context, l *live) (time.Duration, error) {
+// Request asks for an acknowledgement and returns how long it took. It blocks until that
+// has come, the stream ends or the context does.
+func (m *Management) Request(ctx context.Context, stream *wire.Stream) (time.Duration, error) {
 	got := make(chan time.Time, 1)
 	m.mu.Lock()
 	m.waiting = append(m.waiting, got)
 	m.mu.Unlock()
 	sent := time.Now()
-	if err := l.Stream.Send([]byte("<r xmlns='" + wire.NSSM + "'/>")); err != nil {
+	if err := stream.Send([]byte("<r xmlns='" + wire.NSSM + "'/>")); err != nil {
 		return 0, err
 	}
 	select {
 	case at := <-got:
 		return at.Sub(sent), nil
-	case <-l.Stream.Done():
+	case <-stream.Done():
 		return 0, fmt.Errorf("%w before the acknowledgement", wire.ErrClosed)
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
 }
-
-// errNoManagement says that a call needs stream management.
-var errNoManagement = errors.New("stream management is off: set the option streamManagement, and log in at a server that has it")
