@@ -103,11 +103,11 @@ func (c *connection) finish() {
 	close(c.done)
 }
 
-// enter puts the connection on the books, unless the simulator is closing.
+// enter puts the connection on the books, unless the simulator is closing or down.
 func (s *Simulator) enter(c *connection) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing || s.down {
 		return false
 	}
 	s.conns[c] = struct{}{}

@@ -19,6 +19,7 @@ const (
 	MethodCompact  = "roster.compact"  // Compaction -> RosterState
 	MethodSettings = "roster.settings" // roster.Settings -> nothing; for sessions bound from then on
 	MethodDrop     = "drop"            // Drop -> Dropped
+	MethodRestart  = "restart"         // Restart -> Dropped; blocks until the provider is back
 )
 
 // Account names an account by its bare JID.
@@ -75,7 +76,7 @@ func (s *Simulator) Control(ctx context.Context, method string, in, out any) err
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("simulator: %s: %w", method, err)
 	}
-	result, err := s.control(method, in)
+	result, err := s.control(ctx, method, in)
 	if err != nil {
 		return fmt.Errorf("simulator: %s: %w", method, err)
 	}
@@ -88,7 +89,7 @@ func (s *Simulator) Control(ctx context.Context, method string, in, out any) err
 	return nil
 }
 
-func (s *Simulator) control(method string, in any) (any, error) {
+func (s *Simulator) control(ctx context.Context, method string, in any) (any, error) {
 	switch method {
 	case MethodFigures:
 		return s.Figures(), nil
@@ -129,8 +130,14 @@ func (s *Simulator) control(method string, in any) (any, error) {
 			return nil, err
 		}
 		return s.drop(d), nil
+	case MethodRestart:
+		var r Restart
+		if err := convert(in, &r); err != nil {
+			return nil, err
+		}
+		return s.restart(ctx, r)
 	}
-	return nil, fmt.Errorf("no such method: use one of %q", []string{MethodFigures, MethodRoster, MethodMutate, MethodCompact, MethodSettings, MethodDrop})
+	return nil, fmt.Errorf("no such method: use one of %q", []string{MethodFigures, MethodRoster, MethodMutate, MethodCompact, MethodSettings, MethodDrop, MethodRestart})
 }
 
 // convert takes a value over by way of its JSON, which is how it comes from a

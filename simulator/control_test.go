@@ -129,6 +129,8 @@ func TestControlErrors(t *testing.T) {
 		{simulator.MethodMutate, simulator.Mutation{JID: "u2@a.example", Changes: 1, Kind: "shuffle"}, `kind "shuffle"`},
 		{simulator.MethodMutate, "u2@a.example", "cannot unmarshal"},
 		{simulator.MethodSettings, roster.Settings{Variants: []string{"telepathy"}}, "telepathy"},
+		{simulator.MethodRestart, simulator.Restart{Down: -1}, "negative"},
+		{simulator.MethodRestart, simulator.Restart{Keep: "calm"}, `keep "calm"`},
 	}
 	for _, tt := range tests {
 		err := s.Control(t.Context(), tt.method, tt.in, nil)

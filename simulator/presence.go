@@ -222,7 +222,7 @@ func (x *session) announce() {
 		t := x.tasks[0]
 		x.tasks = x.tasks[1:]
 		x.account.mu.Unlock()
-		if x.sim.ctx.Err() != nil || x.sim.isClosing() {
+		if x.sim.ctx.Err() != nil || x.sim.isDown() {
 			continue // nobody is left to hear it
 		}
 		for _, to := range slices.Sorted(maps.Keys(t.directed)) {

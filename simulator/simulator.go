@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/text/secure/precis"
@@ -33,17 +32,20 @@ type Simulator struct {
 	epoch       string
 	offer       atomic.Pointer[offer]
 
-	ctx       context.Context // ends when Close has said goodbye to everybody
-	cancel    context.CancelFunc
-	detach    func() bool // from the context of Start
-	listeners []net.Listener
-	wg        sync.WaitGroup
+	ctx    context.Context // ends when Close has said goodbye to everybody
+	cancel context.CancelFunc
+	detach func() bool // from the context of Start
+	wg     sync.WaitGroup
 
-	mu       sync.Mutex
-	closing  bool
-	conns    map[*connection]struct{}
-	resuming map[string]*session // by XEP-0198 id
-	ended    map[string]formerSession
+	restarting sync.Mutex // held during a restart
+
+	mu        sync.Mutex
+	listeners []net.Listener
+	down      bool // in a restart
+	closing   bool
+	conns     map[*connection]struct{}
+	resuming  map[string]*session // by XEP-0198 id
+	ended     map[string]formerSession
 
 	directory directory
 }
@@ -111,15 +113,8 @@ func Start(ctx context.Context, c Config) (*Simulator, error) {
 	s.credentials = newCredentials(c.Iterations, s.password)
 
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	// Tried on the listeners, where failing tells in time that it will not work.
-	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		if c.NotSentLowat == 0 {
-			return nil
-		}
-		return setNotSentLowat(raw, c.NotSentLowat)
-	}}
 	for _, l := range c.Listeners {
-		ln, err := lc.Listen(ctx, "tcp", l.Address)
+		ln, err := s.listen(ctx, l.Address)
 		if err != nil {
 			for _, open := range s.listeners {
 				err = errors.Join(err, open.Close())
@@ -142,6 +137,8 @@ func Start(ctx context.Context, c Config) (*Simulator, error) {
 
 // Addrs returns the addresses listened on, in the order of the configuration.
 func (s *Simulator) Addrs() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	addrs := make([]net.Addr, len(s.listeners))
 	for i, ln := range s.listeners {
 		addrs[i] = ln.Addr()
@@ -164,9 +161,10 @@ func (s *Simulator) Close(ctx context.Context) error {
 		conns = append(conns, c)
 	}
 	waiting := slices.Collect(maps.Values(s.resuming))
+	listeners := s.listeners
 	s.mu.Unlock()
 	var errs []error
-	for _, ln := range s.listeners {
+	for _, ln := range listeners {
 		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, fmt.Errorf("simulator: %w", err))
 		}
@@ -267,10 +265,11 @@ func (s *Simulator) ServeConn(c net.Conn, security Security) {
 	s.wg.Go(func() { s.serve(c, security) })
 }
 
-func (s *Simulator) isClosing() bool {
+// isDown reports whether the simulator is closing, or down in a restart.
+func (s *Simulator) isDown() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closing
+	return s.closing || s.down
 }
 
 // sweep ends the sessions that were silent for longer than the idle timeout. One
