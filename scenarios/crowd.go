@@ -70,14 +70,9 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 		cr.index[s.target.Account(i).JID()] = int32(i) //nolint:gosec // bounded by the key
 	}
 	barrier := bench.NewBarrier("online", n)
-	logins := bench.Config{MaxInFlight: loginsInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread}
-	if err := s.plan.Logins.engine(&logins, s.plan.Load.Arrivals, s.plan.Seed, math.MaxInt64); err != nil {
+	logins, err := s.logins(n)
+	if err != nil {
 		return nil, err
-	}
-	if logins.Workers > 0 {
-		logins.Limit = uint64(n) //nolint:gosec // not negative
-	} else {
-		logins.Pacer = bench.First(logins.Pacer, uint64(n)) //nolint:gosec // not negative
 	}
 	// What is not online when the barrier opens will not be.
 	joining, stop := context.WithCancelCause(ctx)
@@ -115,6 +110,20 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 		return nil, err
 	}
 	return cr, nil
+}
+
+// logins is how n sessions come online.
+func (s *site) logins(n int) (bench.Config, error) {
+	c := bench.Config{MaxInFlight: loginsInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread}
+	if err := s.plan.Logins.engine(&c, s.plan.Load.Arrivals, s.plan.Seed, math.MaxInt64); err != nil {
+		return c, err
+	}
+	if c.Workers > 0 {
+		c.Limit = uint64(n) //nolint:gosec // not negative
+	} else {
+		c.Pacer = bench.First(c.Pacer, uint64(n)) //nolint:gosec // not negative
+	}
+	return c, nil
 }
 
 const (

@@ -14,7 +14,7 @@ type VariantInfo struct {
 	// Name is as in scenario files, Spec says where the protocol is written down,
 	// Summary is one line.
 	Name, Spec, Summary string
-	// Kind is what the variant is a way of: "roster" or "federation". Prefix is where
+	// Kind is what the variant is a way of: "roster", "return" or "federation". Prefix is where
 	// scenario files have settings that are meant for all variants of the kind.
 	Kind, Prefix string
 	// Params are the settings.
@@ -41,12 +41,15 @@ type family struct {
 	arm func(name string, given map[string]any) (Arm, error)
 }
 
-func families() []family { return []family{rosterFamily(), s2sFamily()} }
+func families() []family { return []family{rosterFamily(), herdFamily(), s2sFamily()} }
 
 // familyOf returns the family that a scenario runs.
 func familyOf(scenario string) family {
-	if scenario == FederationScenario {
+	switch scenario {
+	case FederationScenario:
 		return s2sFamily()
+	case ReconnectHerd:
+		return herdFamily()
 	}
 	return rosterFamily()
 }

@@ -30,12 +30,21 @@ func idleCost() Scenario {
 type idle struct{ *site }
 
 func newIdle(s *site) (*idle, error) {
-	need := s.plan.Hold.Sessions + reservedDescriptors
-	if limit, err := proc.DescriptorLimit(); err == nil && need > limit {
-		return nil, fmt.Errorf("scenarios: %d sessions need %d file descriptors in this process, which may open %d: lower hold.sessions, or raise ulimit -n",
-			s.plan.Hold.Sessions, need, limit)
+	if err := holdable(s.plan.Hold.Sessions, "hold.sessions"); err != nil {
+		return nil, err
 	}
 	return &idle{s}, nil
+}
+
+// holdable refuses more sessions than this process can have open; key is where they are
+// asked for.
+func holdable(sessions int, key string) error {
+	need := sessions + reservedDescriptors
+	if limit, err := proc.DescriptorLimit(); err == nil && need > limit {
+		return fmt.Errorf("scenarios: %d sessions need %d file descriptors in this process, which may open %d: lower %s, or raise ulimit -n",
+			sessions, need, limit, key)
+	}
+	return nil
 }
 
 // reservedDescriptors are what the process needs besides its sessions.

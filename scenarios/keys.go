@@ -178,12 +178,13 @@ func field[T any](at func(*Plan) *T) func(*Plan, any) {
 func Keys() []Key {
 	var (
 		steady     = []string{MessageSteady, PresenceFanout}
-		sessions   = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost}, steady...)
+		sessions   = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, ReconnectHerd}, steady...)
 		retrieval  = []string{RosterLogin, LoginStorm}
 		presence   = append(slices.Clone(retrieval), steady...)
 		rated      = []string{RosterLogin, LoginStorm}
 		windowed   = append(slices.Clone(rated), steady...)
-		judged     = append([]string{RosterLogin, LoginStorm, RosterPushStorm, FederationScenario}, steady...)
+		judged     = append([]string{RosterLogin, LoginStorm, RosterPushStorm, ReconnectHerd, FederationScenario}, steady...)
+		herd       = []string{ReconnectHerd}
 		federation = []string{FederationScenario}
 	)
 	const day = 24 * 3600
@@ -224,7 +225,7 @@ func Keys() []Key {
 		{Path: "login.limit", Kind: KindDuration, Default: "5m", Min: 0.01, Max: day, Scenarios: sessions,
 			Doc: "Longest wait for a whole operation, roster included.",
 			set: field(func(p *Plan) *time.Duration { return &p.Login.Limit })},
-		{Path: "login.verify", Kind: KindCount, Default: "100", Min: 0, Max: 1e9, Scenarios: retrieval,
+		{Path: "login.verify", Kind: KindCount, Default: "100", Min: 0, Max: 1e9, Scenarios: append(slices.Clone(retrieval), ReconnectHerd),
 			Doc: "Of how many sessions of a load one reads with a full XML check and digest; 0: none. One-shot cells verify in the warm-up block.",
 			set: field(func(p *Plan) *int { return &p.Login.Verify })},
 
@@ -289,8 +290,8 @@ func Keys() []Key {
 		{Path: "online.roster", Kind: KindBool, Default: "true", Scenarios: steady,
 			Doc: "Retrieve the roster at login, as the variant does.",
 			set: field(func(p *Plan) *bool { return &p.Online.Roster })},
-		{Path: "logins.rate", Kind: KindLoad, Default: "100/s", Min: 0.001, Max: 1e6, Scenarios: steady,
-			Doc: "How the sessions come online, before there is traffic.",
+		{Path: "logins.rate", Kind: KindLoad, Default: "100/s", Min: 0.001, Max: 1e6, Scenarios: append(slices.Clone(steady), ReconnectHerd),
+			Doc: "How the sessions come online, before there is traffic or an event.",
 			set: func(p *Plan, v any) { p.Logins, _ = v.(Shape) }},
 		{Path: "barrier.timeout", Kind: KindDuration, Default: "1m", Min: 0.01, Max: day, Scenarios: steady,
 			Doc: "Longest wait for everybody at a barrier.",
@@ -320,7 +321,7 @@ func Keys() []Key {
 			Doc: "Requests for the features of their servers per second (XEP-0030), or how they come otherwise.",
 			set: func(p *Plan, v any) { p.Disco.Rate, _ = v.(Shape) }},
 
-		{Path: "presence.send", Kind: KindString, Default: "never", Choices: []string{presenceNever, "after", "during"}, Scenarios: presence,
+		{Path: "presence.send", Kind: KindString, Default: "never", Choices: []string{presenceNever, "after", "during"}, Scenarios: append(slices.Clone(presence), ReconnectHerd),
 			Doc: "When initial presence is sent: not at all, after the roster is complete, or while it still arrives.",
 			set: field(func(p *Plan) *string { return &p.Presence.Send })},
 		{Path: "presence.quiet", Kind: KindDuration, Default: "500ms", Min: 0.01, Max: 60, Scenarios: presence,
@@ -340,6 +341,22 @@ func Keys() []Key {
 		{Path: "hold.settle", Kind: KindDuration, Default: "2s", Max: day, Scenarios: []string{IdleCost},
 			Doc: "Time from the last login to the reading of memory and descriptors.",
 			set: field(func(p *Plan) *time.Duration { return &p.Hold.Settle })},
+
+		{Path: "herd.sessions", Kind: KindCount, Default: "1k", Min: 1, Max: 1e6, Scenarios: herd,
+			Doc: "Sessions that are online when the event happens.",
+			set: field(func(p *Plan) *int { return &p.Herd.Sessions })},
+		{Path: "herd.settle", Kind: KindDuration, Default: "1s", Max: day, Scenarios: herd,
+			Doc: "Time from the last of these logins to the event.",
+			set: field(func(p *Plan) *time.Duration { return &p.Herd.Settle })},
+		{Path: "herd.event", Kind: KindString, Default: EventDrop, Choices: []string{EventDrop, EventRestart}, Scenarios: herd,
+			Doc: "Whether all connections are lost, each with a reset and in the middle of a stanza's way, or the server restarts: the simulator by itself, a real one by control.restart of its target file.",
+			set: field(func(p *Plan) *string { return &p.Herd.Event })},
+		{Path: "herd.down", Kind: KindDuration, Default: "2s", Max: 3600, Simulator: true, Scenarios: herd,
+			Doc: "How long the simulator is away in a restart.",
+			set: field(func(p *Plan) *time.Duration { return &p.Herd.Down })},
+		{Path: "herd.limit", Kind: KindDuration, Default: "2m", Min: 0.01, Max: day, Scenarios: herd,
+			Doc: "Longest wait, from the event, for all sessions to be back.",
+			set: field(func(p *Plan) *time.Duration { return &p.Herd.Limit })},
 
 		{Path: "domains", Kind: KindDomains, Default: "20x20", Scenarios: federation,
 			Doc: "Domains of the first provider and of each other one.",
@@ -426,6 +443,9 @@ func Keys() []Key {
 		{Path: "simulator.iterations", Kind: KindCount, Default: "4096", Min: 1, Max: 10e6, Simulator: true, Scenarios: sessions,
 			Doc: "PBKDF2 iterations of the simulator's SCRAM keys.",
 			set: field(func(p *Plan) *int { return &p.Simulator.Iterations })},
+		{Path: "simulator.keep", Kind: KindString, Default: "rosters", Choices: []string{"rosters", "nothing", "sessions"}, Simulator: true, Scenarios: herd,
+			Doc: "What outlives a restart of the simulator: rosters with their versions, as on servers with a database; nothing; or sessions to be resumed as well.",
+			set: field(func(p *Plan) *string { return &p.Simulator.Keep })},
 
 		{Path: "limits.lateness-floor", Kind: KindDuration, Default: "3ms", Max: 60, Scenarios: judged,
 			Doc: "Lateness of the generator, at p99, that never invalidates a run.",

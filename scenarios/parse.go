@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -355,12 +356,30 @@ func parseParam(param setting.Param, s string) (any, error) {
 	if slices.Contains(param.Choices, s) {
 		return s, nil
 	}
-	if param.Unit == "bytes" {
+	switch param.Unit {
+	case unitBytes:
 		v, err := ParseBytes(s)
 		return int(v), err
+	case unitMilliseconds:
+		return parseMilliseconds(s)
 	}
 	v, err := ParseCount(s)
 	return int(v), err
+}
+
+// parseMilliseconds reads a duration, which without a unit is one in milliseconds.
+func parseMilliseconds(s string) (int, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		return n, nil
+	}
+	d, err := ParseDuration(s)
+	if err != nil {
+		return 0, err
+	}
+	if d%time.Millisecond != 0 {
+		return 0, fmt.Errorf("%s is not a whole number of milliseconds", s)
+	}
+	return int(d / time.Millisecond), nil
 }
 
 // suggest names the known key that is nearest to path.
@@ -855,6 +874,9 @@ func (p *planParser) checkSessions(plan *Plan) {
 	if plan.Load.Rate.Any() {
 		p.checkLoad(plan)
 	}
+	if plan.Scenario == ReconnectHerd {
+		p.checkHerd(plan)
+	}
 	if plan.steady() {
 		p.checkSteady(plan)
 	}
@@ -928,6 +950,8 @@ func (p Plan) samples(metric string) int64 {
 		}
 	case p.Scenario == RosterLogin && !p.Load.Rate.Any(), p.Scenario == LoginStorm && !p.Load.Rate.Any():
 		return int64(p.Blocks)
+	case p.Scenario == ReconnectHerd:
+		return p.herdSamples(metric)
 	case p.Load.Rate.Any():
 		return int64(p.Load.Rate.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) * float64(p.Blocks))
 	}

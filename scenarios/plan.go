@@ -42,6 +42,7 @@ type Plan struct {
 	Presence   Presence   `json:"presence"`
 	Push       Push       `json:"push"`
 	Hold       Hold       `json:"hold"`
+	Herd       Herd       `json:"herd,omitzero"`
 	Federation Federation `json:"federation,omitzero"`
 	Simulator  Simulator  `json:"simulator"`
 	Limits     Limits     `json:"limits"`
@@ -64,7 +65,10 @@ type Arm struct {
 	// Federation and S2S stand in their place where providers federate.
 	Federation s2s.Variant `json:"-"`
 	S2S        s2s.Params  `json:"s2s,omitzero"`
-	Given      []string    `json:"given,omitempty"` // settings written beside the variant's name
+	// Return says how clients come back, where they do; Variant and Params are then how they
+	// retrieve their rosters.
+	Return *Return  `json:"return,omitempty"`
+	Given  []string `json:"given,omitempty"` // settings written beside the variant's name
 }
 
 // Roster says what every account's roster holds.
@@ -196,6 +200,15 @@ type Hold struct {
 	Settle   time.Duration `json:"settle"`
 }
 
+// Herd is what happens to the sessions of the scenario reconnect-herd.
+type Herd struct {
+	Sessions int           `json:"sessions"`
+	Settle   time.Duration `json:"settle"` // from the last of them to the event
+	Event    string        `json:"event"`  // drop or restart
+	Down     time.Duration `json:"down"`   // of the simulator in a restart
+	Limit    time.Duration `json:"limit"`  // from the event on
+}
+
 // Simulator holds the settings of the built-in simulator, which a real server
 // has in its own configuration.
 type Simulator struct {
@@ -211,6 +224,7 @@ type Simulator struct {
 	OfflineReply string        `json:"offline-reply"`
 	Domains      int           `json:"domains,omitzero"`
 	Iterations   int           `json:"iterations"` // of PBKDF2 in SCRAM
+	Keep         string        `json:"keep,omitempty"` // what outlives a restart: rosters, nothing or sessions
 }
 
 // Limits bound what makes a run invalid.
@@ -241,6 +255,8 @@ func (p Plan) Sessions() int {
 		return p.online(p.Accounts)
 	case p.Hold.Sessions > 0:
 		return p.Hold.Sessions
+	case p.Herd.Sessions > 0:
+		return p.Herd.Sessions
 	case p.Push.Resources > 0:
 		return p.Push.Resources + 1
 	case p.Load.Rate.Workers() > 0:
@@ -295,6 +311,9 @@ func CheckTargets(p Plan, targets []Targets) error {
 				return &FileError{File: server.File.Name, Key: key, Err: err}
 			}
 			continue // settings of the simulator are those of our own provider
+		}
+		if p.Herd.Event == EventRestart && server.File.Control.Restart == "" {
+			return &FileError{File: server.File.Name, Key: "control.restart", Err: errors.New("is missing: the scenario restarts the server, and this is the command that does it; or set herd.event=drop")}
 		}
 		for _, path := range p.Given {
 			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Path == path })

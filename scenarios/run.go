@@ -189,7 +189,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		label := PlanName(p, targets.Name(), len(r.Targets))
 		for _, arm := range r.arms(p) {
 			booths = append(booths, newBooth(label, s, a, arm))
-			if t, ok := p.Theory(arm); ok && !strings.HasSuffix(arm.Label, results.AASuffix) {
+			if t, ok := s.theory(arm); ok && !strings.HasSuffix(arm.Label, results.AASuffix) {
 				r.Results.Theory(results.Theory{Plan: label, Variant: arm.Label, Scalars: t, Timelines: p.theoryTimelines(arm)})
 			}
 		}
@@ -352,6 +352,10 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	}
 	if wrong, ok := errors.AsType[*DigestError](err); ok {
 		return wrong
+	}
+	// What cannot be reached any more will not come back for the next cell.
+	if gone, ok := errors.AsType[*UnreachableError](err); ok {
+		return gone
 	}
 	if broken != nil {
 		// That it was ended is why the cell failed, and nothing else may be.

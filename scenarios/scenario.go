@@ -20,6 +20,7 @@ const (
 	IdleCost        = "idle-cost"
 	MessageSteady   = "message-steady"
 	PresenceFanout  = "presence-fanout"
+	ReconnectHerd   = "reconnect-herd"
 
 	FederationScenario = "federation"
 )
@@ -104,7 +105,7 @@ func (c *cell) count(name string, counted, expected int64) {
 
 // Scenarios returns the scenarios in the order in which they are listed.
 func Scenarios() []Scenario {
-	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), messageSteady(), presenceFanout(), idleCost(), federation()}
+	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), messageSteady(), presenceFanout(), idleCost(), reconnectHerd(), federation()}
 }
 
 // Find returns the scenario called name.
@@ -118,7 +119,7 @@ func Find(name string) (Scenario, bool) {
 
 // Names returns the names of the scenarios.
 func Names() []string {
-	return []string{RosterLogin, LoginStorm, RosterPushStorm, MessageSteady, PresenceFanout, IdleCost, FederationScenario}
+	return []string{RosterLogin, LoginStorm, RosterPushStorm, MessageSteady, PresenceFanout, IdleCost, ReconnectHerd, FederationScenario}
 }
 
 //go:embed *.yaml

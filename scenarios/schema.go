@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/xmppbench/xmppbench/scenarios/setting"
 )
 
 // schemaNode is the part of JSON Schema (draft 2020-12) that the schemas use.
@@ -99,16 +101,21 @@ func dimensionSchema(value *schemaNode, doc, def string) *schemaNode {
 	return &schemaNode{Description: doc, Default: def, AnyOf: []*schemaNode{value, {Type: "array", Items: value, MinItems: 1}}}
 }
 
-func paramValue(kind any, choices []string) *schemaNode {
-	switch kind.(type) {
+func paramValue(p setting.Param) *schemaNode {
+	switch p.Default.(type) {
 	case bool:
 		return &schemaNode{Type: "boolean"}
 	case string:
-		return &schemaNode{Type: "string", Enum: choices}
+		return &schemaNode{Type: "string", Enum: p.Choices}
 	}
-	n := &schemaNode{AnyOf: []*schemaNode{{Type: "integer"}, {Type: "string", Pattern: KindBytes.pattern()}, {Type: "string", Pattern: KindCount.pattern()}}}
-	if len(choices) > 0 {
-		n.AnyOf = append(n.AnyOf, &schemaNode{Type: "string", Enum: choices})
+	n := &schemaNode{AnyOf: []*schemaNode{{Type: "integer"}}}
+	if p.Unit == unitMilliseconds {
+		n.AnyOf = append(n.AnyOf, &schemaNode{Type: "string", Pattern: KindDuration.pattern()})
+	} else {
+		n.AnyOf = append(n.AnyOf, &schemaNode{Type: "string", Pattern: KindBytes.pattern()}, &schemaNode{Type: "string", Pattern: KindCount.pattern()})
+	}
+	if len(p.Choices) > 0 {
+		n.AnyOf = append(n.AnyOf, &schemaNode{Type: "string", Enum: p.Choices})
 	}
 	return n
 }
@@ -151,7 +158,7 @@ func ScenarioSchema() ([]byte, error) {
 			"as":      {Type: "string", Description: "Label in results, the variant's name if left out."},
 		}}
 		for _, p := range f.settings() {
-			value := paramValue(p.Default, p.Choices)
+			value := paramValue(p)
 			put(f.prefix+"."+p.Name, dimensionSchema(value, p.Doc, fmt.Sprint(p.Default)))
 			one := *value
 			one.Description = p.Doc
@@ -221,6 +228,9 @@ func targetSchema() *schemaNode {
 				"env": text("Environment variable."), "file": text("File."),
 			}),
 			"metrics": text("URL of metrics in the format of Prometheus or OpenMetrics."), "api": text("URL of ejabberd's mod_http_api."),
+		}),
+		"control": object("Commands that act on the server, which a scenario runs only where it says so.", map[string]*schemaNode{
+			"restart": text("Command line that restarts the server, run by the shell in the folder of the target file."),
 		}),
 		"provision": object("How accounts and rosters are made; without it they exist already.", map[string]*schemaNode{
 			"ledger": text("File that records what was made."), "owner": text("User the server runs as."), "data": text("Prosody's data_path."),

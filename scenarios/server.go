@@ -156,7 +156,16 @@ func (t *serverTarget) Expected(i int) (population.Digest, bool) {
 	return t.population.Expected(i), true
 }
 
-func (t *serverTarget) Control(context.Context, string, any, any) error { return ErrUnsupported }
+// Control restarts the server by the command of the target file.
+func (t *serverTarget) Control(ctx context.Context, method string, _, _ any) error {
+	if method != controlRestart || t.file.Control.Restart == "" {
+		return ErrUnsupported
+	}
+	if _, err := proc.Command(ctx, t.file.dir, t.file.Control.Restart); err != nil {
+		return fmt.Errorf("control.restart: %w", err)
+	}
+	return nil
+}
 
 func (t *serverTarget) CPU() (time.Duration, error) {
 	if t.observer == nil {

@@ -105,6 +105,15 @@ func (s *site) close() error {
 	return errors.Join(append(errs, s.target.Close())...)
 }
 
+// theory is that of the plan, as far as it holds for the target: how long a real server
+// is away in a restart is not known.
+func (s *site) theory(arm Arm) (map[string]float64, bool) {
+	if s.plan.Herd.Event == EventRestart && !s.about.Simulated {
+		return nil, false
+	}
+	return s.plan.Theory(arm)
+}
+
 func (s *site) tlsConfig() (*tls.Config, error) {
 	login := s.plan.Login
 	settings := session.TLSSettings{Min: login.TLSMin, Max: login.TLSMax, NoVerify: s.about.Insecure}
@@ -139,6 +148,7 @@ const (
 	controlSettings   = "roster.settings"
 	controlMutate     = "roster.mutate"
 	controlFreeMemory = "free-memory"
+	controlRestart    = "restart" // a real server can be asked too
 )
 
 // configure tells the simulator the settings that belong to the server half of
@@ -168,9 +178,26 @@ func direct(ctx context.Context, s *site, domain string) (net.Conn, error) {
 	return s.target.Dial(ctx, domain, s.mode == session.DirectTLS)
 }
 
+// sessionOptions say what is out of the ordinary in a session.
+type sessionOptions struct {
+	verify bool // everything received is checked
+	// management, where set, is the client's half of stream management; resume is that of
+	// the session to resume.
+	management, resume *online.Management
+	// first, where set, is asked first about stanzas that nobody expects; over is called
+	// when the stream has ended. Both are as in online.Config.
+	first func(head *wire.Stanza) (wire.Handler, bool)
+	over  func()
+}
+
 // login opens a session of account i and starts reading its stream. The context
 // bounds the login; the session lives until its close.
 func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client, error) {
+	return s.open(ctx, i, way, sessionOptions{verify: verify})
+}
+
+// open is login with options.
+func (s *site) open(ctx context.Context, i int, way path, o sessionOptions) (*client, error) {
 	account := s.target.Account(i)
 	c := session.Config{
 		JID:         account.JID(),
@@ -178,14 +205,20 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 		TLS:         s.mode,
 		TLSConfig:   s.tls,
 		Keys:        s.keys,
-		SM:          s.plan.Login.SM,
+		SM:          s.plan.Login.SM || o.management != nil,
 		StepTimeout: s.plan.Login.StepLimit,
-		Stream:      wire.StreamOptions{Verify: verify, Trace: s.tracer()},
+		Stream:      wire.StreamOptions{Verify: o.verify, Trace: s.tracer()},
 		Connect:     func(ctx context.Context) (net.Conn, error) { return way(ctx, s, account.Domain) },
 	}
 	if s.plan.Login.SASL != "auto" {
 		c.Mechanisms = []string{s.plan.Login.SASL}
 		c.PlainInClear = s.plan.Login.SASL == "PLAIN" && s.mode == session.NoTLS
+	}
+	if o.management != nil {
+		c.Stream.Sent = o.management.Sent
+	}
+	if o.resume != nil {
+		c.Resume = o.resume.Resumption()
 	}
 	started := time.Now()
 	login, err := session.Dial(ctx, c)
@@ -195,9 +228,19 @@ func (s *site) login(ctx context.Context, i int, way path, verify bool) (*client
 	if s.met != nil {
 		s.once.Do(func() { s.met(negotiated(login)) })
 	}
-	cl := &client{login: &loginTimes{jid: login.JID, started: started, ready: time.Now(), steps: login.Steps}}
-	cl.Client = online.New(login, online.Config{Account: c.JID, Domain: account.Domain, First: cl.first})
+	cl := &client{
+		login: &loginTimes{jid: login.JID, started: started, ready: time.Now(), steps: login.Steps}, resumed: login.Resumed,
+		management: o.management, others: o.first,
+	}
+	config := online.Config{Account: c.JID, Domain: account.Domain, First: cl.first, Over: o.over}
+	if o.management != nil {
+		config.Handled = o.management.Begin(login, o.resume)
+	}
+	cl.Client = online.New(login, config)
 	cl.Start()
+	if o.management != nil {
+		o.management.Resend(cl.Stream, login)
+	}
 	return cl, nil
 }
 
@@ -225,7 +268,11 @@ func (s *site) tracer() func(out bool, b []byte) {
 // client is a session that is logged in and being read.
 type client struct {
 	*online.Client
-	login *loginTimes // nil where nobody will ask
+	login   *loginTimes // nil where nobody will ask
+	resumed bool        // an earlier session goes on
+
+	management *online.Management                      // nil without
+	others     func(*wire.Stanza) (wire.Handler, bool) // nil without
 
 	takes    atomic.Pointer[member]        // whose stanzas these are, in traffic of many
 	presence atomic.Pointer[presenceCount] // nil until initial presence is sent
@@ -250,8 +297,13 @@ func (c *client) retrieve(ctx context.Context, arm Arm, o roster.Options) (roste
 	return result, answer, nil
 }
 
-// first takes presence that is counted and messages that are returned.
+// first takes acknowledgements, presence that is counted and messages that are returned.
 func (c *client) first(head *wire.Stanza) (h wire.Handler, taken bool) {
+	if c.others != nil {
+		if h, taken = c.others(head); taken {
+			return h, true
+		}
+	}
 	if m := c.takes.Load(); m != nil {
 		return m.take(head)
 	}
@@ -261,6 +313,10 @@ func (c *client) first(head *wire.Stanza) (h wire.Handler, taken bool) {
 			return wire.Handler{Done: func(st *wire.Stanza) error {
 				return c.Stream.Post(wire.AppendReply(nil, st.Tag, "chat", []byte("<body>echo</body>")), nil)
 			}}, true
+		}
+	case "a":
+		if c.management != nil {
+			return wire.Handler{Done: c.management.Acknowledged}, true
 		}
 	case "presence":
 		if count := c.presence.Load(); count != nil {

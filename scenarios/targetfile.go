@@ -39,6 +39,7 @@ type TargetFile struct {
 	// Accounts names the accounts; empty for those that provision makes.
 	Accounts provision.Accounts `yaml:"accounts"`
 	Observe  Observe            `yaml:"observe"`
+	Control  Control            `yaml:"control"`
 	// Federation says where our own provider is when it federates with the server.
 	Federation OwnProvider `yaml:"federation"`
 	// Provision says how accounts and rosters are made. Without it the accounts
@@ -155,6 +156,14 @@ func (t *TargetFile) Observer() (*observe.Observer, error) {
 		return nil, fmt.Errorf("scenarios: %s: %w", t.Name, err)
 	}
 	return observer, nil
+}
+
+// Control names commands that act on the server. They are the user's own: nothing is run
+// that does not stand in the file.
+type Control struct {
+	// Restart is a command line for the shell, run in the folder of the file. It must end
+	// by itself once the server is on its way up, or up.
+	Restart string `yaml:"restart"`
 }
 
 // ParseTarget reads a target file. name is where it was read from: names of

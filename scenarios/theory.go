@@ -93,6 +93,9 @@ func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
 	if p.Scenario == FederationScenario {
 		return p.meshTheory(arm)
 	}
+	if p.Scenario == ReconnectHerd {
+		return p.herdTheory(arm), true
+	}
 	t, ok := p.rosterTheory(arm)
 	if !ok {
 		return nil, false
@@ -159,6 +162,10 @@ func (p Plan) armDuration(arm Arm) time.Duration {
 	switch {
 	case p.Scenario == RosterPushStorm:
 		warmup = min(cell, 2*time.Second)
+	case p.Scenario == ReconnectHerd:
+		few := p
+		few.Herd.Sessions = min(p.Herd.Sessions, herdWarmup)
+		warmup = few.herdDuration(arm)
 	case p.loaded(), p.steady():
 		warmup = overhead
 	}
@@ -181,6 +188,8 @@ func (p Plan) cellDuration(arm Arm) time.Duration {
 			d += p.Presence.Quiet
 		}
 		return d + p.Load.end() + overhead
+	case p.Scenario == ReconnectHerd:
+		return p.herdDuration(arm)
 	case p.Scenario == IdleCost:
 		return 2*p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
 	case p.Scenario == RosterPushStorm:
@@ -250,6 +259,8 @@ func (p Plan) connections(arm Arm) int {
 	switch {
 	case p.steady():
 		return bench.DefaultWarmupBlocks + p.Blocks*p.online(p.Accounts)
+	case p.Scenario == ReconnectHerd:
+		return 2 * (bench.DefaultWarmupBlocks*min(p.Herd.Sessions, herdWarmup) + p.Blocks*p.Herd.Sessions)
 	case p.Scenario == IdleCost:
 		return bench.DefaultWarmupBlocks + p.Blocks*p.Hold.Sessions
 	case p.Scenario == RosterPushStorm:

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios"
@@ -30,6 +31,9 @@ func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa boo
 		server := slices.ContainsFunc(targets, func(t scenarios.Targets) bool { _, ok := t.(scenarios.ServerTargets); return ok })
 		return a.dryMesh(plans, total, server)
 	}
+	if plans[0].Scenario == scenarios.ReconnectHerd {
+		return a.dryHerd(plans, targets, total)
+	}
 	return a.drySessions(plans, total)
 }
 
@@ -42,7 +46,7 @@ type estimated[E any] struct {
 
 // dryArrivals says how many arrivals each load of the plans has.
 func (a *app) dryArrivals(plans []scenarios.Plan) error {
-	if !slices.ContainsFunc(plans, func(p scenarios.Plan) bool { return len(p.Streams()) > 0 }) {
+	if !slices.ContainsFunc(plans, func(p scenarios.Plan) bool { return len(p.Streams()) > 0 && p.Load.Duration > 0 }) {
 		return nil
 	}
 	fmt.Fprintln(a.stdout, "\nArrivals expected in each cell, by window:")
@@ -98,7 +102,13 @@ func (a *app) drySessions(plans []scenarios.Plan, total time.Duration) error {
 			return err
 		}
 	}
-	fmt.Fprintln(a.stdout, "\nIn all, at each target, warm-up included:")
+	return a.dryTotals(plans, estimates, "In all, at each target, warm-up included:")
+}
+
+// dryTotals says what a plan of sessions takes in all.
+func (a *app) dryTotals(plans []scenarios.Plan, estimates []scenarios.Estimate, text string) error {
+	fmt.Fprintf(a.stdout, "\n%s\n", text)
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "plan\tvariant\tconnections\thandshakes\ttime\t")
 	for _, e := range estimates {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t\n", e.Plan, e.Arm, e.Connections, e.Handshakes, roundDuration(e.Duration))
@@ -115,6 +125,48 @@ func (a *app) drySessions(plans []scenarios.Plan, total time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// dryHerd says when a herd would be back by its back-off alone, and what would be run.
+func (a *app) dryHerd(plans []scenarios.Plan, targets []scenarios.Targets, total time.Duration) error {
+	var estimates []scenarios.Estimate
+	for _, p := range plans {
+		estimates = append(estimates, p.Estimates()...)
+	}
+	if a.json {
+		return a.writeJSON(estimated[scenarios.Estimate]{Duration: total, Estimates: estimates})
+	}
+	fmt.Fprintln(a.stdout, "\nWhen sessions would be back from the event by their back-off alone, if server and link took no time:")
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "plan\tvariant\tsessions\tevent\t50 %\t95 %\tall\t")
+	for _, p := range plans {
+		event := p.Herd.Event
+		if event == scenarios.EventRestart {
+			event += ", down " + p.Herd.Down.String()
+		}
+		for _, arm := range p.Arms {
+			theory, _ := p.Theory(arm)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t\n", p.Label, arm.Label, p.Herd.Sessions, event,
+				expected(theory, "back.50"), expected(theory, "back.95"), expected(theory, "back.all"))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, t := range targets {
+		server, ok := t.(scenarios.ServerTargets)
+		restarts := 0
+		for _, p := range plans {
+			if p.Herd.Event == scenarios.EventRestart {
+				restarts += len(p.Arms) * (p.Blocks + bench.DefaultWarmupBlocks)
+			}
+		}
+		if ok && restarts > 0 {
+			fmt.Fprintf(a.stdout, "\nAt %s the server is restarted %d times, by:\n  %s\nHow long it is away then is not known; the times above are for the simulator.\n",
+				server.Name(), restarts, server.File.Control.Restart)
+		}
+	}
+	return a.dryTotals(plans, estimates, "In all, at each target, warm-up included; each failed attempt to return takes one connection more:")
 }
 
 // expected is a scalar of theory as text, "-" where none is known.
