@@ -238,12 +238,23 @@ func (e *Expr) parseValue(s string) error {
 	return fmt.Errorf("value %q: unknown unit %q", s, unit)
 }
 
+// Aggregated writes the aggregation as it stands in the expression, such as
+// "p(99)".
+func (e Expr) Aggregated() string {
+	if e.Agg == AggQuantile {
+		return "p(" + e.percent + ")"
+	}
+	return string(e.Agg)
+}
+
+// Format writes a figure that the expression speaks of, with its unit.
+func (e Expr) Format(v float64) string {
+	return e.format(v, parseScalar(Metrics(), e.Metric).metric.Unit)
+}
+
 // String writes the expression so that [Parse] reads it back.
 func (e Expr) String() string {
-	agg := string(e.Agg)
-	if e.Agg == AggQuantile {
-		agg = "p(" + e.percent + ")"
-	}
+	agg := e.Aggregated()
 	if e.Metric != "" {
 		agg = e.Metric + " " + agg
 	}

@@ -187,6 +187,7 @@ const (
 	fileBlocks   = "blocks.jsonl"
 	fileTheory   = "theory.jsonl"
 	fileTimeline = "timelines.jsonl"
+	fileSearch   = "search.jsonl"
 	fileCounts   = "counts.json"
 	fileSummary  = "summary.json"
 	fileDone     = "DONE"

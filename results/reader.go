@@ -39,6 +39,8 @@ type Run struct {
 	Events   []Event
 	Flags    []Flag // of the whole run, from its events
 	Series   []Second
+	// SearchLines are those of a search, in the order in which they were written.
+	SearchLines []SearchLine
 
 	Timelines []Timeline
 
@@ -87,6 +89,7 @@ func (r *Run) read(root *os.Root) error {
 		{fileBlocks, maxLines, r.blockLine()},
 		{fileTheory, maxLines, appendLine(&r.Theory)},
 		{fileTimeline, maxSeries, appendLine(&r.Timelines)},
+		{fileSearch, maxLines, appendLine(&r.SearchLines)},
 		{fileEvents, maxLines, appendLine(&r.Events)},
 		{fileSeries, maxSeries, appendLine(&r.Series)},
 		{fileLatency, maxLatency, r.intervalLine()},

@@ -38,8 +38,10 @@ type RunReport struct {
 	Plans      []PlanReport `json:"plans,omitempty"`
 	Thresholds []Outcome    `json:"thresholds,omitempty"`
 	Counts     []Count      `json:"counts,omitempty"`
-	How        []string     `json:"how"` // how it was measured, from the manifest
-	Notes      []string     `json:"notes,omitempty"`
+	// Searches are there even if the run is invalid: their valid levels hold.
+	Searches []SearchReport `json:"searches,omitempty"`
+	How      []string       `json:"how"` // how it was measured, from the manifest
+	Notes    []string       `json:"notes,omitempty"`
 }
 
 // PlanReport is one plan of a [RunReport].
@@ -144,6 +146,7 @@ func summarizeRun(r *Run, table []Metric) RunReport {
 	if r.Partial {
 		out.Warnings = append(out.Warnings, "the run did not end; these are the figures written before")
 	}
+	out.Searches = r.searches()
 	if bad, why := r.Invalid(); bad {
 		out.Invalid = orNone(why)
 		return out

@@ -106,8 +106,13 @@ func (t *textReport) run(r RunReport) {
 			t.item(c.difference())
 		}
 	}
+	for _, s := range r.Searches {
+		t.search(s)
+	}
 	for _, p := range r.Plans {
-		t.plan(p, cmp.Or(p.Blocks, r.Blocks))
+		if !r.searched(p) {
+			t.plan(p, cmp.Or(p.Blocks, r.Blocks))
+		}
 	}
 	t.thresholds(r.Thresholds)
 	t.line("")

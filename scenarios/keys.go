@@ -81,6 +81,21 @@ func (k Key) parse(s string) (any, error) {
 	return v, nil
 }
 
+// Number reads a value of a numeric key, in its base unit, within its bounds.
+func (k Key) Number(s string) (float64, error) {
+	if k.Kind == KindLoad {
+		k.Kind = KindRate
+	}
+	if _, err := k.parse(s); err != nil {
+		return 0, err
+	}
+	v, number, err := k.parseKind(s)
+	if _, text := v.(string); text {
+		return 0, fmt.Errorf("%q is not a number", s)
+	}
+	return number, err
+}
+
 func (k Key) parseKind(s string) (value any, number float64, err error) {
 	switch k.Kind {
 	case KindString:

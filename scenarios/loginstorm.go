@@ -47,7 +47,7 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 	}
 	config := bench.Config{
 		Warmup: load.Warmup, Measure: load.Duration, Cooldown: load.Cooldown,
-		MaxInFlight: load.MaxInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread,
+		MaxInFlight: load.MaxInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread, Progress: c.watch,
 	}
 	if err := load.Rate.engine(&config, load.Arrivals, s.plan.Seed+uint64(c.block), load.end()); err != nil {
 		return err
@@ -62,13 +62,13 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 		}
 		return err
 	}, c.sink)
+	c.window(stats, load.Warmup)
 	if err != nil {
 		return err
 	}
 	if digest := wrong.Load(); digest != nil {
 		return digest
 	}
-	c.window(stats, load.Warmup)
 	c.judge = "ready"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
 	c.figures.Dropped, c.figures.Waited = int64(stats.Measured.Dropped), int64(stats.Measured.Waited)

@@ -113,7 +113,7 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 		return err
 	}
 	server, serverErr := s.target.CPU()
-	stats, err := bench.Run(ctx, bench.Config{Pacer: bench.Until(pacer, duration), Measure: duration, MaxInFlight: 1000, Timer: bench.TimerThread},
+	stats, err := bench.Run(ctx, bench.Config{Pacer: bench.Until(pacer, duration), Measure: duration, MaxInFlight: 1000, Timer: bench.TimerThread, Progress: c.watch},
 		func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
 			return s.change(ctx, driver, p, jid, a, sink)
 		}, c.sink)

@@ -52,6 +52,8 @@ type Progress struct {
 	Elapsed    time.Duration // since the run began
 	Expected   time.Duration // of the whole run, by theory at first and by experience later
 	Note       string        // what was noticed, such as a skipped arm or a repeated block
+	// Step, where set, names what runs in place of plan and block.
+	Step string
 }
 
 // arms returns what each block of the plan runs, the baseline's repetition

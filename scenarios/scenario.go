@@ -65,7 +65,11 @@ type cell struct {
 	figures results.Figures // for the self-check
 	judge   string          // the metric whose response and lateness are judged, if figures holds none
 
-	from, to time.Time // of what was measured, if that is not the whole cell
+	from, to time.Time    // of what was measured, if that is not the whole cell
+	stats    *bench.Stats // of the load, if the cell is one
+
+	// watch, where set, is told about once a second how a load goes.
+	watch func(bench.Progress)
 
 	// Where workers' samples go, and what else the actor has noticed.
 	recorder *results.Recorder
@@ -86,6 +90,7 @@ func (c *cell) set(name string, v float64) {
 func (c *cell) window(stats bench.Stats, warmup time.Duration) {
 	c.from = stats.Start.Add(warmup)
 	c.to = c.from.Add(stats.Window)
+	c.stats = &stats
 }
 
 // failed observes a step that ended in an error. A step that was interrupted did

@@ -62,6 +62,9 @@ type site struct {
 	// met, where set, is told once what the first session negotiated.
 	met  func(negotiated map[string]string)
 	once sync.Once
+	// measurable says that the CPU time of the target could be read when it was
+	// opened.
+	measurable bool
 }
 
 // openSite opens the target for the plan and the link before it.
@@ -76,6 +79,8 @@ func openSite(ctx context.Context, plan Plan, targets Targets, c RunConfig) (_ *
 			err = errors.Join(err, s.close())
 		}
 	}()
+	_, cpuErr := target.CPU()
+	s.measurable = cpuErr == nil
 	if plan.Scenario == FederationScenario && s.about.Simulated {
 		return s, nil // there are no clients
 	}

@@ -89,8 +89,8 @@ func (p *plain) show(s scenarios.Progress) {
 	block := where(s)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if block == p.block && time.Since(p.last) < plainInterval {
-		return
+	if block == p.block && (s.Note != "" || time.Since(p.last) < plainInterval) {
+		return // a note is news enough
 	}
 	if block == p.block {
 		block += ", " + s.Arm
@@ -105,6 +105,9 @@ func (p *plain) close() {}
 
 // where names the block that runs.
 func where(s scenarios.Progress) string {
+	if s.Step != "" {
+		return s.Step
+	}
 	text := fmt.Sprintf("block %d/%d", s.Block, s.Blocks)
 	if s.Warmup {
 		text = "warm-up"

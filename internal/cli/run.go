@@ -142,8 +142,8 @@ func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scen
 		return err
 	}
 	in.Effective = plans
-	if !slices.Contains([]string{"auto", "bar", "plain", "none"}, f.progress) {
-		return usage(fmt.Errorf("--progress %q is not one of auto, bar, plain, none", f.progress))
+	if err := checkProgress(f.progress); err != nil {
+		return err
 	}
 	r := &runJob{app: a, flags: f, input: in, plans: plans, compare: results.CompareOptions{Gates: gates}}
 	if gates != nil && len(plans[0].Arms) == 1 {
@@ -179,6 +179,13 @@ func checkGates(plans []scenarios.Plan, gates []results.Expr, targets int) error
 				return usage(fmt.Errorf("--gate: %w", err))
 			}
 		}
+	}
+	return nil
+}
+
+func checkProgress(mode string) error {
+	if !slices.Contains([]string{"auto", "bar", "plain", "none"}, mode) {
+		return usage(fmt.Errorf("--progress %q is not one of auto, bar, plain, none", mode))
 	}
 	return nil
 }
@@ -317,18 +324,53 @@ func (r *runJob) started(role string, c *proc.Child) {
 
 func (r *runJob) run(ctx context.Context) (err error) {
 	scenario, _ := scenarios.Find(r.plans[0].Scenario)
-	dir := r.flags.out
-	if dir == "" {
-		dir = filepath.Join("runs", results.DirName(scenario.Name, time.Now()))
-	}
-	recorder := results.NewRecorder()
 	r.sampler = newSampler(r)
 	defer r.sampler.close()
-	writer, err := results.Create(dir, r.manifest(scenario), results.Options{
+	record, err := r.record(ctx, r.manifest(scenario))
+	if err != nil {
+		return err
+	}
+	config := record.config
+	shown := newProgress(r.flags.progress, r.stderr)
+	config.Progress = shown.show
+	var total time.Duration
+	for _, p := range r.plans {
+		total += p.Duration(r.flags.aa) * time.Duration(len(r.targets))
+	}
+	fmt.Fprintf(r.stderr, "%s: %s, about %s\n", scenario.Name, cells(r.plans, len(r.targets), r.flags.aa), roundDuration(total))
+
+	var outcome scenarios.Outcome
+	runErr := untilInterrupted(ctx, shown, func() (err error) {
+		outcome, err = scenarios.Run(ctx, config)
+		return err
+	})
+	status, reasons := judge(ctx, runErr, outcome)
+	if err := record.close(ctx, runErr, status, reasons); err != nil {
+		return err
+	}
+	return r.answer(ctx, record.dir, status, reasons, runErr, outcome)
+}
+
+// recording is a run directory that is being written, and the configuration of what
+// writes it.
+type recording struct {
+	dir    string
+	config scenarios.RunConfig
+	traced func() error // ends the trace
+}
+
+// record makes the run directory. The sampler is the caller's, to be closed after it.
+func (r *runJob) record(ctx context.Context, m results.Manifest) (recording, error) {
+	dir := r.flags.out
+	if dir == "" {
+		dir = filepath.Join("runs", results.DirName(m.Scenario, time.Now()))
+	}
+	recorder := results.NewRecorder()
+	writer, err := results.Create(dir, m, results.Options{
 		Recorder: recorder, Figures: func() map[string]float64 { return r.sampler.sample(ctx) },
 	})
 	if err != nil {
-		return usage(fmt.Errorf("run directory: %w", err))
+		return recording{}, usage(fmt.Errorf("run directory: %w", err))
 	}
 	r.mu.Lock()
 	r.results = writer
@@ -343,38 +385,40 @@ func (r *runJob) run(ctx context.Context) (err error) {
 	}
 	traced, err := r.openTrace(&config)
 	if err != nil {
-		return errors.Join(err, writer.Close(results.StatusFailed, err.Error()))
+		return recording{}, errors.Join(err, writer.Close(results.StatusFailed, err.Error()))
 	}
-	shown := newProgress(r.flags.progress, r.stderr)
-	config.Progress = shown.show
-	var total time.Duration
-	for _, p := range r.plans {
-		total += p.Duration(r.flags.aa) * time.Duration(len(r.targets))
-	}
-	fmt.Fprintf(r.stderr, "%s: %s, about %s\n", scenario.Name, cells(r.plans, len(r.targets), r.flags.aa), roundDuration(total))
+	return recording{dir, config, traced}, nil
+}
 
+// close ends the run directory. An error means that it is not what it should be.
+func (r recording) close(ctx context.Context, runErr error, status results.Status, reasons []string) error {
+	closeErr := errors.Join(r.traced(), r.config.Results.Close(status, reasons...))
+	if closeErr == nil {
+		return nil
+	}
+	err := errors.Join(runErr, closeErr)
+	if ctx.Err() == nil {
+		// What could not be written goes before all that the run says of itself.
+		err = &exitError{ExitInternal, err}
+	}
+	return err
+}
+
+// untilInterrupted runs what shows its progress, and says so when an interrupt ends
+// it.
+func untilInterrupted(ctx context.Context, shown progress, run func() error) error {
 	started := time.Now()
 	told := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(told)
 		shown.note(time.Since(started), "interrupted: writing what was measured; again to leave at once")
 	})
-	outcome, runErr := scenarios.Run(ctx, config)
+	err := run()
 	if !stop() {
 		<-told
 	}
 	shown.close()
-	status, reasons := judge(ctx, runErr, outcome)
-	closeErr := errors.Join(traced(), writer.Close(status, reasons...))
-	if closeErr != nil {
-		err := errors.Join(runErr, closeErr)
-		if ctx.Err() == nil {
-			// What could not be written goes before all that the run says of itself.
-			err = &exitError{ExitInternal, err}
-		}
-		return err
-	}
-	return r.answer(ctx, dir, status, reasons, runErr, outcome)
+	return err
 }
 
 // cells says in words what is going to happen.
