@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -25,10 +26,12 @@ type SearchGoal struct {
 	Scenario string   `json:"scenario"`
 	Variant  string   `json:"variant"`
 	Target   string   `json:"target"`
-	Over     string   `json:"over"`   // path of the key, such as "load.rate"
-	Unit     string   `json:"unit"`   // of a level, such as "logins/s"
-	Metric   string   `json:"metric"` // timed metric that the distributions of levels are of; empty if the SLO has none
-	SLO      []string `json:"slo"`    // as [Parse] reads them
+	Over     string   `json:"over"`             // path of the key, such as "load.rate"
+	Unit     string   `json:"unit"`             // of a level, such as "logins/s"
+	Role     string   `json:"role,omitempty"`   // of the target's processes in series.jsonl
+	Shared   bool     `json:"shared,omitempty"` // target and generator share a machine
+	Metric   string   `json:"metric"`           // timed metric that the distributions of levels are of; empty if the SLO has none
+	SLO      []string `json:"slo"`              // as [Parse] reads them
 	// A trial fails as well if more than this share of its operations fail, or less
 	// than this share of the planned rate is achieved.
 	Errors     float64 `json:"errors"`
@@ -94,6 +97,11 @@ type SearchReport struct {
 	// Answer is the result in one sentence, Remarks what has to be known to read it.
 	Answer  string   `json:"answer"`
 	Remarks []string `json:"remarks,omitempty"`
+	// Limit says what the target ran into at a level that failed, or where the
+	// generator did; Limits holds the evidence in order. Both are empty if nothing
+	// failed.
+	Limit  string     `json:"limit,omitempty"`
+	Limits []Evidence `json:"limits,omitempty"`
 	// Searches that ended with a level that holds: the median of these levels, and
 	// their range. All are 0 if there is none.
 	Median float64 `json:"median"`
@@ -156,6 +164,7 @@ func (r *Run) searches() []SearchReport {
 	for i := range out {
 		out[i].levels(r, trials[out[i].Name])
 		out[i].conclude()
+		out[i].firstLimit(r, trials[out[i].Name])
 	}
 	return out
 }
@@ -220,6 +229,36 @@ func (s *SearchReport) levels(r *Run, trials []SearchTrial) {
 		s.Levels = append(s.Levels, l)
 	}
 	slices.SortFunc(s.Levels, func(a, b SearchLevel) int { return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.Plan, b.Plan)) })
+}
+
+// firstLimit looks for what was run into at the levels at which the searches ended:
+// in the trial there that lasted longest, since that tells most.
+func (s *SearchReport) firstLimit(r *Run, trials []SearchTrial) {
+	var longest SearchTrial
+	for _, t := range trials {
+		ended := slices.ContainsFunc(s.Searches, func(f SearchFound) bool { return t.Level == f.Stuck || t.Level == f.Hi })
+		if t.Judgement != "pass" && (ended || len(s.Searches) == 0) && (longest.Goal == "" || t.End.Sub(t.Start) > longest.End.Sub(longest.Start)) {
+			longest = t
+		}
+	}
+	if longest.Goal == "" {
+		return
+	}
+	c := Ceilings{Shared: s.Shared, GeneratorCPUs: float64(r.Manifest.Environment.GOMAXPROCS), Server: s.Role}
+	if soft, _, ok := strings.Cut(r.Manifest.Environment.Ulimit["nofile"], "/"); ok {
+		c.GeneratorDescriptors, _ = strconv.Atoi(soft)
+	}
+	var low, high int
+	if n, _ := fmt.Sscan(r.Manifest.Environment.Sysctl["net.ipv4.ip_local_port_range"], &low, &high); n == 2 {
+		c.Ports = high - low + 1
+	}
+	for _, b := range r.Blocks {
+		if b.Key == longest.Key {
+			c.Flags = b.Flags
+		}
+	}
+	s.Limits = FirstLimit(r.Series, longest.Start, longest.End, c)
+	s.Limit = fmt.Sprintf("At %s %s", s.level(longest.Level), LimitSentence(s.Limits))
 }
 
 // conclude finds the answer and puts it into words.

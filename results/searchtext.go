@@ -20,6 +20,9 @@ func (t *textReport) search(s SearchReport) {
 		t.heading(2, "search "+s.Name)
 	}
 	t.item(s.Answer)
+	if s.Limit != "" {
+		t.item(s.Limit)
+	}
 	for _, remark := range s.Remarks {
 		t.item(remark)
 	}

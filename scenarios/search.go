@@ -550,6 +550,12 @@ func (s *Search) Goal() results.SearchGoal {
 		Metric: s.metric, Errors: c.Errors, Attainment: c.Attainment, Start: c.Start, Min: c.Min, Max: c.Max, Tolerance: c.Tolerance,
 		Repeat: c.Repeat, Budget: c.Budget.Seconds(),
 	}
+	if s.site != nil {
+		g.Shared, g.Role = s.site.about.local(), "server"
+		if s.site.about.Simulated {
+			g.Role = "simulator"
+		}
+	}
 	for _, e := range c.SLO {
 		g.SLO = append(g.SLO, e.String())
 	}
@@ -583,7 +589,11 @@ func (s *Search) Run(ctx context.Context) (out SearchOutcome, err error) {
 	}
 	_, s.expected = s.estimate()
 	s.runner = &runner{RunConfig: s.config.RunConfig, started: s.started, warnings: make(map[string]results.Flag)}
+	opened := s.open(ctx, s.Plan())
 	s.config.Results.Search(results.SearchLine{Goal: new(s.Goal())})
+	if opened != nil {
+		return out, errors.Join(opened, s.close(ctx))
+	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	previous := 0.0
 	for n := range s.config.Repeat {
