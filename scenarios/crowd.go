@@ -97,8 +97,9 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 	stop(errLate)
 	group.Wait()
 	s.passed(online)
-	c.set("sessions", float64(online.Reached))
-	c.set("logins.failed", float64(n-online.Reached))
+	there := len(cr.alive())
+	c.set("sessions", float64(there))
+	c.set("logins.failed", float64(n-there))
 	if online.Reached < n && err == nil {
 		c.flags = append(c.flags, results.Flag{Kind: "online", Severity: results.Warning, Text: online.String() + "; the run went on without the others"})
 	}

@@ -443,7 +443,7 @@ func TestLoginStorm(t *testing.T) {
 	for _, load := range []string{
 		"rate: 40/s, warmup: 200ms, duration: 1s, cooldown: 100ms",
 		"rate: 'ramp 0->40/s in 200ms, hold 1s, ramp 40->0/s in 100ms'",
-		"rate: closed 2, warmup: 200ms, duration: 1s, cooldown: 100ms",
+		"rate: closed 2, warmup: 0s, duration: 1s, cooldown: 100ms", // on a slow machine a warm-up might outlast the window
 	} {
 		t.Run(load, func(t *testing.T) {
 			t.Parallel()

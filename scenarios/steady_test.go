@@ -54,8 +54,8 @@ func TestMessageSteady(t *testing.T) {
 		{"constant", []string{"load.arrivals=constant"}},
 		{"stages", []string{"messages.rate=ramp 0->80/s in 200ms, hold 1s, ramp 80->0/s in 100ms"}},
 		{"two domains", []string{"messages.remote=0.5"}},
-		{"closed loop", []string{"messages.rate=closed 3"}},
-		{"all closed", []string{"logins.rate=closed 2", "messages.rate=closed 1", "pings.rate=closed 1", "disco.rate=closed 1", "presence.rate=closed 1"}},
+		{"closed loop", []string{"messages.rate=closed 3", "load.warmup=0s"}},
+		{"all closed", []string{"load.warmup=0s", "logins.rate=closed 2", "messages.rate=closed 1", "pings.rate=closed 1", "disco.rate=closed 1", "presence.rate=closed 1"}},
 		{"no rosters", []string{"presence.rate=none", "online.roster=false", "presence.send=never"}},
 		{"some online", []string{"online.sessions=6"}},
 	}

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"text/template"
@@ -117,7 +118,7 @@ type Server struct {
 	user         *user.User
 	distribution int
 	command      *exec.Cmd
-	console      bytes.Buffer
+	console      console
 	exited       chan error
 }
 
@@ -388,6 +389,33 @@ func (s *Server) Ctl(ctx context.Context, t *testing.T, args ...string) *exec.Cm
 	return s.as(ctx, t, append([]string{"ejabberdctl", "--config-dir", s.Dir, "--ctl-config", s.Dir + "/ejabberdctl.cfg", "--logs", s.Dir + "/log", "--spool", s.Dir + "/spool"}, args...)...)
 }
 
+// console keeps what a server prints.
+type console struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (c *console) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.Write(b)
+}
+
+// String returns what was printed since the last Reset.
+func (c *console) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
+}
+
+// Reset forgets it.
+func (c *console) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text.Reset()
+}
+
 // Start starts the server and returns when clients can connect. The server is
 // stopped at the end of the test; its log is shown if the test fails.
 func (s *Server) Start(t *testing.T) {
@@ -436,7 +464,8 @@ func (s *Server) awaitReady(t *testing.T) {
 			t.Fatalf("%s was not ready after %v", s.Kind, startLimit)
 		case <-tick.C:
 		}
-		if s.PID() == 0 {
+		// ejabberd accepts clients before all of its domains have their database.
+		if s.PID() == 0 || s.Kind == "ejabberd" && !strings.Contains(s.console.String(), "is started in the node") {
 			continue
 		}
 		if c, err := net.DialTimeout("tcp", s.C2SAddr(), time.Second); err == nil {
@@ -531,7 +560,7 @@ func (s *Server) signal(t *testing.T, pid int, sig syscall.Signal) {
 // showLogs logs the end of what the server has written.
 func (s *Server) showLogs(t *testing.T) {
 	t.Helper()
-	logs := map[string][]byte{"console": s.console.Bytes()}
+	logs := map[string][]byte{"console": []byte(s.console.String())}
 	for _, name := range []string{"server.log", "log/ejabberd.log", "log/error.log"} {
 		if text, err := os.ReadFile(filepath.Join(s.Dir, name)); err == nil {
 			logs[name] = text
