@@ -51,6 +51,7 @@ const (
 	SeriesGroupLimit  = "cgroup.memory.limit"
 	SeriesMemory      = "memory"
 	SeriesAvailable   = "memory.available"
+	SeriesSessions    = "sessions"
 	SeriesMetric      = "metric"
 	SeriesGCPause     = "gc.pause.max"
 	SeriesSchedP99    = "sched.p99"
@@ -95,6 +96,7 @@ func SeriesFigures() []SeriesFigure {
 		gauge(SeriesGroupMemory, UnitBytes, "Memory of the group."),
 		gauge(SeriesGroupPeak, UnitBytes, "The most memory that the group had."),
 		gauge(SeriesGroupLimit, UnitBytes, "Memory that the group may have."),
+		gauge(SeriesSessions, UnitCount, "Sessions of clients that the server counts itself; every five seconds."),
 		each(gauge(SeriesMetric, UnitCount, "What the server tells of itself, under the name and in the unit that it uses; every five seconds.")),
 		gauge(SeriesGCPause, UnitSeconds, "Longest stop for garbage collection of a process of ours since the second before."),
 		gauge(SeriesSchedP99, UnitSeconds, "99th percentile of the time in which goroutines of a process of ours waited for a CPU since the second before."),

@@ -128,7 +128,7 @@ README.md is the way in; the folder docs has a page for each kind of file.`,
   xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	a.finish(root, a.run(), a.search(), a.compare(), a.report(), a.merge(), a.serve(), a.users(), a.provision(), a.view(), a.list(), a.explain(), a.version())
+	a.finish(root, a.run(), a.search(), a.compare(), a.report(), a.view(), a.merge(), a.serve(), a.users(), a.provision(), a.observe(), a.list(), a.explain(), a.version())
 	return root
 }
 

@@ -167,6 +167,7 @@ func (p *process) add(figures map[string]float64, r observe.Reading) {
 	for name, v := range r.Metrics {
 		figures[results.SeriesMetric+"."+p.role+"/"+name] = v
 	}
+	known(results.SeriesSessions, int64(r.Sessions))
 	if r.PIDs == nil {
 		return
 	}

@@ -136,7 +136,7 @@ func (a *app) serveConfig(name string) (simulator.Config, error) {
 func (a *app) serveSimulator(ctx context.Context, c simulator.Config, f serveFlags) error {
 	if !f.allow {
 		for _, l := range c.Listeners {
-			if err := onLoopback(l.Address); err != nil {
+			if err := onLoopback(l.Address, "its accounts are known to anybody"); err != nil {
 				return usage(err)
 			}
 		}
@@ -163,8 +163,8 @@ func (a *app) serveSimulator(ctx context.Context, c simulator.Config, f serveFla
 	return &exitError{code: ExitOK}
 }
 
-// onLoopback refuses an address that others can reach.
-func onLoopback(address string) error {
+// onLoopback refuses an address that others can reach, and says what that would mean.
+func onLoopback(address, meaning string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -172,7 +172,7 @@ func onLoopback(address string) error {
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("listen: %s can be reached from other machines, and its accounts are known to anybody; say --allow-remote if that is meant", address)
+	return fmt.Errorf("listen: %s can be reached from other machines, and %s; say --allow-remote if that is meant", address, meaning)
 }
 
 // serveInfo is what serve prints when it is ready.

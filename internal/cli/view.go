@@ -59,7 +59,7 @@ const minToken = 16
 
 func (f viewFlags) token() (string, error) {
 	if f.tokenFile == "" {
-		if err := onLoopback(f.listen); err != nil {
+		if err := onLoopback(f.listen, "its runs can be read"); err != nil {
 			return "", errors.New("--listen: others can reach " + f.listen + ": give a file with a token of at least 16 characters as --token-file")
 		}
 		return "", nil

@@ -60,6 +60,8 @@ type Options struct {
 	// Impatient does something about streams between servers on which nothing has come for
 	// a second: Prosody sends whitespace, ejabberd ends them.
 	Impatient bool
+	// Metrics lets Prosody tell of itself over HTTP; ejabberd's API always does.
+	Metrics bool
 	// DirectTLS listens for servers with direct TLS (XEP-0368), too. Only Prosody connects
 	// with it.
 	DirectTLS bool
@@ -107,8 +109,8 @@ type Server struct {
 	// Dir is the server's scratch directory, server.log in it its log.
 	Dir string
 	// Host is the server's address; C2S, S2S, Direct, HTTP and Component are its ports: for
-	// clients, for servers, for servers with direct TLS if so told, for ejabberd's API, and
-	// for an external component if there is one.
+	// clients, for servers, for servers with direct TLS if so told, for ejabberd's API or
+	// Prosody's metrics, and for an external component if there is one.
 	Host                              string
 	C2S, S2S, Direct, HTTP, Component int
 	// Spec provisions the server. Prosody may run meanwhile, ejabberd must not if
@@ -477,6 +479,9 @@ func (s *Server) awaitReady(t *testing.T) {
 
 // C2SAddr returns the address for clients, as host:port.
 func (s *Server) C2SAddr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.C2S)) }
+
+// httpAddr returns the address of ejabberd's API or of Prosody's metrics, as host:port.
+func (s *Server) httpAddr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.HTTP)) }
 
 // PID returns the process that does the server's work, or 0.
 func (s *Server) PID() int {

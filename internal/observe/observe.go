@@ -84,6 +84,8 @@ type Reading struct {
 
 	Network *proc.Network `json:"network,omitempty"`
 	Cgroup  *proc.Cgroup  `json:"cgroup,omitempty"`
+	// Sessions are those of clients that the server counts, -1 where it was not asked for them at this reading.
+	Sessions int `json:"sessions"`
 	// Metrics are what the server told of itself, by name, with labels where it has any.
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 	// Missing says what was to be read and could not be, one sentence each.
@@ -310,6 +312,9 @@ func (o *Observer) Read(ctx context.Context) (Reading, error) {
 			r.Metrics[name] = v
 		}
 		r.Missing = append(r.Missing, missing...)
+		if n, ok := Sessions(metrics); ok {
+			r.Sessions = n
+		}
 	}
 	return r, nil
 }
@@ -323,7 +328,7 @@ func (o *Observer) processes(ctx context.Context) (Reading, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	r := Reading{Time: time.Now().Round(0), Sockets: -1, CPUs: runtime.NumCPU()}
+	r := Reading{Time: time.Now().Round(0), Sockets: -1, Sessions: -1, CPUs: runtime.NumCPU()}
 	pids, err := o.find()
 	if err != nil || len(pids) == 0 {
 		return r, err

@@ -95,8 +95,8 @@ func (s *scraper) scrape(ctx context.Context) (map[string]float64, error) {
 }
 
 // ParseMetrics reads metrics in the text format of Prometheus 0.0.4 or of OpenMetrics 1.0: values by name, with their labels in order
-// where they have any, as in name{a="1",b="2"}. Of histograms and summaries it keeps sum and count. Samples that are not numbers, and
-// times of samples, are left out; an answer with more than a thousand samples is an error.
+// where they have any, as in name{a="1",b="2"}. Of histograms and summaries it keeps sum and count. Samples that are not numbers, times
+// of samples, and the times at which OpenMetrics began to count are left out; an answer with more than a thousand samples is an error.
 func ParseMetrics(b []byte) (map[string]float64, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(withoutTimes(b)))
@@ -105,7 +105,7 @@ func ParseMetrics(b []byte) (map[string]float64, error) {
 	}
 	values := make(map[string]float64)
 	put := func(name string, m *dto.Metric, v float64) {
-		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+		if !math.IsNaN(v) && !math.IsInf(v, 0) && !strings.HasSuffix(name, "_created") {
 			values[name+labels(m)] = v
 		}
 	}
@@ -155,6 +155,21 @@ func withoutTimes(b []byte) []byte {
 		out.WriteByte('\n')
 	}
 	return out.Bytes()
+}
+
+// Sessions returns how many sessions of clients the metrics of a server tell of, and false if they do not. Prosody's and ejabberd's
+// have been held against counts of our own; MongooseIM's, of one node, stand as its documentation describes them.
+func Sessions(metrics map[string]float64) (int, bool) {
+	sum, ok := 0.0, false
+	for key, v := range metrics {
+		name, labels, _ := strings.Cut(key, "{")
+		switch {
+		case name == "ejabberd.sessions", name == "sm_session_count",
+			name == "prosody_mod_c2s__connections" && strings.Contains(labels, `type="c2s"`):
+			sum, ok = sum+v, true
+		}
+	}
+	return int(sum), ok
 }
 
 // labels writes the labels of a sample in order of their names.

@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xmppbench/xmppbench/internal/observe"
+)
+
+// observeFlags are the options of the observe command.
+type observeFlags struct {
+	observe.Config
+
+	listen, tokenFile string
+	allow             bool
+}
+
+func (a *app) observe() *cobra.Command {
+	var f observeFlags
+	c := &cobra.Command{
+		Use:   "observe",
+		Short: "On the machine of a server: tell its CPU, memory and descriptors to runs made elsewhere",
+		Long: `Tell runs made on another machine what the server on this one uses: CPU of its
+processes and of their threads, memory, descriptors, sockets, network, control
+group. It answers one question, GET /v1/reading, to whoever shows the token, and
+changes nothing. It runs until it is interrupted, as root or as the server's own
+user: others may not look at its processes.
+
+The target file of the run names it as observe: {agent: ADDR, token: {file: FILE}}.
+It listens on loopback unless told otherwise, and speaks no TLS: let ssh -L or a
+proxy carry it between machines that do not trust the network between them.`,
+		Example: `  xmppbench observe --token-file token --pid-file /run/prosody/prosody.pid
+  xmppbench observe --token-file token --port 5222 --listen 10.0.0.5:7380 --allow-remote`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.serveObserver(c.Context(), f) },
+	}
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:7380", "`ADDR` to answer at")
+	flags.StringVar(&f.tokenFile, "token-file", "", "`FILE` with the token, one line of at least 16 characters")
+	flags.IntVar(&f.PID, "pid", 0, "the server is this `PROCESS`")
+	flags.StringVar(&f.PIDFile, "pid-file", "", "the server is the process whose number stands in `FILE`, read anew each time")
+	flags.StringVar(&f.Listen, "port", "", "the server is what listens at `[ADDRESS:]PORT`")
+	flags.StringVar(&f.Metrics, "metrics", "", "`URL` of the server's metrics in the format of Prometheus, for runs that cannot reach it")
+	flags.StringVar(&f.API, "api", "", "`URL` of ejabberd's mod_http_api, likewise")
+	flags.BoolVar(&f.allow, "allow-remote", false, "listen on addresses other than loopback")
+	return c
+}
+
+// announcement is what observe says of itself once it answers.
+type announcement struct {
+	Address string `json:"address"` // host:port
+	PIDs    []int  `json:"pids"`
+}
+
+func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
+	if f.tokenFile == "" {
+		return usage(errors.New("--token-file is missing: name a file with a token, which the target file of the run names too"))
+	}
+	text, err := os.ReadFile(f.tokenFile)
+	if err != nil {
+		return usage(fmt.Errorf("--token-file: %w", err))
+	}
+	token, err := observe.ParseToken(text)
+	if err != nil {
+		return usage(fmt.Errorf("--token-file %s: %w", f.tokenFile, err))
+	}
+	if f.PID == 0 && f.PIDFile == "" && f.Listen == "" {
+		return usage(errors.New("name the server: --pid, --pid-file or --port"))
+	}
+	if !f.allow {
+		if err := onLoopback(f.listen, "the token passes in clear"); err != nil {
+			return usage(err)
+		}
+	}
+	o, err := observe.Open(f.Config)
+	if err != nil {
+		return usage(err)
+	}
+	defer o.Close()
+	first, err := o.Read(ctx)
+	if err != nil {
+		return &exitError{ExitUnreachable, err}
+	}
+	for _, missing := range first.Missing {
+		fmt.Fprintln(a.stderr, "warning:", missing)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
+	if err != nil {
+		return usage(err)
+	}
+	s := &http.Server{
+		Handler: observe.Handler(o, token), BaseContext: func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	if a.json {
+		err = a.writeJSON(announcement{l.Addr().String(), first.PIDs})
+	} else {
+		fmt.Fprintf(a.stdout, "observing %s, answering at %s\n", processes(first.PIDs), l.Addr())
+	}
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-ended:
+			return err
+		}
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err = errors.Join(err, s.Shutdown(closing))
+	<-ended
+	return err
+}
+
+// processes names processes by their numbers.
+func processes(pids []int) string {
+	text := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(pids)), ", "), "[]")
+	if len(pids) == 1 {
+		return "process " + text
+	}
+	return "processes " + text
+}
