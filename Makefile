@@ -9,7 +9,7 @@ FUZZTIME      ?= 10s
 PACKAGES      := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build k6 k6-types k6-lint demo demo-all demo-federation test test-race interop interop-install k8s bench fuzz lint generate generate-check tidy-check check clean
+.PHONY: help build k6 k6-types k6-lint demo demo-all demo-federation test test-race interop interop-install browser browser-install k8s bench fuzz lint generate generate-check tidy-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ interop-install: ## install Prosody, ejabberd and the foreign clients where miss
 interop: build k6 interop-install ## tests against real Prosody and ejabberd, scripts of k6 among them, and foreign clients against serve
 	$(GO) test -tags interop -count=1 -timeout 30m ./internal/interop/... ./internal/attrcert
 
+browser-install: ## install Chromium where missing (Debian, root)
+	./internal/browser/install.sh
+
+browser: browser-install ## the HTML report in a real browser; screenshots in bin/screenshots
+	$(GO) test -tags browser -count=1 -timeout 30m ./internal/browser
+
 k8s: ## the Kubernetes manifests of examples/k8s against the operator's schema
 	$(GO) test -tags k8s ./internal/k8s
 
@@ -88,7 +94,7 @@ generate-check: generate
 tidy-check:
 	$(GO) mod tidy -diff
 
-check: build k6 k6-types tidy-check generate-check lint interop-install test-race k8s interop ## everything CI runs
+check: build k6 k6-types tidy-check generate-check lint interop-install test-race k8s interop browser ## everything CI runs
 	$(MAKE) fuzz FUZZTIME=20000x # by count: when a time is up, Go before 1.27 may report "context deadline exceeded" (go.dev/issue/75804)
 
 clean: ## remove what was built and every run made here

@@ -89,6 +89,7 @@ type pageTable struct {
 
 type pageGrid struct {
 	Head []string
+	Left int // columns that name the row
 	Rows []pageRow
 }
 
@@ -246,9 +247,9 @@ func (p *page) flags(r RunReport) {
 	if equal > 0 && differ == 0 && len(r.Invalid) == 0 {
 		p.Flags = append(p.Flags, pageFlag{"good", "✓", fmt.Sprintf("%s%s equal their closed forms", of, plural(int64(equal), "count"))})
 	}
-	for _, t := range r.Thresholds {
-		kind, mark := outcomeMark(t.State)
-		p.Flags = append(p.Flags, pageFlag{kind, mark, of + "threshold " + t.Text})
+	for _, t := range thresholdSentences(r.Thresholds) {
+		kind, mark := outcomeMark(t.state)
+		p.Flags = append(p.Flags, pageFlag{kind, mark, of + t.text})
 	}
 }
 
@@ -312,7 +313,7 @@ func turn(g grid) (turned grid, notes []string) {
 }
 
 func makeGrid(g grid) pageGrid {
-	out := pageGrid{Head: g.head}
+	out := pageGrid{Head: g.head, Left: g.left}
 	for _, cells := range g.rows {
 		row := pageRow{Name: cells[0], Lead: cells[1:g.left]}
 		for _, c := range cells[g.left:] {

@@ -134,6 +134,19 @@ func (t *textReport) thresholds(all []Outcome) {
 	if len(all) > 0 {
 		t.line("")
 	}
+	for _, s := range thresholdSentences(all) {
+		t.item(s.text)
+	}
+}
+
+// judged is a sentence about thresholds, and what it says.
+type judged struct {
+	state State
+	text  string
+}
+
+func thresholdSentences(all []Outcome) []judged {
+	var out []judged
 	for len(all) > 0 {
 		n := slices.IndexFunc(all, func(o Outcome) bool { return o.Expr != all[0].Expr })
 		if n < 0 {
@@ -145,18 +158,19 @@ func (t *textReport) thresholds(all []Outcome) {
 				held++
 				continue
 			}
-			t.item("threshold " + o.Text)
+			out = append(out, judged{o.State, "threshold " + o.Text})
 		}
 		switch {
 		case n == 1 && held == 1:
-			t.item("threshold " + all[0].Text)
+			out = append(out, judged{Passed, "threshold " + all[0].Text})
 		case held == n:
-			t.item(fmt.Sprintf("threshold %s holds for all %d", all[0].Expr, n))
+			out = append(out, judged{Passed, fmt.Sprintf("threshold %s holds for all %d", all[0].Expr, n)})
 		case held > 0:
-			t.item(fmt.Sprintf("threshold %s holds for the other %d", all[0].Expr, held))
+			out = append(out, judged{Passed, fmt.Sprintf("threshold %s holds for the other %d", all[0].Expr, held)})
 		}
 		all = all[n:]
 	}
+	return out
 }
 
 func inPlan(p string) string {

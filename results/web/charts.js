@@ -29,7 +29,7 @@ const charts = (() => {
       dark: isDark, ink: printing ? "#1a1d21" : v("--ink"), muted: printing ? "#565d66" : v("--muted"),
       grid: printing ? "#dfe3e8" : v("--grid"), paper: printing ? "#ffffff" : v("--card"),
       colors: isDark ? dark : light, ramp: isDark ? viridis.dark : viridis.light,
-      font: css.fontFamily, size: Math.max(11, Math.round(parseFloat(css.fontSize) * 0.78)),
+      font: css.fontFamily, size: Math.max(11, Math.round(parseFloat(css.fontSize) * 0.78)), text: parseFloat(css.fontSize) * 0.82,
     };
   }
   let printing = false;
@@ -149,7 +149,7 @@ const charts = (() => {
       },
       values: (u, splits) => splits.map((v) => (v == null ? "" : a.format(v))),
     });
-    const height = () => Math.round(o.height ? o.height : Math.min(460, Math.max(230, holder.clientWidth * 0.52)));
+    const height = () => Math.round(o.height ? o.height : Math.min(t.size * 38, Math.max(230, holder.clientWidth * 0.52)));
     const opts = {
       width: Math.max(200, holder.clientWidth), height: height(), pxAlign: 0,
       padding: [10, Math.round(t.size * 1.6), 0, 0], legend: { show: false }, focus: { alpha: 0.25 },
@@ -208,6 +208,8 @@ const charts = (() => {
         c.beginPath(); c.moveTo(u.bbox.left, y); c.lineTo(u.bbox.left + u.bbox.width, y); c.stroke();
         c.font = `${t.size * r}px ${t.font}`;
         c.textAlign = "right"; c.textBaseline = "bottom";
+        c.lineWidth = 4 * r; c.setLineDash([]); c.strokeStyle = t.paper; c.lineJoin = "round";
+        c.strokeText(l.text, u.bbox.left + u.bbox.width - 4 * r, y - 3 * r);
         c.fillText(l.text, u.bbox.left + u.bbox.width - 4 * r, y - 3 * r);
         c.restore();
       }
@@ -307,7 +309,7 @@ const charts = (() => {
     const out = multiples(el, items, ctx, (body, h) => {
       const what = plot.column === "s" ? "measured time" : "block";
       const label = `Response times of ${plot.metric} of ${ctx.arms[h.arm].label} over ${what}: largest ${seconds(Math.max(...h.max))}`;
-      const part = canvas(body, label, (w) => Math.min(300, Math.max(170, w * 0.5)), (g, w, hgt) => {
+      const part = canvas(body, label, (w) => Math.min(t.size * 25, Math.max(170, w * 0.5)), (g, w, hgt) => {
         g.clearRect(0, 0, w, hgt);
         g.font = `${t.size}px ${t.font}`;
         const ticks = logTicks(low, high, Math.floor(hgt / (t.size * 2.6)));
@@ -372,7 +374,7 @@ const charts = (() => {
       const stroke = color(ctx.theme, c.arm);
       const data = [xs, pick(c.hi), pick(c.lo), pick(c.mid), xs.map((x) => (theory.has(x) ? theory.get(x) : null))];
       return lines(body, {
-        label: `${plot.metric} of ${ctx.arms[c.arm].label} over the time since the ${plot.since}`, data, height: 230,
+        label: `${plot.metric} of ${ctx.arms[c.arm].label} over the time since the ${plot.since}`, data, height: ctx.theme.size * 19,
         series: [
           { label: "largest", stroke: alpha(stroke, 0.5), width: 1, spanGaps: true, points: { show: false } },
           { label: "smallest", stroke: "transparent", width: 0, spanGaps: true, points: { show: false } },
@@ -420,6 +422,19 @@ const charts = (() => {
   }
   const text = (x, y, s, attributes) => svg("text", { x, y, ...attributes }, s);
 
+  // widths measures text in a font; fit cuts it to a width.
+  const widths = (font) => {
+    const c = document.createElement("canvas").getContext("2d");
+    c.font = font;
+    return (s) => c.measureText(s).width;
+  };
+  function fit(s, width, measure) {
+    if (measure(s) <= width) return s;
+    let n = s.length;
+    while (n > 1 && measure(s.slice(0, n) + "…") > width) n = Math.floor(n * 0.9);
+    return s.slice(0, n) + "…";
+  }
+
   // factor writes a ratio as people say it.
   const factor = (r) => "×" + (r >= 0.995 && r < 10 ? r.toFixed(2) : significant(r));
 
@@ -434,8 +449,10 @@ const charts = (() => {
     const label = `${plot.label} as a ratio to the baseline: ` + plot.rows.map((r) => `${r.variant} ${factor(r.ratio)}`).join(", ");
     const s = scene(el, label, (root, w) => {
       const narrow = w < 640;
-      const left = narrow ? 8 : Math.min(w * 0.28, 16 + t.size * 0.6 * Math.max(...rows.map((r) => r.variant.length), 8));
-      const right = narrow ? 8 : t.size * 13;
+      const bold = widths(`600 ${t.text}px ${t.font}`), plain = widths(`${t.text}px ${t.font}`);
+      const infos = rows.map((r) => (r.hi == null ? factor(r.ratio) : r.lo === r.hi ? `${factor(r.ratio)} exactly` : `${factor(r.ratio)}  [${significant(r.lo)}, ${significant(r.hi)}]`));
+      const left = narrow ? 8 : Math.min(w * 0.3, 24 + Math.max(40, ...rows.map((r) => bold(r.variant))));
+      const right = narrow ? 8 : 20 + Math.max(40, ...infos.map(plain));
       const rowH = narrow ? t.size * 4.2 : t.size * 2.9, top = t.size * 0.8, bottom = t.size * 3.2;
       const h = top + rows.length * rowH + bottom;
       const x = (v) => left + ((Math.log(v) - a) / (b - a)) * (w - left - right);
@@ -447,8 +464,8 @@ const charts = (() => {
       rows.forEach((r, i) => {
         const y = top + i * rowH + (narrow ? rowH * 0.68 : rowH / 2);
         const c = color(t, Math.max(0, at(r)));
-        const info = r.hi == null ? factor(r.ratio) : r.lo === r.hi ? `${factor(r.ratio)} exactly` : `${factor(r.ratio)}  [${significant(r.lo)}, ${significant(r.hi)}]`;
-        root.append(text(narrow ? left : left - 12, narrow ? y - rowH * 0.32 : y + t.size * 0.35, r.variant, { class: "name", "text-anchor": narrow ? "start" : "end" }));
+        const info = infos[i], name = fit(r.variant, narrow ? w - 2 * left - t.size - plain(info) : left - 16, bold);
+        root.append(text(narrow ? left : left - 12, narrow ? y - rowH * 0.32 : y + t.size * 0.35, name, { class: "name", "text-anchor": narrow ? "start" : "end" }));
         if (narrow) root.lastChild.append(svg("tspan", { class: "value", dx: t.size * 0.8 }, info));
         else root.append(text(w - 4, y + t.size * 0.35, info, { class: "value", "text-anchor": "end" }));
         (r.blocks || []).forEach((v, k) => root.append(svg("circle", { cx: x(v), cy: y + ((k % 5) - 2) * 2.2, r: 3, fill: c, "fill-opacity": 0.35 })));
@@ -496,7 +513,7 @@ const charts = (() => {
       }
       const [lo, hi] = extent((plot.response || []).flatMap((p) => [p.p50, p.max]));
       add(`${plot.metric}: response time of each interval, median ● and maximum ○`, (body) => lines(body, {
-        label: `Response time of ${plot.metric} over time`, data, series, x, height: 220, cursor, axis,
+        label: `Response time of ${plot.metric} over time`, data, series, x, height: ctx.theme.size * 18, cursor, axis,
         hooks: horizontal(ctx.limits.filter((l) => l.metric === plot.metric), ctx),
         y: { label: "response", log: true, format: seconds, range: logRange(lo, hi) },
       }, ctx));
@@ -509,7 +526,7 @@ const charts = (() => {
       add(title, (body) => {
         body.append(html("div", { class: "keys" }, ...all.map((l) => html("span", { class: "key" }, swatch(ctx.theme, roles.indexOf(l.role)), " ", l.role))));
         return lines(body, {
-          label: `${title} of each process over time`, data: [plot.t, ...all.map((l) => l.value)], x: { ...x, label: key === last ? "seconds since the run began" : "" }, height: key === last ? 185 : 165, cursor, axis,
+          label: `${title} of each process over time`, data: [plot.t, ...all.map((l) => l.value)], x: { ...x, label: key === last ? "seconds since the run began" : "" }, height: ctx.theme.size * (key === last ? 15 : 13), cursor, axis,
           series: all.map((l) => ({ label: l.role, stroke: color(ctx.theme, roles.indexOf(l.role)), width: 1.75, dash: dash(roles.indexOf(l.role)), points: { show: false } })),
           y: { label: { cpu: "cores", rss: "memory", fds: "descriptors" }[key], range: [0, (hi || 1) * 1.08], format, ticks: key === "rss" ? byteTicks : null },
         }, ctx);
@@ -566,7 +583,7 @@ const charts = (() => {
       const label = `${ctx.arms[m.arm].label}: ${count(m.connections)} connections for ${m.a} × ${m.b} domains`;
       const note = html("p", { class: "note" });
       const s = scene(body, label, (root, w) => {
-        const h = Math.min(300, Math.max(190, w * 0.62)), pad = 14, side = Math.min(96, w * 0.2);
+        const h = Math.min(t.size * 25, Math.max(190, w * 0.62)), pad = 14, side = Math.min(96, w * 0.2);
         const na = Math.min(m.a, 30), nb = Math.min(m.b, 30);
         const y = (i, n) => (n === 1 ? h / 2 : pad + (i * (h - 2 * pad)) / (n - 1));
         const g = svg("g", { stroke: c, fill: "none" });

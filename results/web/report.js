@@ -73,15 +73,16 @@
     const body = html("div", { class: "chart" });
     const caption = html("p", { class: "caption" });
     const heading = html("h3", { id: "h-" + p.id }, p.title);
-    const section = html("section", { class: "panel", id: "panel-" + p.id, "aria-labelledby": "h-" + p.id }, heading);
+    const head = html("div", { class: "head" }, heading);
+    const section = html("section", { class: "panel", id: "panel-" + p.id, "aria-labelledby": "h-" + p.id }, head);
     let chooser = null;
     if (entries.length > 1) {
       const id = "choose-" + p.id;
       chooser = html("select", { id }, ...entries.map((e, i) => html("option", { value: i }, p.name(e))));
       chooser.value = String(keep);
-      section.append(html("p", { class: "choose" }, html("label", { for: id }, "Show "), chooser));
+      head.append(html("label", { for: id, class: "hidden" }, "Show in " + p.title), chooser);
     } else {
-      section.append(html("p", { class: "choose" }, p.name(entries[0])));
+      head.append(html("span", { class: "what" }, p.name(entries[0])));
     }
     const details = html("details", { class: "figures" }, html("summary", {}, "The figures as a table"));
     section.append(caption, body, details);

@@ -1,0 +1,424 @@
+//go:build browser
+
+package browser
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xmppbench/xmppbench/results"
+)
+
+// drawn is what a chart says that it has drawn: for charts of lines, x and then the
+// series.
+func (p *tab) drawn(panel string, into any) {
+	p.t.Helper()
+	var text string
+	p.eval(&text, `JSON.stringify(xmppbench.live.find((l) => l.id === %q)?.chart.data ?? null)`, panel)
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		p.t.Fatalf("%s drew %.200s: %v", panel, text, err)
+	}
+}
+
+// panels are the pictures that the page has, in order.
+func (p *tab) panels() []string {
+	p.t.Helper()
+	var ids []string
+	p.eval(&ids, `xmppbench.live.map((l) => l.id)`)
+	return ids
+}
+
+// painted fails the test for every canvas and drawing without content.
+func (p *tab) painted() {
+	p.t.Helper()
+	var bad []string
+	p.eval(&bad, `(() => {
+		const bad = [];
+		for (const item of xmppbench.live) {
+			const panel = document.getElementById("panel-" + item.id);
+			const canvases = [...panel.querySelectorAll("canvas")], drawings = [...panel.querySelectorAll("svg[role=img]")];
+			if (!canvases.length && !drawings.length) bad.push(item.id + " has nothing");
+			for (const c of canvases) {
+				const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+				const colours = new Set();
+				for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200) colours.add((d[i] << 16) | (d[i + 1] << 8) | d[i + 2]);
+				if (c.width < 100 || c.height < 60 || colours.size < 3) bad.push(item.id + " canvas " + c.width + "x" + c.height + " of " + colours.size + " colours");
+			}
+			for (const s of drawings) {
+				const box = s.getBBox();
+				if (s.querySelectorAll("path,circle,line").length < 3 || box.width < 100 || box.x < -2 || box.x + box.width > s.clientWidth + 2)
+					bad.push(item.id + " drawing from " + box.x + ", " + box.width + " wide in " + s.clientWidth);
+			}
+		}
+		return bad;
+	})()`)
+	for _, b := range bad {
+		p.t.Error(b)
+	}
+}
+
+func (p *tab) choose(id, label string) {
+	p.t.Helper()
+	var ok bool
+	p.eval(&ok, `(() => {
+		const s = document.getElementById(%q);
+		const o = [...s.options].find((o) => o.textContent === %q);
+		if (!o) return false;
+		s.value = o.value;
+		s.dispatchEvent(new Event("change"));
+		return true;
+	})()`, id, label)
+	if !ok {
+		p.t.Fatalf("%s has no option %q", id, label)
+	}
+}
+
+// values are the figures of a series, without its gaps.
+func values(series []*float64) []float64 {
+	var out []float64
+	for _, v := range series {
+		if v != nil {
+			out = append(out, *v)
+		}
+	}
+	return out
+}
+
+// checkLatency holds the chart of percentiles against the data.
+func checkLatency(t testing.TB, data [][]*float64, want results.LatencyPlot, hidden ...int) {
+	t.Helper()
+	next := 1
+	for _, c := range want.Curves {
+		if slices.Contains(hidden, c.Arm) {
+			continue
+		}
+		series := 2
+		if len(c.Lo) > 0 {
+			series = 4
+		}
+		if len(data) < next+series {
+			t.Fatalf("%d series were drawn, arm %d is missing", len(data), c.Arm)
+		}
+		if diff := cmp.Diff(c.Value, values(data[next])); diff != "" {
+			t.Errorf("curve of arm %d (-want +drawn):\n%s", c.Arm, diff)
+		}
+		if got := values(data[next+1]); !slices.Equal(got, []float64{c.Max}) {
+			t.Errorf("maximum of arm %d drawn as %v, want %v", c.Arm, got, c.Max)
+		}
+		if series == 4 && (!slices.Equal(values(data[next+2]), c.Hi) || !slices.Equal(values(data[next+3]), c.Lo)) {
+			t.Errorf("the band of arm %d is not that of the data", c.Arm)
+		}
+		next += series
+	}
+	if next != len(data) {
+		t.Errorf("%d series were drawn, want %d", len(data)-1, next-1)
+	}
+}
+
+func onlyFiles(url string) bool {
+	return strings.HasPrefix(url, "file://") && strings.HasSuffix(url, "/report.html")
+}
+
+func TestReportOfRosters(t *testing.T) {
+	_, run := rosters("rosters").make(t)
+	url, plots := reportPage(t, run)
+	p := open(t, url, 1280, 900)
+	if got, want := p.panels(), []string{"timeline", "latency", "ratios", "heat", "resources"}; !slices.Equal(got, want) {
+		t.Fatalf("panels %v, want %v", got, want)
+	}
+	p.painted()
+	p.fits()
+
+	latency := func(plan, metric string) results.LatencyPlot {
+		i := slices.IndexFunc(plots.Latency, func(l results.LatencyPlot) bool { return l.Plan == plan && l.Metric == metric })
+		if i < 0 {
+			t.Fatalf("no figures of %s in %s", metric, plan)
+		}
+		return plots.Latency[i]
+	}
+	var lines [][]*float64
+	p.drawn("latency", &lines)
+	checkLatency(t, lines, latency("items=1k", "probe"))
+
+	var courses [][][]*float64
+	p.drawn("timeline", &courses)
+	for i, c := range plots.Timelines[0].Courses {
+		for k, want := range [][]float64{c.Hi, c.Lo, c.Mid} {
+			if diff := cmp.Diff(want, values(courses[i][k+1])); diff != "" {
+				t.Errorf("timeline of arm %d, series %d (-want +drawn):\n%s", c.Arm, k, diff)
+			}
+		}
+		if got := values(courses[i][4]); !slices.Equal(got, []float64{0.04, 0.03, 0.02}) {
+			t.Errorf("theory of arm %d drawn as %v", c.Arm, got)
+		}
+	}
+	var cells [][]int64
+	p.drawn("heat", &cells)
+	for i, h := range latency("items=1k", "probe").Heat {
+		if !slices.Equal(cells[i], h.Cells) {
+			t.Errorf("heat map %d is not that of the data", i)
+		}
+	}
+	var rows []results.RatioRow
+	p.drawn("ratios", &rows)
+	if want := plots.Ratios[0]; want.Group != "items=1k" || !want.Primary || len(rows) != len(want.Rows) || !slices.Equal(rows[0].Blocks, want.Rows[0].Blocks) {
+		t.Errorf("ratios drawn: %+v, want those of %+v", rows, want)
+	}
+	var resources [][][]*float64
+	p.drawn("resources", &resources)
+	if n := len(resources); n != 4 {
+		t.Errorf("%d pictures of resources, want 4", n)
+	} else if want := plots.Resources[0].CPU[1].Value; !slices.Equal(values(resources[1][2]), values(want)) {
+		t.Error("the CPU drawn is not that of the data")
+	}
+
+	t.Run("arms", func(t *testing.T) {
+		p.do(chromedp.Click(`button.arm[data-arm="1"]`, chromedp.ByQuery))
+		p.drawn("latency", &lines)
+		checkLatency(t, lines, latency("items=1k", "probe"), 1)
+		p.drawn("ratios", &rows)
+		if len(rows) != 3 {
+			t.Errorf("%d ratios, want 3 without the arm that was hidden", len(rows))
+		}
+		var pressed string
+		p.eval(&pressed, `document.querySelector('button.arm[data-arm="1"]').getAttribute("aria-pressed")`)
+		if pressed != "false" {
+			t.Errorf("the button of a hidden arm is pressed: %s", pressed)
+		}
+		// From the keyboard it comes back.
+		p.do(chromedp.Focus(`button.arm[data-arm="1"]`, chromedp.ByQuery), chromedp.KeyEvent(kb.Enter))
+		p.drawn("latency", &lines)
+		checkLatency(t, lines, latency("items=1k", "probe"))
+	})
+	t.Run("plan", func(t *testing.T) {
+		p.choose("choose-plan", "items=10k")
+		p.drawn("latency", &lines)
+		checkLatency(t, lines, latency("items=10k", "probe"))
+		p.painted()
+		p.choose("choose-plan", "items=1k")
+	})
+	t.Run("metric", func(t *testing.T) {
+		p.choose("choose-ratios", "stanzas (exploratory)")
+		p.drawn("ratios", &rows)
+		i := slices.IndexFunc(plots.Ratios, func(r results.RatioPlot) bool { return r.Metric == "stanzas" && r.Group == "items=1k" })
+		if i < 0 || len(rows) != len(plots.Ratios[i].Rows) || rows[0].Ratio != plots.Ratios[i].Rows[0].Ratio {
+			t.Errorf("ratios of stanzas drawn as %+v", rows)
+		}
+	})
+	t.Run("table", func(t *testing.T) {
+		p.do(chromedp.Click(`#panel-latency details summary`, chromedp.ByQuery))
+		p.wait(`document.querySelectorAll("#panel-latency details tbody tr").length === 5`)
+		var head string
+		p.eval(&head, `[...document.querySelectorAll("#panel-latency details thead th")].map((h) => h.textContent).join(" ")`)
+		if head != "arm n p50 p90 p99 p99.9 p99.99 max mean blocks" {
+			t.Errorf("head of the table: %s", head)
+		}
+	})
+	t.Run("keyboard", func(t *testing.T) {
+		p.do(chromedp.Focus(`#panel-latency .plot`, chromedp.ByQuery), chromedp.KeyEvent(kb.ArrowRight), chromedp.KeyEvent(kb.ArrowRight))
+		p.wait(`document.querySelector("#panel-latency .readout").textContent.includes("monolithic")`)
+	})
+	t.Run("names", func(t *testing.T) {
+		var nameless []string
+		p.eval(&nameless, `[...document.querySelectorAll("[role=img],[role=figure],[role=region],[role=group],select,button")]
+			.filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() && e.tagName === "BUTTON" || e.labels?.length)).map((e) => e.outerHTML.slice(0, 80))`)
+		for _, n := range nameless {
+			t.Errorf("nameless: %s", n)
+		}
+	})
+	t.Run("dark and print", func(t *testing.T) {
+		background := func() (colour string) {
+			p.eval(&colour, `getComputedStyle(document.documentElement).backgroundColor`)
+			return colour
+		}
+		light := background()
+		p.media("screen", "dark")
+		p.wait(`charts.theme().dark`)
+		if dark := background(); dark == light {
+			t.Errorf("dark pages are %s too", dark)
+		}
+		p.painted()
+		p.shot("report-dark")
+		p.media("print", "light")
+		p.fits()
+		p.shot("report-print")
+		p.media("screen", "light")
+	})
+	p.shot("report-1280")
+	p.quiet(onlyFiles)
+	t.Run("policy", func(t *testing.T) {
+		var hits atomic.Int64
+		server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
+		defer server.Close()
+		var outcome string
+		p.eval(&outcome, `(async () => {
+			const s = document.createElement("script");
+			s.textContent = "window.smuggled = true";
+			document.body.append(s);
+			const image = document.createElement("img");
+			image.src = %q;
+			document.body.append(image);
+			const fetched = await fetch(%q).then(() => "fetched", () => "refused");
+			return fetched + " " + Boolean(window.smuggled);
+		})()`, server.URL, server.URL)
+		if outcome != "refused false" || hits.Load() > 0 {
+			t.Errorf("fetch and script: %s; %d requests arrived", outcome, hits.Load())
+		}
+	})
+}
+
+// Phones and walls show the same, without scrolling sideways.
+func TestReportWidths(t *testing.T) {
+	_, run := rosters("rosters").make(t)
+	_, mesh := federations().make(t)
+	for _, width := range []int64{360, 768, 3840} {
+		t.Run(fmt.Sprint(width), func(t *testing.T) {
+			for name, r := range map[string]*results.Run{"report": run, "federation": mesh} {
+				url, _ := reportPage(t, r)
+				p := open(t, url, width, 900)
+				p.painted()
+				p.fits()
+				p.shot(fmt.Sprintf("%s-%d", name, width))
+				p.quiet(onlyFiles)
+			}
+		})
+	}
+}
+
+func TestReportOfFederations(t *testing.T) {
+	_, run := federations().make(t)
+	url, plots := reportPage(t, run)
+	p := open(t, url, 1280, 900)
+	if got, want := p.panels(), []string{"mesh", "latency", "ratios", "cost", "heat", "resources"}; !slices.Equal(got, want) {
+		t.Fatalf("panels %v, want %v", got, want)
+	}
+	p.painted()
+	var meshes []results.MeshPlot
+	p.drawn("mesh", &meshes)
+	if len(meshes) != 3 || meshes[0] != plots.Meshes[0] || meshes[0].Connections != 50 {
+		t.Errorf("meshes drawn: %+v", meshes)
+	}
+	var counts []string
+	p.eval(&counts, `[...document.querySelectorAll("#panel-mesh .count")].map((e) => e.textContent)`)
+	if want := []string{"50 connections", "2 connections", "1 connection"}; !slices.Equal(counts, want) {
+		t.Errorf("captions %q, want %q", counts, want)
+	}
+	var drawnLines []int
+	p.eval(&drawnLines, `[...document.querySelectorAll("#panel-mesh svg[role=img]")].map((s) => s.querySelectorAll("g > line").length)`)
+	if want := []int{25, 0, 0}; !slices.Equal(drawnLines, want) {
+		t.Errorf("lines of pairs %v, want %v", drawnLines, want)
+	}
+	var cost [][]*float64
+	p.drawn("cost", &cost)
+	want := plots.Costs[0]
+	for arm := range 3 {
+		var medians []float64
+		for _, pt := range want.Points {
+			if pt.Arm == arm {
+				medians = append(medians, pt.Value)
+			}
+		}
+		if !slices.Equal(values(cost[arm+1]), medians) {
+			t.Errorf("cost of arm %d drawn as %v, want %v", arm, values(cost[arm+1]), medians)
+		}
+	}
+	// A large mesh says what it leaves out.
+	p.choose("choose-plan", "domains=40x40")
+	var note string
+	p.eval(&note, `document.querySelector("#panel-mesh .note").textContent`)
+	if !strings.Contains(note, "30 × 30 of the domains") {
+		t.Errorf("note %q", note)
+	}
+	p.shot("federation-1280")
+	p.quiet(onlyFiles)
+}
+
+func TestReportOfStorms(t *testing.T) {
+	_, run := storms().make(t)
+	url, plots := reportPage(t, run)
+	p := open(t, url, 1280, 900)
+	p.painted()
+	var load [][]*float64
+	p.drawn("load", &load)
+	var rates, p99 []float64
+	for _, pt := range plots.Load[0].Points {
+		rates = append(rates, pt.Rate)
+		if pt.P99 != nil {
+			p99 = append(p99, *pt.P99)
+		}
+	}
+	if !slices.Equal(values(load[0]), rates) || !slices.Equal(values(load[1]), p99) || len(p99) != 6 {
+		t.Errorf("drawn %v, %v; want %v, %v", values(load[0]), values(load[1]), rates, p99)
+	}
+	p.shot("storm-1280")
+	p.quiet(onlyFiles)
+}
+
+// Several runs stand in one picture, each arm of each run by itself.
+func TestReportOfSeveralRuns(t *testing.T) {
+	_, a := rosters("before").make(t)
+	_, b := rosters("after").make(t)
+	url, plots := reportPage(t, a, b)
+	p := open(t, url, 1280, 900)
+	p.painted()
+	var lines [][]*float64
+	p.drawn("latency", &lines)
+	checkLatency(t, lines, plots.Latency[0])
+	if n := len(plots.Latency[0].Curves); n != 10 {
+		t.Errorf("%d curves, want 10", n)
+	}
+	p.shot("runs-1280")
+	p.quiet(onlyFiles)
+}
+
+// What others wrote into a run is text; what makes it invalid stands in place of figures.
+func TestReportOfHostileAndInvalidRuns(t *testing.T) {
+	const bad = `</script><script>window.hostile=1</script><img src=x onerror="window.hostile=1">`
+	r := rosters("hostile")
+	r.variants = []string{"monolithic", bad}
+	r.plans[0].Name = bad
+	_, run := r.make(t)
+	run.Manifest.ID, run.Manifest.Scenario, run.Manifest.Notes = bad, bad, []string{bad}
+	url, _ := reportPage(t, run)
+	p := open(t, url, 1280, 900)
+	p.painted()
+	p.do(chromedp.Click(`button.arm[data-arm="1"]`, chromedp.ByQuery), chromedp.Click(`#panel-ratios details summary`, chromedp.ByQuery))
+	var hostile bool
+	p.eval(&hostile, `Boolean(window.hostile) || document.querySelectorAll("img").length > 0`)
+	if hostile {
+		t.Error("a name became markup")
+	}
+	p.quiet(onlyFiles)
+
+	dir, _ := rosters("invalid").make(t)
+	if err := os.WriteFile(dir+"/DONE", []byte(`{"status":"invalid","reasons":["7 arrivals were dropped"]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	invalid, err := results.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, _ = reportPage(t, invalid)
+	p = open(t, url, 1280, 900)
+	if got := p.panels(); len(got) > 0 {
+		t.Errorf("an invalid run has pictures: %v", got)
+	}
+	var text string
+	p.eval(&text, `document.querySelector("main").innerText`)
+	if !strings.Contains(text, "No figures: 7 arrivals were dropped") {
+		t.Errorf("the page says:\n%s", text)
+	}
+	p.shot("invalid-1280")
+	p.quiet(onlyFiles)
+}
