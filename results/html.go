@@ -289,29 +289,6 @@ func errorGrid(p PlanReport) grid {
 	return g
 }
 
-// turn makes a column of each variant: pages scroll down more easily than sideways.
-// What takes the place of a row's cells becomes a sentence.
-func turn(g grid) (turned grid, notes []string) {
-	turned = grid{head: []string{"figure"}, left: 1}
-	var rows []int
-	for i, row := range g.rows {
-		if g.note[i] != "" {
-			notes = append(notes, row[0]+": "+g.note[i])
-			continue
-		}
-		rows = append(rows, i)
-		turned.head = append(turned.head, row[0])
-	}
-	for column := 1; column < len(g.head); column++ {
-		cells := []string{g.head[column]}
-		for _, i := range rows {
-			cells = append(cells, g.rows[i][column])
-		}
-		turned.rows, turned.note = append(turned.rows, cells), append(turned.note, "")
-	}
-	return turned, notes
-}
-
 func makeGrid(g grid) pageGrid {
 	out := pageGrid{Head: g.head, Left: g.left}
 	for _, cells := range g.rows {

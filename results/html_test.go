@@ -218,6 +218,18 @@ func TestHTMLHostileNames(t *testing.T) {
 	}
 }
 
+// Markdown is shown by web pages too.
+func TestMarkdownHostileNames(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	r.Manifest.Scenario, r.Manifest.Notes = "<img src=x>", []string{"a\n# b <script>"}
+	out := string(report(t, "md", ReportOptions{}, r))
+	for _, want := range []string{`# \<img src=x>`, `- note: a # b \<script>`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the report lacks %q:\n%s", want, out)
+		}
+	}
+}
+
 // An invalid run shows its reason, and no figure anywhere.
 func TestHTMLOfInvalidRun(t *testing.T) {
 	r := fixture(t, "bad", 1, 1)

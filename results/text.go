@@ -22,13 +22,19 @@ func (t *textReport) render(d *Document) []byte {
 	if t.width <= 0 {
 		t.width = 100
 	}
+	// A terminal shows the end first, a web page the beginning.
+	if t.markdown {
+		t.comparison(d)
+	}
 	for i, r := range d.Runs {
-		if i > 0 {
+		if i > 0 || t.markdown && t.out.Len() > 0 {
 			t.line("")
 		}
 		t.run(r)
 	}
-	t.comparison(d)
+	if !t.markdown {
+		t.comparison(d)
+	}
 	return t.out.Bytes()
 }
 
@@ -54,15 +60,20 @@ func plural(n int64, what string) string {
 // item writes one sentence.
 func (t *textReport) item(s string) {
 	if t.markdown {
-		t.line("- %s", s)
+		t.line("- %s", t.plain(s))
 		return
 	}
 	t.wrap(s, "  ")
 }
 
+// plain keeps what runs are called from becoming markup.
+func (t *textReport) plain(s string) string {
+	return strings.NewReplacer("<", `\<`, "\n", " ").Replace(s)
+}
+
 func (t *textReport) heading(level int, s string) {
 	if t.markdown {
-		t.line("%s %s\n", strings.Repeat("#", level), s)
+		t.line("%s %s\n", strings.Repeat("#", level), t.plain(s))
 		return
 	}
 	t.line("%s", s)
@@ -185,7 +196,20 @@ func (t *textReport) plan(p PlanReport, planned int) {
 	if p.Name != "" {
 		t.heading(2, "plan "+p.Name)
 	}
-	t.grid(t.scalars(p, planned))
+	scalars := t.scalars(p, planned)
+	if t.markdown {
+		// Web pages scroll down more easily than sideways.
+		turned, notes := turn(scalars)
+		t.grid(turned)
+		for _, n := range notes {
+			t.item(n)
+		}
+		if len(notes) > 0 {
+			t.line("")
+		}
+	} else {
+		t.grid(scalars)
+	}
 	if g := t.latencies(p); len(g.rows) > 0 {
 		t.gap()
 		t.grid(g)
@@ -248,6 +272,29 @@ func (t *textReport) scalars(p PlanReport, planned int) grid {
 		g.rows, g.note = append(g.rows, row), append(g.note, note)
 	}
 	return g
+}
+
+// turn makes a column of each variant: pages scroll down more easily than sideways.
+// What takes the place of a row's cells becomes a sentence.
+func turn(g grid) (turned grid, notes []string) {
+	turned = grid{head: []string{"figure"}, left: 1}
+	var rows []int
+	for i, row := range g.rows {
+		if g.note[i] != "" {
+			notes = append(notes, row[0]+": "+g.note[i])
+			continue
+		}
+		rows = append(rows, i)
+		turned.head = append(turned.head, row[0])
+	}
+	for column := 1; column < len(g.head); column++ {
+		cells := []string{g.head[column]}
+		for _, i := range rows {
+			cells = append(cells, g.rows[i][column])
+		}
+		turned.rows, turned.note = append(turned.rows, cells), append(turned.note, "")
+	}
+	return turned, notes
 }
 
 // shown reports whether the summary has a column for the figure: for a count
@@ -375,10 +422,10 @@ func (t *textReport) row(cells []string, widths []int, left, from, to int, note 
 }
 
 func (t *textReport) markdownGrid(g grid) {
-	escape := strings.NewReplacer("|", `\|`, "\n", " ")
+	escape := strings.NewReplacer("|", `\|`)
 	write := func(cells []string) {
 		for _, c := range cells {
-			fmt.Fprintf(&t.out, "| %s ", escape.Replace(c))
+			fmt.Fprintf(&t.out, "| %s ", escape.Replace(t.plain(c)))
 		}
 		t.line("|")
 	}
@@ -390,12 +437,8 @@ func (t *textReport) markdownGrid(g grid) {
 		}
 	}
 	write(rule)
-	for r, row := range g.rows {
-		if g.note[r] != "" {
-			row = append(slices.Clone(row[:g.left]), g.note[r])
-			row = append(row, make([]string, len(g.head)-len(row))...)
-		}
-		write(row)
+	for _, row := range g.rows {
+		write(row) // of tables with notes comes what turn makes
 	}
 	t.line("")
 }
@@ -405,16 +448,17 @@ func (t *textReport) markdownGrid(g grid) {
 // all are told.
 func (t *textReport) comparison(d *Document) {
 	if d.Refused != "" {
-		t.line("")
+		t.gap()
 		t.item("not compared: " + d.Refused)
 	}
 	c := d.Comparison
 	if c == nil {
 		return
 	}
-	t.line("")
 	if t.markdown {
 		t.heading(1, "Verdict")
+	} else {
+		t.line("")
 	}
 	for _, reason := range c.Invalid {
 		t.item("INVALID: " + reason)

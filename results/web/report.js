@@ -29,7 +29,7 @@
       entries: () => ofPlan(plots.latency), name: (p) => p.metric,
       caption: (p) => {
         const band = p.curves.some((c) => c.lo && c.lo.length);
-        return `${about(p.metric)} Each step to the right is another nine. A curve ends where fewer than ten samples lie beyond it; the ring is the maximum.` + (band ? " Bands are 95 % intervals over blocks, as far as each block has enough samples." : "");
+        return `${about(p.metric)} Each step to the right is another nine. A curve ends where fewer than ten samples lie beyond it; the ring is the maximum.` + (band ? " Bands are 95 % intervals of the same percentile of a typical block, as far as each block has enough samples." : "");
       },
     },
     {
