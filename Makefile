@@ -9,7 +9,7 @@ FUZZTIME      ?= 10s
 PACKAGES      := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build k6 k6-types k6-lint demo demo-all demo-federation test test-race interop interop-install browser browser-install k8s bench fuzz lint generate generate-check tidy-check check clean
+.PHONY: help build k6 k6-types k6-lint demo demo-all demo-federation test test-race interop interop-install browser browser-install pictures k8s bench fuzz lint generate generate-check tidy-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ browser-install: ## install Chromium where missing (Debian, root)
 
 browser: browser-install ## the HTML report in a real browser; screenshots in bin/screenshots
 	$(GO) test -tags browser -count=1 -timeout 30m ./internal/browser
+
+pictures: build browser-install ## the pictures of the README, of runs made here (5 minutes, a quiet machine)
+	rm -rf runs/pictures
+	$(XMPPBENCH) run roster-login --blocks 8 --out runs/pictures/roster
+	$(XMPPBENCH) run federation --out runs/pictures/federation
+	$(GO) test -tags browser -count=1 -run '^TestPictures$$' ./internal/browser -pictures $(CURDIR)/runs/pictures
 
 k8s: ## the Kubernetes manifests of examples/k8s against the operator's schema
 	$(GO) test -tags k8s ./internal/k8s
