@@ -13,12 +13,25 @@ type class[T any] struct {
 	getters map[string]func(self T) any
 }
 
-// constructor returns the constructor of a class. Its table is read when the first
-// object is made, since most virtual users need few classes.
+// classOf returns the table of a class, which all virtual users share.
+func classOf[T any](r *RootModule, table func() class[T]) *class[T] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := any((*T)(nil))
+	c, ok := r.classes[key].(*class[T])
+	if !ok {
+		made := table()
+		c = &made
+		r.classes[key] = c
+	}
+	return c
+}
+
+// constructor returns the constructor of a class.
 func constructor[T any](m *instance, table func() class[T]) sobek.Value {
+	c := classOf(m.root, table)
 	return m.rt.ToValue(func(call sobek.ConstructorCall) *sobek.Object {
-		c := table()
-		prototype(m, c.name, table)
+		prototype(m, c)
 		value := c.make(m, call)
 		m.bind(call.This, value)
 		return call.This
@@ -27,7 +40,7 @@ func constructor[T any](m *instance, table func() class[T]) sobek.Value {
 
 // object makes an object of a class that scripts cannot make objects of.
 func object[T any](m *instance, table func() class[T], value T) *sobek.Object {
-	o := m.rt.CreateObject(prototype(m, table().name, table))
+	o := m.rt.CreateObject(prototype(m, classOf(m.root, table)))
 	m.bind(o, value)
 	return o
 }
@@ -44,7 +57,8 @@ func (m *instance) bind(o *sobek.Object, value any) {
 // prototype fills in the prototype of a class, once: the getters, and below them the
 // methods, each of which is made when it is first asked for. A function takes a kilobyte
 // of each virtual user.
-func prototype[T any](m *instance, name string, table func() class[T]) *sobek.Object {
+func prototype[T any](m *instance, c *class[T]) *sobek.Object {
+	name := c.name
 	if p := m.prototypes[name]; p != nil {
 		return p
 	}
@@ -52,11 +66,11 @@ func prototype[T any](m *instance, name string, table func() class[T]) *sobek.Ob
 	if named, ok := m.exports.Named[name].(*sobek.Object); ok {
 		proto = named.Get("prototype").ToObject(m.rt)
 	}
-	for property, get := range table().getters {
+	for property, get := range c.getters {
 		f := m.rt.ToValue(func(call sobek.FunctionCall) sobek.Value { return m.rt.ToValue(get(self[T](m, call.This, name))) })
 		must(m.rt, proto.DefineAccessorProperty(property, f, nil, sobek.FLAG_FALSE, sobek.FLAG_TRUE))
 	}
-	must(m.rt, proto.SetPrototype(m.rt.NewDynamicObject(&methods[T]{m: m, name: name, table: table})))
+	must(m.rt, proto.SetPrototype(m.rt.NewDynamicObject(&methods[T]{m: m, class: c})))
 	if m.prototypes == nil {
 		m.prototypes = make(map[string]*sobek.Object)
 	}
@@ -67,8 +81,7 @@ func prototype[T any](m *instance, name string, table func() class[T]) *sobek.Ob
 // methods are those of a class, as an object of JavaScript.
 type methods[T any] struct {
 	m     *instance
-	name  string
-	table func() class[T]
+	class *class[T]
 	made  map[string]sobek.Value
 }
 
@@ -77,11 +90,11 @@ func (x *methods[T]) Get(key string) sobek.Value {
 	if f := x.made[key]; f != nil {
 		return f
 	}
-	method := x.table().methods[key]
+	method := x.class.methods[key]
 	if method == nil {
 		return nil
 	}
-	m, name := x.m, x.name
+	m, name := x.m, x.class.name
 	f := m.rt.ToValue(func(call sobek.FunctionCall) sobek.Value { return method(self[T](m, call.This, name), call) })
 	if x.made == nil {
 		x.made = make(map[string]sobek.Value)
@@ -91,7 +104,7 @@ func (x *methods[T]) Get(key string) sobek.Value {
 }
 
 // Has implements sobek.DynamicObject.
-func (x *methods[T]) Has(key string) bool { return x.table().methods[key] != nil }
+func (x *methods[T]) Has(key string) bool { return x.class.methods[key] != nil }
 
 // Set implements sobek.DynamicObject: classes are as they are.
 func (*methods[T]) Set(string, sobek.Value) bool { return false }

@@ -25,6 +25,7 @@ type RootModule struct {
 
 	mu          sync.Mutex
 	sessions    map[*live]struct{} // that are not over
+	classes     map[any]any        // *class by the type of its Go values
 	populations map[string]*population.Population
 	limits      map[string]*limit
 	registry    *metrics.Registry // of metrics
@@ -37,6 +38,7 @@ func New() *RootModule {
 		keys:        new(session.KeyCache),
 		errorClass:  sobek.MustCompile("k6/x/xmpp", errorClass, true),
 		sessions:    make(map[*live]struct{}),
+		classes:     make(map[any]any),
 		populations: make(map[string]*population.Population),
 		limits:      make(map[string]*limit),
 	}
