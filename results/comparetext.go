@@ -8,10 +8,10 @@ import (
 )
 
 // WriteText writes the comparison for a terminal of the given width in columns,
-// 100 if it is 0: the sentences of the primary figure, the gates, and a table of
+// 100 if it is 0, in colours if that is wanted: the sentences of the primary figure, the gates, and a table of
 // the other figures that the summary shows, which decide nothing.
-func (c *Comparison) WriteText(w io.Writer, width int) error {
-	t := &textReport{table: Metrics(), width: width}
+func (c *Comparison) WriteText(w io.Writer, width int, color bool) error {
+	t := &textReport{table: Metrics(), width: width, color: color}
 	if t.width <= 0 {
 		t.width = 100
 	}

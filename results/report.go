@@ -83,6 +83,8 @@ type Latency struct {
 	Max       float64          `json:"max"`
 	Quantiles []QuantileReport `json:"quantiles"`
 	Clamped   int64            `json:"clamped,omitempty"`
+
+	bins bins // for the histograms of the text form
 }
 
 // QuantileReport is one quantile; Value is null where too few samples stand
@@ -246,6 +248,9 @@ func summarizeVariant(r *Run, table []Metric, plan, variant string) VariantRepor
 
 func latency(metric string, c Clock, h *Histogram, clamped int64) Latency {
 	l := Latency{Metric: metric, Clock: c, N: h.N(), Mean: h.Mean().Seconds(), Max: h.Max().Seconds(), Clamped: clamped}
+	if c == Response {
+		l.bins = binsOf(h)
+	}
 	for _, v := range h.Quantiles(reportQuantiles()...) {
 		qr := QuantileReport{Q: v.Q}
 		if v.OK {
@@ -337,7 +342,8 @@ func Rebuild(dir string, table []Metric) error {
 // ReportOptions say what a report holds beside the figures of the runs.
 type ReportOptions struct {
 	Compare CompareOptions
-	Width   int // columns of the text form; 0 means 100
+	Width   int  // columns of the text form; 0 means 100
+	Color   bool // verdicts and flags of the text form in colours of a terminal
 }
 
 // Formats returns the names of the forms that [Report] writes.
@@ -354,7 +360,7 @@ func Report(w io.Writer, runs []*Run, format string, o ReportOptions) error {
 	var err error
 	switch format {
 	case "text", "md":
-		t := textReport{table: o.Compare.Metrics, width: o.Width, markdown: format == "md"}
+		t := textReport{table: o.Compare.Metrics, width: o.Width, markdown: format == "md", color: o.Color && format == "text"}
 		_, err = w.Write(t.render(Summarize(runs, o.Compare)))
 	case "html":
 		err = writeHTML(w, runs, Summarize(runs, o.Compare), o.Compare)

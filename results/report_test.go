@@ -199,7 +199,7 @@ func TestComparisonText(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := c.WriteText(&b, 80); err != nil {
+	if err := c.WriteText(&b, 80, false); err != nil {
 		t.Fatal(err)
 	}
 	golden.File(t, filepath.Join("testdata", "compare.text"), b.Bytes())

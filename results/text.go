@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -15,6 +16,7 @@ type textReport struct {
 	table    []Metric
 	width    int
 	markdown bool
+	color    bool
 	out      bytes.Buffer
 }
 
@@ -71,6 +73,55 @@ func (t *textReport) plain(s string) string {
 	return strings.NewReplacer("<", `\<`, "\n", " ").Replace(s)
 }
 
+// paint is the code of a terminal for a colour.
+type paint string
+
+const (
+	good     paint = "\x1b[32m" // green
+	bad      paint = "\x1b[31m" // red
+	doubtful paint = "\x1b[33m" // yellow
+	plain    paint = "\x1b[0m"
+)
+
+// painted writes one sentence, with the first occurrence of a phrase in colour where
+// colours are wanted: the words tell the same without.
+func (t *textReport) painted(phrase string, p paint, s string) {
+	at := t.out.Len()
+	t.item(s)
+	if !t.color {
+		return
+	}
+	words := strings.Fields(phrase)
+	for i, w := range words {
+		words[i] = regexp.QuoteMeta(w)
+	}
+	line := bytes.Clone(t.out.Bytes()[at:])
+	// The sentence may have been broken within the phrase.
+	if found := regexp.MustCompile(strings.Join(words, `\s+`)).FindIndex(line); found != nil {
+		t.out.Truncate(at)
+		t.out.Write(slices.Concat(line[:found[0]], []byte(p), line[found[0]:found[1]], []byte(plain), line[found[1]:]))
+	}
+}
+
+// verdict writes a verdict with its word in colour.
+func (t *textReport) verdict(v Verdict, several bool) {
+	s := sentenceOf(v, several)
+	switch v.Decision {
+	case Faster, Fewer:
+		how, _ := v.difference()
+		t.painted(how, good, s)
+	case Slower, More:
+		how, _ := v.difference()
+		t.painted(how, bad, s)
+	case Flagged:
+		t.painted("FLAG:", bad, "FLAG: "+s)
+	case Same:
+		t.painted("same", good, s)
+	case CannotTell:
+		t.painted("cannot tell", doubtful, s)
+	}
+}
+
 func (t *textReport) heading(level int, s string) {
 	if t.markdown {
 		t.line("%s %s\n", strings.Repeat("#", level), t.plain(s))
@@ -102,15 +153,15 @@ func (t *textReport) wrap(s, indent string) {
 func (t *textReport) run(r RunReport) {
 	t.heading(1, fmt.Sprintf("%s  %s  %s", r.Scenario, r.ID, r.Status))
 	for _, reason := range r.Invalid {
-		t.item("INVALID: " + reason)
+		t.painted("INVALID:", bad, "INVALID: "+reason)
 	}
 	for _, reason := range r.Reasons {
 		if !slices.Contains(r.Invalid, reason) {
-			t.item(fmt.Sprintf("%s: %s", r.Status, reason))
+			t.painted(string(r.Status), bad, fmt.Sprintf("%s: %s", r.Status, reason))
 		}
 	}
 	for _, w := range r.Warnings {
-		t.item("warning: " + w)
+		t.painted("warning:", doubtful, "warning: "+w)
 	}
 	for _, c := range r.Counts {
 		if !c.Equal {
@@ -146,7 +197,14 @@ func (t *textReport) thresholds(all []Outcome) {
 		t.line("")
 	}
 	for _, s := range thresholdSentences(all) {
-		t.item(s.text)
+		switch s.state {
+		case Passed:
+			t.painted("holds", good, s.text)
+		case Failed:
+			t.painted("fails", bad, s.text)
+		default:
+			t.painted("cannot be judged", bad, s.text)
+		}
 	}
 }
 
@@ -214,6 +272,7 @@ func (t *textReport) plan(p PlanReport, planned int) {
 		t.gap()
 		t.grid(g)
 	}
+	t.histograms(p)
 	if slices.ContainsFunc(p.Variants, func(v VariantReport) bool { return len(v.Errors) > 0 }) {
 		t.gap()
 	}
@@ -461,22 +520,23 @@ func (t *textReport) comparison(d *Document) {
 		t.line("")
 	}
 	for _, reason := range c.Invalid {
-		t.item("INVALID: " + reason)
+		t.painted("INVALID:", bad, "INVALID: "+reason)
 	}
 	for _, w := range c.Warnings {
-		t.item("warning: " + w)
+		t.painted("warning:", doubtful, "warning: "+w)
 	}
 	several := len(c.groups()) > 1
 	for _, v := range c.Flagged() {
-		t.item("FLAG: " + sentenceOf(v, several))
+		t.verdict(v, several)
 	}
 	for _, v := range c.Verdicts {
 		if (v.Primary || c.Primary == "") && v.Decision != Flagged {
-			t.item(sentenceOf(v, several))
+			t.verdict(v, several)
 		}
 	}
 	for _, g := range c.Gates {
-		t.item(g.Text)
+		words, _, _ := strings.Cut(g.Text, ":")
+		t.painted(words, map[State]paint{Passed: good, Failed: bad, Inconclusive: doubtful}[g.State], g.Text)
 	}
 }
 

@@ -3,7 +3,9 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/xmppbench/xmppbench/results"
@@ -40,17 +42,22 @@ func (p Plan) thresholds() []results.Expr {
 	return all
 }
 
-// watchInterval is how often the thresholds that end a run are judged while a cell
-// runs.
+// watchInterval is how often a cell is looked at while it runs: for the thresholds
+// that end a run, and for its progress.
 const watchInterval = time.Second
 
-// guard watches the thresholds of a booth while it runs a cell. The context that it
-// returns ends as soon as one that aborts is broken; the function ends the watch and
-// returns which one was, nil if none.
-func (r *runner) guard(ctx context.Context, b *booth, key results.Key, warmup bool) (context.Context, func() *ThresholdError) {
-	metrics := b.watch.Aborts()
-	if warmup || metrics == nil {
+// guard watches a booth while it runs a cell. The context that it returns ends as soon
+// as a threshold that aborts is broken; the function ends the watch and returns which
+// one was, nil if none.
+func (r *runner) guard(ctx context.Context, b *booth, key results.Key, progress Progress) (context.Context, func() *ThresholdError) {
+	aborting := b.watch.Aborts()
+	live := liveMetric(b.site.plan)
+	if progress.Warmup || aborting == nil && (r.Progress == nil || live == "") {
 		return ctx, func() *ThresholdError { return nil }
+	}
+	metrics := slices.Clone(aborting)
+	if r.Progress != nil && live != "" && !slices.Contains(metrics, live) {
+		metrics = append(metrics, live)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var broken *ThresholdError
@@ -60,6 +67,7 @@ func (r *runner) guard(ctx context.Context, b *booth, key results.Key, warmup bo
 		defer close(ended)
 		tick := time.NewTicker(watchInterval)
 		defer tick.Stop()
+		var last Live
 		for {
 			select {
 			case <-stop:
@@ -67,14 +75,20 @@ func (r *runner) guard(ctx context.Context, b *booth, key results.Key, warmup bo
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				e, text, ok := b.watch.Broken(time.Now(), r.Recorder.Total(key, metrics...))
-				if !ok {
-					continue
-				}
-				broken = &ThresholdError{Expr: e, Plan: b.label, Variant: b.arm.Label, After: time.Since(r.started), Text: text}
-				cancel(broken)
-				return
 			}
+			total := r.Recorder.Total(key, metrics...)
+			if t := total.Metrics[live]; t != nil && r.Progress != nil {
+				last = liveOf(live, t, last, b.site.plan.Limits)
+				progress.Live = &last
+				r.report(progress)
+			}
+			e, text, ok := b.watch.Broken(time.Now(), total)
+			if !ok {
+				continue
+			}
+			broken = &ThresholdError{Expr: e, Plan: b.label, Variant: b.arm.Label, After: time.Since(r.started), Text: text}
+			cancel(broken)
+			return
 		}
 	}()
 	return ctx, func() *ThresholdError {
@@ -83,6 +97,46 @@ func (r *runner) guard(ctx context.Context, b *booth, key results.Key, warmup bo
 		cancel(nil)
 		return broken
 	}
+}
+
+// Live is what the cell under way has measured so far.
+type Live struct {
+	Metric string           // the one that decides
+	Rate   float64          // samples of it in the last second
+	P99    results.Quantile // of its response, unknown with too few samples
+	Failed int64            // samples of it that failed
+	Late   bool             // the generator is over its limit of lateness
+
+	n  int64
+	at time.Time
+}
+
+// liveMetric is the timed metric that decides a plan, "" if none does.
+func liveMetric(p Plan) string {
+	s, ok := Find(p.Scenario)
+	if !ok {
+		return ""
+	}
+	metric, timed := strings.CutSuffix(s.Primary(p), ".mean")
+	if !timed {
+		return ""
+	}
+	return metric
+}
+
+// liveOf follows last by what has been recorded since.
+func liveOf(metric string, t *results.Timings, last Live, limits results.Limits) Live {
+	now := time.Now()
+	response := t.Of(results.Response)
+	l := Live{Metric: metric, P99: response.Quantile(0.99), Failed: t.Failed(), n: response.N(), at: now}
+	since := watchInterval
+	if !last.at.IsZero() {
+		since = now.Sub(last.at)
+	}
+	l.Rate = float64(l.n-last.n) / since.Seconds()
+	flags := results.Check(limits, results.Figures{Response: response, Lateness: t.Of(results.Lateness)})
+	l.Late = results.IsInvalid(flags)
+	return l
 }
 
 // aborted writes down what a cell that a threshold ended had measured until then. It

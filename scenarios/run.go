@@ -28,8 +28,8 @@ type RunConfig struct {
 	// AA runs the baseline a second time under the name "<baseline>#aa": a
 	// comparison that must not find a difference.
 	AA bool
-	// Progress, where set, is called when a cell begins and when it has ended,
-	// never concurrently.
+	// Progress, where set, is called when a cell begins, each second while it runs and
+	// when it has ended, never concurrently.
 	Progress func(Progress)
 	// Trace, where set, sees the bytes of every stream, which is numbered from 1,
 	// with secrets masked; out tells those written. It is called concurrently.
@@ -54,6 +54,7 @@ type Progress struct {
 	Note       string        // what was noticed, such as a skipped arm or a repeated block
 	// Step, where set, names what runs in place of plan and block.
 	Step string
+	Live       *Live         // what the cell under way has measured so far, each second; nil where nothing is known
 }
 
 // arms returns what each block of the plan runs, the baseline's repetition
@@ -344,7 +345,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	}
 	started := time.Now()
 	seen := r.monitor()
-	running, watched := r.guard(ctx, booth, key, b.Warmup)
+	running, watched := r.guard(ctx, booth, key, progress)
 	err := booth.actor.cell(running, c)
 	broken := watched()
 	r.ended++

@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/proc"
@@ -42,6 +44,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
+	color          string // auto, always or never
 }
 
 // exitError carries an exit code that the error alone does not tell. A nil err
@@ -141,10 +144,57 @@ func (a *app) finish(root *cobra.Command, commands ...*cobra.Command) {
 		return usage(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
 	})
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer in JSON")
+	root.PersistentFlags().StringVar(&a.color, "color", "auto", "colours of verdicts and flags: auto, always or never")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := fromEnvironment(c.Flags()); err != nil {
+			return err
+		}
+		if !slices.Contains([]string{"auto", "always", "never"}, a.color) {
+			return usage(fmt.Errorf("--color %q is not one of auto, always, never", a.color))
+		}
+		return nil
+	}
 	root.AddCommand(commands...)
 	root.InitDefaultCompletionCmd()
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", textWidth)))
 	checkArgs(root)
+}
+
+// environmentPrefix begins the names of variables that stand for options.
+const environmentPrefix = "XMPPBENCH_"
+
+// environmentName is the variable that stands for an option.
+func environmentName(flag string) string {
+	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment gives the options that the command line leaves out the values of
+// their variables. An empty variable is none.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := environmentName(f.Name)
+		value := os.Getenv(name)
+		if f.Changed || value == "" || f.Name == "help" {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			errs = append(errs, usage(fmt.Errorf("%s: %w", name, err)))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// colored reports whether w gets colours: where they are asked for, or on a terminal
+// whose user has not said otherwise (no-color.org).
+func (a *app) colored(w io.Writer) bool {
+	switch a.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 // checkArgs makes wrong arguments of a command and of those below it an error of

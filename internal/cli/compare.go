@@ -115,7 +115,7 @@ func (a *app) compareRuns(dirs []string, o results.CompareOptions, gates gateFla
 	if a.json {
 		err = a.writeJSON(comparison)
 	} else {
-		err = comparison.WriteText(a.stdout, terminalWidth(a.stdout))
+		err = comparison.WriteText(a.stdout, terminalWidth(a.stdout), a.colored(a.stdout))
 	}
 	if err != nil {
 		return err

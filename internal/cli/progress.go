@@ -98,6 +98,9 @@ func (p *plain) show(s scenarios.Progress) {
 		p.block = block
 	}
 	p.last = time.Now()
+	if now := liveText(s.Live); now != "" {
+		block += ", " + now
+	}
 	fmt.Fprintf(p.w, "%s  %s, %s left\n", clock(s.Elapsed), block, roundDuration(s.Expected-s.Elapsed))
 }
 
@@ -114,6 +117,25 @@ func where(s scenarios.Progress) string {
 	}
 	if s.Plan != "all" {
 		text = s.Plan + ", " + text
+	}
+	return text
+}
+
+// liveText says how the cell under way does: rate, p99, failures, and whether the
+// generator is late.
+func liveText(l *scenarios.Live) string {
+	if l == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%.3g/s", l.Rate)
+	if l.P99.OK {
+		text += ", p99 " + l.P99.String()
+	}
+	if l.Failed > 0 {
+		text += fmt.Sprintf(", %d failed", l.Failed)
+	}
+	if l.Late {
+		text += ", LATE"
 	}
 	return text
 }
@@ -161,7 +183,11 @@ func newBar(w io.Writer) *bar {
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(text(func(s scenarios.Progress) string { return clock(s.Elapsed) + " " + where(s) + " " })),
 		mpb.AppendDecorators(text(func(s scenarios.Progress) string {
-			return fmt.Sprintf(" %s, %s left", s.Arm, roundDuration(s.Expected-s.Elapsed))
+			text := " " + s.Arm
+			if now := liveText(s.Live); now != "" {
+				text += ", " + now
+			}
+			return fmt.Sprintf("%s, %s left", text, roundDuration(s.Expected-s.Elapsed))
 		})),
 	)
 	return b

@@ -66,7 +66,7 @@ func (a *app) reportRuns(dirs []string, format, output string) (err error) {
 	if output == "-" {
 		width = terminalWidth(a.stdout)
 	}
-	if err := results.Report(w, runs, format, results.ReportOptions{Width: width}); err != nil {
+	if err := results.Report(w, runs, format, results.ReportOptions{Width: width, Color: a.colored(w)}); err != nil {
 		return usage(err)
 	}
 	return nil

@@ -482,7 +482,7 @@ func (r *runJob) answer(ctx context.Context, dir string, status results.Status, 
 		if r.json {
 			format = "json"
 		}
-		if err := results.Report(r.stdout, []*results.Run{run}, format, results.ReportOptions{Width: terminalWidth(r.stdout), Compare: r.compare}); err != nil {
+		if err := results.Report(r.stdout, []*results.Run{run}, format, results.ReportOptions{Width: terminalWidth(r.stdout), Color: r.colored(r.stdout), Compare: r.compare}); err != nil {
 			return errors.Join(runErr, err)
 		}
 	}
