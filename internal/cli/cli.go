@@ -125,7 +125,9 @@ log in with massive rosters, and simulated hosting providers federate many
 domains, against the built-in simulator or a real server, with every way of doing
 so side by side.
 
-README.md is the way in; the folder docs has a page for each kind of file.`,
+README.md is the way in; the folder docs has a page for each kind of file. Every
+option has a variable in the environment: XMPPBENCH_PROGRESS stands for
+--progress where that is left out.`,
 		Example: `  xmppbench run roster-login                      the shipped scenario on the simulator
   xmppbench run roster-login --dry-run            what it would do and how long
   xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,

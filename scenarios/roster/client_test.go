@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xmppbench/xmppbench/internal/chunk"
 	"github.com/xmppbench/xmppbench/internal/population"
@@ -438,4 +439,24 @@ func FuzzServer(f *testing.F) {
 		}
 		s.ServeMessage(e)
 	})
+}
+
+// TestAnswerBeforeTheNewsOfItsRequest reads the answer before the writer has looked
+// at the clock: no step takes less than no time.
+func TestAnswerBeforeTheNewsOfItsRequest(t *testing.T) {
+	sent := time.Now()
+	for _, tt := range []struct{ written, want time.Duration }{
+		{time.Millisecond, time.Millisecond}, {3 * time.Millisecond, 0},
+	} {
+		f := &fetch{c: &Client{}, over: true, sent: sent}
+		f.r.Answered = sent.Add(2 * time.Millisecond)
+		f.r.Requested = sent.Add(tt.written)
+		r, err := f.result(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Requested.Sub(sent); got != tt.want {
+			t.Errorf("written %s after it was sent and answered after 2ms: requested after %s, want %s", tt.written, got, tt.want)
+		}
+	}
 }
