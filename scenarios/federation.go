@@ -51,8 +51,8 @@ func federation() Scenario {
 			"reconnect", "pair.added",
 			"connections", "connections.opened", "handshakes.full", "handshakes.resumed", "signatures.made", "signatures.verified",
 			"authority.sasl", "authority.results", "authority.verifies", "authority.asserts", "authority.proofs", "authority.verdicts",
-			"fetches", "lookups", "keys.customer", "bytes.mesh", "bytes.mesh.tls", "cpu.mesh", "cpu.mesh.a", "cpu.mesh.b", "cpu.steady",
-			"rss.a", "rss.b", "rss.connection", "fds.a", "fds.b", "glare", "unauthorised", "pairs.rate", "pairs.open", "pairs.expected",
+			"fetches", "lookups", "keys.customer", "pairs", "messages", "bytes.mesh", "bytes.mesh.tls", "cpu.mesh", "cpu.mesh.a", "cpu.mesh.b", "cpu.steady",
+			"rss.a", "rss.b", "heap.a", "heap.b", "rss.connection", "fds.a", "fds.b", "glare", "unauthorised", "pairs.rate", "pairs.open", "pairs.expected",
 		},
 		primary: func(p Plan) string {
 			if p.Federation.BringUp == BringUpLazy {

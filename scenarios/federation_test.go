@@ -32,7 +32,7 @@ func meshPlan(t *testing.T, variant string, given map[string]any) Plan {
 		Limits: results.Limits{LatenessFloor: time.Minute, RateShortfall: 1},
 		Federation: Federation{
 			Domains: Domains{3, 2}, Providers: 2, BringUp: BringUpAll, Settle: 20 * time.Millisecond, Limit: 20 * time.Second,
-			Traffic: Traffic{Matrix: MatrixFull, Rate: 200, Duration: 200 * time.Millisecond, Size: 300}, Event: EventNone, Idle: 300 * time.Millisecond,
+			Traffic: Traffic{Matrix: MatrixFull, Rate: 200, Duration: 200 * time.Millisecond, Size: 300}, Event: EventNone, Idle: time.Second,
 		},
 	}
 }

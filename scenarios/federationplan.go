@@ -25,6 +25,9 @@ type Federation struct {
 	// BringUp is how pairs come to be: all at once, or lazily, with the first
 	// message that the traffic has for them.
 	BringUp string `json:"bring-up,omitempty"`
+	// Messages is how many each pair sends in the bring-up, each of which is echoed; 0
+	// is one.
+	Messages int `json:"messages,omitempty"`
 	// Settle is how long to wait until counts and memory are read.
 	Settle time.Duration `json:"settle,omitempty"`
 	// Limit is the longest that the bring-up of all pairs may take.
@@ -119,6 +122,9 @@ func (f Federation) expectedPairs() float64 {
 	n := float64(f.Domains.A * f.Domains.B)
 	return n * (1 - math.Exp(-f.Traffic.Rate*f.Traffic.Duration.Seconds()/n))
 }
+
+// messages is how many each pair sends in the bring-up.
+func (f Federation) messages() int { return max(f.Messages, 1) }
 
 // workers is the number of processes of each provider for an arm: as many as the
 // plan says, or as few as hold its ends of connections. Streams that are shared live

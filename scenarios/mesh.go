@@ -10,7 +10,6 @@ import (
 
 	"github.com/xmppbench/xmppbench/internal/lab"
 	"github.com/xmppbench/xmppbench/internal/link"
-	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
@@ -23,7 +22,7 @@ type mesh struct {
 	web       *lab.Web
 	providers []*meshProvider
 	links     []SharedRelay
-	empty     []proc.Figures // what providers hold without a connection; nil where that is not known
+	empty     []holding // what providers hold without a connection; nil where that is not known
 }
 
 // A meshProvider is one provider and its workers.

@@ -39,6 +39,7 @@ func (m *mesh) settle(ctx context.Context, c *cell, pairs []s2s.Pair) error {
 		c.set(metricOf(name), 0) // none is a number too
 	}
 	c.report(got)
+	c.set(metricPairs, float64(len(pairs)))
 	return m.hold(ctx, c)
 }
 
@@ -58,6 +59,8 @@ func metricOf(figure string) string {
 		return "connections"
 	case s2s.FigureBytesOut:
 		return "bytes.mesh"
+	case s2s.FigureStanzasOut:
+		return "messages"
 	case s2s.FigureRawOut:
 		return "bytes.mesh.tls"
 	case s2s.FigureLookupsTLSA:
@@ -92,6 +95,9 @@ func (m *mesh) expected(pairs []s2s.Pair) map[string]int {
 			sum[s2s.FigureSigned] += made
 			sum[s2s.FigureVerified] += verified
 		}
+	}
+	if m.fed.BringUp != BringUpLazy {
+		sum[s2s.FigureStanzasOut] = 2 * m.fed.messages() * len(pairs) // and their echoes
 	}
 	// Keys are held once, whatever the number of peers.
 	sum[s2s.FigureKeys] = 0
@@ -165,6 +171,7 @@ func (m *mesh) hold(ctx context.Context, c *cell) error {
 			side = ".a"
 		}
 		c.set("rss"+side, c.scalars["rss"+side]+float64(u.RSS))
+		c.set("heap"+side, c.scalars["heap"+side]+float64(u.heap))
 		c.set("fds"+side, c.scalars["fds"+side]+float64(u.Descriptors))
 		total += u.RSS
 		if m.empty != nil {
@@ -181,13 +188,28 @@ func (m *mesh) hold(ctx context.Context, c *cell) error {
 // what a process takes and gives back by itself.
 const fewConnections = 100
 
+// holding is what the processes of a provider hold.
+type holding struct {
+	proc.Figures
+	heap int64 // bytes in use of objects and stacks
+}
+
 // read returns what the processes of each provider hold, after what nobody needs has
 // been freed; nil where the sides cannot be told apart.
-func (m *mesh) read(ctx context.Context) ([]proc.Figures, error) {
-	if err := m.each(func(_, _ int, worker Worker) error { return worker.Call(ctx, workerFree, nil, nil) }); err != nil {
+func (m *mesh) read(ctx context.Context) ([]holding, error) {
+	all := make([]holding, len(m.providers))
+	var mu sync.Mutex
+	err := m.each(func(i, _ int, worker Worker) error {
+		var used int64
+		err := worker.Call(ctx, workerFree, nil, &used)
+		mu.Lock()
+		defer mu.Unlock()
+		all[i].heap += used
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	all := make([]proc.Figures, len(m.providers))
 	for i, p := range m.providers {
 		for _, w := range p.workers {
 			if w.PID() == 0 {

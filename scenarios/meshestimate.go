@@ -79,8 +79,15 @@ func (p Plan) meshCounts(arm Arm) map[string]int {
 		keys += arm.Federation.Counts(arm.S2S, s2s.Full(n, n)).Keys / 2
 	}
 	sum[metricOf(s2s.FigureKeys)] = keys
+	if p.Federation.BringUp != BringUpLazy {
+		sum[metricPairs] = p.Federation.pairs()
+		sum[metricOf(s2s.FigureStanzasOut)] = 2 * p.Federation.messages() * p.Federation.pairs() // and their echoes
+	}
 	return sum
 }
+
+// metricPairs is the count of pairs of domains that talk.
+const metricPairs = "pairs"
 
 // opened is how many connections the provider with the most is an end of, until all
 // pairs talk.
@@ -399,6 +406,7 @@ func (p *planParser) checkUsed(plans []Plan) {
 		{"traffic.duration", "traffic.rate", "", func(f Federation) bool { return f.Traffic.Rate > 0 }},
 		{"traffic.zipf", "traffic.matrix", ": zipf", func(f Federation) bool { return f.Traffic.Matrix == MatrixZipf }},
 		{"bulk.every", "bulk.bytes", "", func(f Federation) bool { return f.Bulk > 0 }},
+		{"mesh.messages", "mesh.bring-up", ": all", func(f Federation) bool { return f.BringUp == BringUpAll }},
 		{"event.idle", "event.kind", ": idle", func(f Federation) bool { return f.Event == EventIdle }},
 	} {
 		if slices.Contains(plans[0].Given, k.path) && !slices.Contains(p.set, k.by) &&

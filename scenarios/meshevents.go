@@ -24,7 +24,7 @@ func (m *mesh) event(ctx context.Context, c *cell) error {
 // again brings all pairs up once more and times them under a metric.
 func (m *mesh) again(ctx context.Context, c *cell, metric string) error {
 	start := time.Now()
-	failed, err := m.allPairs(ctx, func(_ bringUp, got brought) {
+	failed, err := m.allPairs(ctx, 1, func(_ bringUp, got brought) {
 		for _, t := range got.Trips {
 			if t.Echo >= 0 {
 				sample(c.sink, metric, start, time.Duration(t.Echo))

@@ -231,14 +231,14 @@ func (m *mesh) senders(f func(p *meshProvider, to []string) error) error {
 	return errors.Join(errs...)
 }
 
-// allPairs asks every sender for a message and its echo for each of its pairs, all at
-// once, and calls took, one call at a time, with what each worker was asked and did.
+// allPairs asks every sender for so many messages and their echoes for each of its
+// pairs, all pairs at once, and calls took, one call at a time, with what each worker was asked and did.
 // failed says why pairs could not talk, err why workers could not be asked.
-func (m *mesh) allPairs(ctx context.Context, took func(b bringUp, got brought)) (failed, err error) {
+func (m *mesh) allPairs(ctx context.Context, messages int, took func(b bringUp, got brought)) (failed, err error) {
 	var mu sync.Mutex
 	err = m.senders(func(p *meshProvider, to []string) error {
 		return p.each(func(w int, worker Worker) error {
-			b := bringUp{matrix: matrix{p.hosted[w], to, m.users()}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit}
+			b := bringUp{matrix: matrix{p.hosted[w], to, m.users()}, Size: m.fed.Traffic.Size, Limit: m.fed.Limit, More: messages - 1}
 			var got brought
 			if err := worker.Call(ctx, workerBringUp, b, &got); err != nil {
 				return err
@@ -264,7 +264,7 @@ func (m *mesh) bringUp(ctx context.Context, c *cell) ([]s2s.Pair, error) {
 		pairs   []s2s.Pair
 		longest time.Duration
 	)
-	failed, err := m.allPairs(ctx, func(b bringUp, got brought) {
+	failed, err := m.allPairs(ctx, m.fed.messages(), func(b bringUp, got brought) {
 		for i, t := range got.Trips {
 			pairs = append(pairs, b.pair(i))
 			if t.Ready >= 0 {

@@ -11,7 +11,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"sort"
 	"strconv"
@@ -61,7 +63,7 @@ const (
 	workerRevive   = "revive"      // s2s.ProviderConfig -> nothing
 	workerAdd      = "add-domain"  // s2s.NewDomain -> nothing
 	workerTrust    = "trust"       // trust -> nothing
-	workerFree     = "free-memory" // nothing -> nothing
+	workerFree     = "free-memory" // nothing -> bytes in use afterwards
 )
 
 // OpenWorker opens the listener of a worker.
@@ -133,7 +135,11 @@ func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawM
 		if err := json.Unmarshal(in, &b); err != nil {
 			return nil, err
 		}
-		return w.bringUp(ctx, b)
+		got, err := w.bringUp(ctx, b)
+		if err == nil && b.More > 0 && len(got.Errors) == 0 {
+			err = w.exchange(ctx, b)
+		}
+		return got, err
 	case workerTraffic:
 		var t traffic
 		if err := json.Unmarshal(in, &t); err != nil {
@@ -158,10 +164,30 @@ func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawM
 		w.provider.Host().AddPartnerDomain(t.Partner, t.Domain)
 		return nil, nil
 	case workerFree:
-		debug.FreeOSMemory()
-		return nil, nil
+		return settled(), nil
 	}
 	return nil, fmt.Errorf("scenarios: a worker has no method %q", method)
+}
+
+// freeCycles is how often the collector runs before memory is read. Stacks shrink by
+// half in each cycle, and what lies in pools goes with the second: after a single one
+// much is held that no stream needs.
+const freeCycles = 4
+
+// settled frees what nobody needs and returns the bytes that are in use then: of
+// objects and of stacks.
+func settled() int64 {
+	for range freeCycles {
+		runtime.GC()
+	}
+	debug.FreeOSMemory()
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	metrics.Read(samples)
+	var sum int64
+	for _, s := range samples {
+		sum += int64(s.Value.Uint64()) //nolint:gosec // Memory has fewer bytes than that.
+	}
+	return sum
 }
 
 // trust is a domain that a partner speaks for from now on.
@@ -198,6 +224,9 @@ type bringUp struct {
 	matrix
 	Size  int           `json:"size"`
 	Limit time.Duration `json:"limit"`
+	// More is how many messages of each pair follow once all of them talk. They are
+	// not timed.
+	More int `json:"more,omitempty"`
 	// Only, where not empty, are single pairs in place of all.
 	Only []s2s.Pair `json:"only,omitempty"`
 }
@@ -320,6 +349,59 @@ func (w *ProviderWorker) bringUp(ctx context.Context, b bringUp) (brought, error
 	return late, cause
 }
 
+// exchangeWindow is how many messages of an exchange are on their way at a time: a
+// fixed number, so that the price of one does not depend on how many pairs there are.
+const exchangeWindow = 16
+
+// exchange sends further messages to pairs that talk, all pairs in turn, a few at a
+// time: the next leaves when the echo of an earlier one has come. It is a closed loop,
+// and nothing of it is timed.
+func (w *ProviderWorker) exchange(ctx context.Context, b bringUp) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, b.Limit, &unfinishedError{limit: b.Limit, all: b.len()})
+	defer cancel()
+	type echo struct {
+		id  uint64
+		err error
+	}
+	echoes := make(chan echo, exchangeWindow)
+	total := b.len() * b.More
+	ids := make(map[uint64]bool) // that are awaited
+	defer func() {
+		for id := range ids {
+			w.forget(id)
+		}
+	}()
+	for sent, back := 0, 0; back < total; {
+		if sent < total && sent-back < exchangeWindow {
+			p := b.pair(sent % b.len())
+			var id uint64
+			id = w.expect(func(_ time.Time, err error) { echoes <- echo{id, err} })
+			ids[id] = true
+			err := w.provider.Host().Send(s2s.Stanza{Pair: p, XML: b.message(p, id, b.Size), Done: func(_ s2s.Times, err error) {
+				if err != nil {
+					w.fail(id, err)
+				}
+			}})
+			if err != nil {
+				return err
+			}
+			sent++
+			continue
+		}
+		select {
+		case e := <-echoes:
+			delete(ids, e.id)
+			if e.err != nil {
+				return e.err
+			}
+			back++
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // unfinishedError says that not all pairs talked in time.
 type unfinishedError struct {
 	limit     time.Duration
@@ -340,6 +422,17 @@ func (w *ProviderWorker) expect(got func(at time.Time, failed error)) uint64 {
 	w.seq++
 	w.waiting[w.seq] = got
 	return w.seq
+}
+
+// fail answers a message that could not be sent.
+func (w *ProviderWorker) fail(id uint64, err error) {
+	w.mu.Lock()
+	got := w.waiting[id]
+	delete(w.waiting, id)
+	w.mu.Unlock()
+	if got != nil {
+		got(time.Now(), err)
+	}
 }
 
 func (w *ProviderWorker) forget(id uint64) {

@@ -112,7 +112,7 @@ func (a *app) tools(name string) *cobra.Command {
 with the built-in simulator.`,
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: name},
 	}
-	a.finish(root, a.compare(), a.report(), a.merge(), a.serve(), a.users(), a.provision(), a.view())
+	a.finish(root, a.compare(), a.report(), a.view(), a.model(), a.merge(), a.serve(), a.users(), a.provision())
 	return root
 }
 
@@ -133,7 +133,7 @@ option has a variable in the environment: XMPPBENCH_PROGRESS stands for
   xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	a.finish(root, a.run(), a.search(), a.compare(), a.report(), a.view(), a.merge(), a.serve(), a.users(), a.provision(), a.observe(), a.list(), a.explain(), a.version())
+	a.finish(root, a.run(), a.search(), a.compare(), a.report(), a.view(), a.model(), a.merge(), a.serve(), a.users(), a.provision(), a.observe(), a.list(), a.explain(), a.version())
 	return root
 }
 

@@ -1,0 +1,72 @@
+package cli_test
+
+import (
+	"math"
+	"os"
+	"strconv"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios"
+)
+
+// federated DIR FILE [FACTOR] writes the run that a scenario file of federation asks
+// for, with counts by closed form, costs of known prices, and CPU time times FACTOR.
+func federated(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: federated DIR FILE [FACTOR]")
+	}
+	source, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	plans, err := scenarios.Parse(args[1], source, scenarios.Override{})
+	ts.Check(err)
+	factor := 1.0
+	if len(args) == 3 {
+		factor, err = strconv.ParseFloat(args[2], 64)
+		ts.Check(err)
+	}
+	m := results.Manifest{
+		ID: args[0], Scenario: "federation", Config: map[string]any{"plans": plans}, Targets: []results.TargetInfo{{Name: "sim"}}, Limits: results.DefaultLimits(),
+		Environment: results.Environment{
+			Host: "bench", OS: "linux", Arch: "amd64", CPU: "Example CPU", CPUs: 2, Memory: 8 << 30, Go: "go1.26", GOMAXPROCS: 2,
+			Ulimit: map[string]string{"nofile": "1024/4096"}, Sysctl: map[string]string{"net.ipv4.ip_local_port_range": "32768\t60999"},
+		},
+	}
+	for _, arm := range plans[0].Arms {
+		m.Variants = append(m.Variants, arm.Label)
+	}
+	for _, p := range plans {
+		m.Plans = append(m.Plans, results.Plan{Name: p.Label, Dimensions: p.Dimensions})
+	}
+	w, err := results.Create(ts.MkAbs(args[0]), m, results.Options{Recorder: results.NewRecorder()})
+	ts.Check(err)
+	for _, p := range plans {
+		for _, e := range p.MeshEstimates() {
+			for block := range p.Blocks {
+				w.Block(results.Block{Key: results.Key{Plan: p.Label, Variant: e.Arm, Block: block}, Valid: true, Scalars: meshCosts(e.Counts, factor, block)})
+			}
+		}
+	}
+	ts.Check(w.Close(results.StatusOK))
+}
+
+// meshCosts are the figures of a block of a mesh with these counts.
+func meshCosts(counts map[string]int, factor float64, block int) map[string]float64 {
+	s := make(map[string]float64)
+	for name, n := range counts {
+		s[name] = float64(n)
+	}
+	links, messages, pairs := s["connections.opened"], s["messages"], s["pairs"]
+	proofs := s["authority.sasl"] + s["authority.results"] + s["authority.verifies"] + s["authority.asserts"] + s["authority.proofs"] + s["authority.verdicts"]
+	noise := 1 + 0.01*float64(block%3-1) + 0.02*math.Sin(messages)
+	s["cpu.mesh"] = factor * noise * (0.004 + 0.001*links + 60e-6*proofs + 16e-6*messages)
+	s["bytes.mesh"] = 300 + 1500*links + 160*proofs + 196*messages
+	s["bytes.mesh.tls"] = 500 + 6000*links + 170*proofs + 217*messages
+	for _, side := range []string{".a", ".b"} {
+		s["heap"+side] = 2e6 + 9e3*links + 700*pairs
+		s["rss"+side] = 18e6 + 14e3*links + 900*pairs
+		s["fds"+side] = 10 + links
+	}
+	return s
+}
