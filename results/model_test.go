@@ -45,22 +45,22 @@ func meshDesign() ModelDesign {
 }
 
 func meshReference(_ *Run, variant string) (all []map[string]float64, err error) {
-	for _, s := range []meshSize{{2, 3, 1}, {5, 4, 1}, {7, 7, 2}, {3, 9, 3}, {8, 2, 1}} {
+	for _, s := range []gridSize{{2, 3, 1}, {5, 4, 1}, {7, 7, 2}, {3, 9, 3}, {8, 2, 1}} {
 		all = append(all, s.counts(variant))
 	}
 	return all, nil
 }
 
-type meshSize struct{ n, m, messages int }
+type gridSize struct{ n, m, messages int }
 
-func (s meshSize) String() string { return fmt.Sprintf("%dx%d,%d", s.n, s.m, s.messages) }
+func (s gridSize) String() string { return fmt.Sprintf("%dx%d,%d", s.n, s.m, s.messages) }
 
-func parseSize(plan string) (s meshSize) {
+func parseSize(plan string) (s gridSize) {
 	fmt.Sscanf(plan, "%dx%d,%d", &s.n, &s.m, &s.messages)
 	return s
 }
 
-func (s meshSize) counts(variant string) map[string]float64 {
+func (s gridSize) counts(variant string) map[string]float64 {
 	pairs := float64(s.n * s.m)
 	c := map[string]float64{"links": 1, "proofs.a": float64(s.n), "proofs.b": float64(s.m), "messages": 2 * pairs * float64(s.messages)}
 	if variant == "each" {
@@ -75,20 +75,20 @@ var prices = map[string]map[string][4]float64{
 	"shared": {"cpu": {0.004, 0, 80e-6, 17e-6}, "memory": {40e6, 0, 2e3, 0}, "fds": {20, 2, 0, 0}},
 }
 
-func (s meshSize) cost(variant, quantity string) float64 {
+func (s gridSize) cost(variant, quantity string) float64 {
 	c, p := s.counts(variant), prices[variant][quantity]
 	return p[0] + p[1]*c["links"] + p[2]*(c["proofs.a"]+c["proofs.b"]) + p[3]*c["messages"]
 }
 
 // meshRun is a run of the sizes, each of so many blocks, with relative noise.
-func meshRun(id string, noise float64, seed uint64, blocks int, sizes ...meshSize) *Run {
+func meshRun(id string, noise float64, seed uint64, blocks int, sizes ...gridSize) *Run {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	r := &Run{Manifest: Manifest{
 		ID: id, Scenario: "mesh", Variants: []string{"each", "shared"}, Config: 300, Targets: []TargetInfo{{Name: "sim"}}, Wire: map[string]string{"each": "1"},
 		Environment: Environment{Host: "bench", CPU: "Example CPU", CPUs: 2, Memory: 8 << 30},
 	}, Done: Done{Status: StatusOK}}
 	for _, s := range sizes {
-		r.Manifest.Plans = append(r.Manifest.Plans, Plan{s.String(), map[string]string{"domains": fmt.Sprintf("%dx%d", s.n, s.m), "messages": fmt.Sprint(s.messages)}})
+		r.Manifest.Plans = append(r.Manifest.Plans, Plan{Name: s.String(), Dimensions: map[string]string{"domains": fmt.Sprintf("%dx%d", s.n, s.m), "messages": fmt.Sprint(s.messages)}})
 		for block := range blocks {
 			for _, variant := range r.Manifest.Variants {
 				scalars := s.counts(variant)
@@ -103,8 +103,8 @@ func meshRun(id string, noise float64, seed uint64, blocks int, sizes ...meshSiz
 }
 
 // small are sizes of a calibration.
-func small() []meshSize {
-	return []meshSize{{2, 2, 1}, {2, 2, 10}, {4, 8, 1}, {4, 8, 10}, {10, 6, 1}, {10, 6, 10}, {12, 12, 1}, {12, 12, 10}}
+func small() []gridSize {
+	return []gridSize{{2, 2, 1}, {2, 2, 10}, {4, 8, 1}, {4, 8, 10}, {10, 6, 1}, {10, 6, 10}, {12, 12, 1}, {12, 12, 10}}
 }
 
 func mustFit(t testing.TB, runs []*Run, o FitOptions) *Model {
@@ -140,7 +140,7 @@ func TestModelFindsPrices(t *testing.T) {
 					t.Errorf("%s %s: coefficient %d is %v, want %v", p.Variant, q.Name, i, q.Coefficients[i], c)
 				}
 			}
-			large := meshSize{100, 50, 3}
+			large := gridSize{100, 50, 3}
 			got := p.Predict(q, map[string]float64{
 				"links": large.counts(p.Variant)["links"], "proofs": 150, "messages": large.counts(p.Variant)["messages"],
 			}, 0.95)
@@ -161,7 +161,7 @@ func TestModelBandCovers(t *testing.T) {
 	held := map[string]int{}
 	for i := range simulations {
 		m := mustFit(t, []*Run{meshRun("small", 0.05, uint64(i), 3, small()...)}, FitOptions{})
-		large := meshRun("large", 0.05, rng.Uint64(), 3, meshSize{30, 30, 2})
+		large := meshRun("large", 0.05, rng.Uint64(), 3, gridSize{30, 30, 2})
 		groups, err := meshDesign().groups([]*Run{large})
 		if err != nil {
 			t.Fatal(err)
@@ -231,12 +231,12 @@ func TestModelRefuses(t *testing.T) {
 		{"too few sizes", func() []*Run { return []*Run{meshRun("r", 0, 1, 3, small()[:5]...)} }, "5 sizes: a calibration takes 6 at least"},
 		{"too few blocks", func() []*Run { return []*Run{meshRun("r", 0, 1, 2, small()...)} }, "2 valid blocks: a calibration takes 3 at least"},
 		{"one number of messages", func() []*Run {
-			return []*Run{meshRun("r", 0, 1, 3, meshSize{2, 2, 3}, meshSize{3, 4, 3}, meshSize{5, 5, 3}, meshSize{4, 8, 3}, meshSize{9, 9, 3}, meshSize{9, 7, 3})}
+			return []*Run{meshRun("r", 0, 1, 3, gridSize{2, 2, 3}, gridSize{3, 4, 3}, gridSize{5, 5, 3}, gridSize{4, 8, 3}, gridSize{9, 9, 3}, gridSize{9, 7, 3})}
 		}, "each: messages cannot be told from links, so that neither has a price of its own: run several numbers of messages"},
 		{"one size", func() []*Run {
-			var sizes []meshSize
+			var sizes []gridSize
 			for k := range 6 {
-				sizes = append(sizes, meshSize{4, 4, k + 1})
+				sizes = append(sizes, gridSize{4, 4, k + 1})
 			}
 			return []*Run{meshRun("r", 0, 1, 3, sizes...)}
 		}, "links is the same in all runs, so that neither has a price of its own: run other sizes"},
@@ -327,7 +327,7 @@ func TestModelOfDifferentRuns(t *testing.T) {
 
 func TestModelCheck(t *testing.T) {
 	large := func(change func(b *Block)) []*Run {
-		r := meshRun("large", 0, 9, 3, meshSize{24, 24, 1}, meshSize{30, 30, 10})
+		r := meshRun("large", 0, 9, 3, gridSize{24, 24, 1}, gridSize{30, 30, 10})
 		for i := range r.Blocks {
 			change(&r.Blocks[i])
 		}
@@ -392,7 +392,7 @@ func TestModelCheck(t *testing.T) {
 
 func TestModelCheckOfEachVariant(t *testing.T) {
 	m := mustFit(t, []*Run{meshRun("small", 0, 1, 3, small()...)}, FitOptions{})
-	bad := meshRun("large", 0, 9, 3, meshSize{30, 30, 10})
+	bad := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
 	for i := range bad.Blocks {
 		if bad.Blocks[i].Variant == "each" {
 			bad.Blocks[i].Scalars["cpu"] *= 2
@@ -406,7 +406,7 @@ func TestModelCheckOfEachVariant(t *testing.T) {
 			t.Errorf("%s: %s up to %v", variant, state, reach)
 		}
 	}
-	if _, err := m.Check([]*Run{meshRun("again", 0, 10, 3, meshSize{30, 30, 10})}, meshDesign(), CheckOptions{}); err != nil {
+	if _, err := m.Check([]*Run{meshRun("again", 0, 10, 3, gridSize{30, 30, 10})}, meshDesign(), CheckOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if state, _ := m.Checked("each"); state != Passed {
@@ -420,10 +420,10 @@ func TestModelCheckRefuses(t *testing.T) {
 		run  func() *Run
 		want string
 	}{
-		{"too close", func() *Run { return meshRun("large", 0, 9, 3, meshSize{20, 20, 10}) }, "was run at 2.78 times the size of the calibration at most: a check takes 4 times at least"},
-		{"the calibration", func() *Run { return meshRun("small", 0, 9, 3, meshSize{30, 30, 10}) }, "is part of the calibration"},
+		{"too close", func() *Run { return meshRun("large", 0, 9, 3, gridSize{20, 20, 10}) }, "was run at 2.78 times the size of the calibration at most: a check takes 4 times at least"},
+		{"the calibration", func() *Run { return meshRun("small", 0, 9, 3, gridSize{30, 30, 10}) }, "is part of the calibration"},
 		{"a variant that is not there", func() *Run {
-			r := meshRun("large", 0, 9, 3, meshSize{30, 30, 10})
+			r := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
 			r.Manifest.Variants = append(r.Manifest.Variants, "third")
 			b := r.Blocks[0]
 			b.Variant = "third"
@@ -431,24 +431,24 @@ func TestModelCheckRefuses(t *testing.T) {
 			return r
 		}, `no variant "third": there are each, shared`},
 		{"a quantity that is not there", func() *Run {
-			r := meshRun("large", 0, 9, 3, meshSize{30, 30, 10})
+			r := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
 			delete(r.Blocks[0].Scalars, "cpu")
 			return r
 		}, "lacks cpu, which the calibration had"},
 		{"a count that is not there", func() *Run {
-			d := meshRun("large", 0, 9, 3, meshSize{30, 30, 10})
+			d := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
 			delete(d.Blocks[2].Scalars, "links")
 			return d
 		}, "has no figure links"},
 		{"no valid block", func() *Run {
-			r := meshRun("large", 0, 9, 3, meshSize{30, 30, 10})
+			r := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
 			for i := range r.Blocks {
 				r.Blocks[i].Valid = false
 			}
 			return r
 		}, "no valid block"},
 		{"another machine", func() *Run {
-			r := meshRun("large", 0, 9, 3, meshSize{30, 30, 10})
+			r := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
 			r.Manifest.Environment.CPU = "Other CPU"
 			return r
 		}, "not alike: CPU Example CPU / Other CPU"},
@@ -467,7 +467,7 @@ func TestModelCheckRefuses(t *testing.T) {
 }
 
 func TestModelHoldsOut(t *testing.T) {
-	sizes := append(small(), meshSize{24, 24, 1}, meshSize{24, 24, 10})
+	sizes := append(small(), gridSize{24, 24, 1}, gridSize{24, 24, 10})
 	for name, o := range map[string]FitOptions{
 		"by name":      {HoldOut: []string{"24x24,1", "24x24,10"}},
 		"by dimension": {HoldOut: []string{"24x24"}},
@@ -478,7 +478,7 @@ func TestModelHoldsOut(t *testing.T) {
 		}
 	}
 	// By itself what is above a quarter of the largest is left out, in links or messages.
-	many := []meshSize{{2, 2, 1}, {2, 2, 3}, {3, 5, 1}, {3, 5, 2}, {5, 5, 1}, {6, 6, 1}, {6, 4, 2}, {20, 20, 1}}
+	many := []gridSize{{2, 2, 1}, {2, 2, 3}, {3, 5, 1}, {3, 5, 2}, {5, 5, 1}, {6, 6, 1}, {6, 4, 2}, {20, 20, 1}}
 	m := mustFit(t, []*Run{meshRun("all", 0, 1, 3, many...)}, FitOptions{Automatic: true})
 	if p := m.Parts[0].Points; len(p) != 8 || p[7].Plan != "20x20,1" || p[7].Role != RoleHeldOut || p[6].Role != RoleCalibration {
 		t.Errorf("points %+v", p)
@@ -490,7 +490,7 @@ func TestModelHoldsOut(t *testing.T) {
 
 func TestModelFile(t *testing.T) {
 	m := mustFit(t, []*Run{meshRun("small", 0.03, 1, 3, small()...)}, FitOptions{})
-	if _, err := m.Check([]*Run{meshRun("large", 0.03, 9, 3, meshSize{30, 30, 10})}, meshDesign(), CheckOptions{}); err != nil {
+	if _, err := m.Check([]*Run{meshRun("large", 0.03, 9, 3, gridSize{30, 30, 10})}, meshDesign(), CheckOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "model.json")
@@ -509,7 +509,7 @@ func TestModelFile(t *testing.T) {
 		t.Errorf("(-written +read):\n%s", diff)
 	}
 	// A model that was read checks runs like the one that was written.
-	if _, err := again.Check([]*Run{meshRun("larger", 0.03, 11, 3, meshSize{40, 40, 10})}, meshDesign(), CheckOptions{}); err != nil {
+	if _, err := again.Check([]*Run{meshRun("larger", 0.03, 11, 3, gridSize{40, 40, 10})}, meshDesign(), CheckOptions{}); err != nil {
 		t.Error(err)
 	}
 
@@ -614,7 +614,7 @@ func FuzzReadModel(f *testing.F) {
 
 func TestModelText(t *testing.T) {
 	m := mustFit(t, []*Run{meshRun("small", 0.03, 1, 3, small()...)}, FitOptions{})
-	runs := []*Run{meshRun("large", 0.01, 9, 3, meshSize{24, 24, 1}, meshSize{30, 30, 10})}
+	runs := []*Run{meshRun("large", 0.01, 9, 3, gridSize{24, 24, 1}, gridSize{30, 30, 10})}
 	for i := range runs[0].Blocks {
 		if b := &runs[0].Blocks[i]; b.Variant == "shared" {
 			b.Scalars["cpu"] *= 1.4
