@@ -167,6 +167,7 @@ func Metrics() []Metric {
 		hidden(exact("lookups.tlsa", UnitCount, "Look-ups of the certificates of a server (TLSA).")),
 		exact("keys.customer", UnitCount, "Private keys of customers' domains that the providers hold."),
 		hidden(exact("pairs", UnitCount, "Pairs of domains that talk, either direction being the same pair.")),
+		hidden(exact("domains", UnitCount, "Domains that talk.")),
 		hidden(exact("messages", UnitCount, "Messages between domains until all pairs have talked, echoes included.")),
 		counted("bytes.mesh", UnitBytes, "XML between providers until all pairs have talked."),
 		hidden(counted("bytes.mesh.tls", UnitBytes, "The same on sockets, TLS included.")),

@@ -7,5 +7,5 @@ var schemaFiles embed.FS
 
 // Schemas returns the JSON Schemas of what this package writes:
 // schema/run.schema.json for manifest.json, schema/report.schema.json for
-// summary.json and the JSON report.
+// summary.json and the JSON report, schema/model.schema.json for model files.
 func Schemas() embed.FS { return schemaFiles }

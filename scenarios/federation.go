@@ -51,7 +51,7 @@ func federation() Scenario {
 			"reconnect", "pair.added",
 			"connections", "connections.opened", "handshakes.full", "handshakes.resumed", "signatures.made", "signatures.verified",
 			"authority.sasl", "authority.results", "authority.verifies", "authority.asserts", "authority.proofs", "authority.verdicts",
-			"fetches", "lookups", "keys.customer", "pairs", "messages", "bytes.mesh", "bytes.mesh.tls", "cpu.mesh", "cpu.mesh.a", "cpu.mesh.b", "cpu.steady",
+			"fetches", "lookups", "keys.customer", "pairs", "domains", "messages", "bytes.mesh", "bytes.mesh.tls", "cpu.mesh", "cpu.mesh.a", "cpu.mesh.b", "cpu.steady",
 			"rss.a", "rss.b", "heap.a", "heap.b", "rss.connection", "fds.a", "fds.b", "glare", "unauthorised", "pairs.rate", "pairs.open", "pairs.expected",
 		},
 		primary: func(p Plan) string {

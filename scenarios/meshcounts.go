@@ -40,7 +40,17 @@ func (m *mesh) settle(ctx context.Context, c *cell, pairs []s2s.Pair) error {
 	}
 	c.report(got)
 	c.set(metricPairs, float64(len(pairs)))
+	c.set(metricDomains, float64(talking(pairs)))
 	return m.hold(ctx, c)
+}
+
+// talking counts the domains of pairs.
+func talking(pairs []s2s.Pair) int {
+	seen := make(map[string]bool)
+	for _, p := range pairs {
+		seen[p.From], seen[p.To] = true, true
+	}
+	return len(seen)
 }
 
 // report sets the metrics of what hosts have counted.

@@ -81,13 +81,19 @@ func (p Plan) meshCounts(arm Arm) map[string]int {
 	sum[metricOf(s2s.FigureKeys)] = keys
 	if p.Federation.BringUp != BringUpLazy {
 		sum[metricPairs] = p.Federation.pairs()
+		for _, n := range p.Federation.sizes() {
+			sum[metricDomains] += n
+		}
 		sum[metricOf(s2s.FigureStanzasOut)] = 2 * p.Federation.messages() * p.Federation.pairs() // and their echoes
 	}
 	return sum
 }
 
-// metricPairs is the count of pairs of domains that talk.
-const metricPairs = "pairs"
+// Counts of the pairs of domains that talk, and of the domains.
+const (
+	metricPairs   = "pairs"
+	metricDomains = "domains"
+)
 
 // opened is how many connections the provider with the most is an end of, until all
 // pairs talk.

@@ -16,6 +16,7 @@ const (
 	driverConnections = "connections"
 	driverProofs      = "proofs"
 	driverPairs       = "pairs"
+	driverDomains     = "domains"
 	driverMessages    = "messages"
 )
 
@@ -31,8 +32,8 @@ func ModelDesign(scenario string) (results.ModelDesign, bool) {
 		vary       = "run sizes of several shapes, such as domains: [6x6, 8x16, 12x12, 20x20]"
 	)
 	var (
-		passing  = []string{driverConnections, driverProofs, driverMessages} // what is paid once
-		standing = []string{driverConnections, driverProofs, driverPairs}    // what is held
+		passing  = []string{driverConnections, driverProofs, driverMessages}             // what is paid once
+		standing = []string{driverConnections, driverProofs, driverPairs, driverDomains} // what is held
 	)
 	return results.ModelDesign{
 		Scenario: FederationScenario,
@@ -40,6 +41,7 @@ func ModelDesign(scenario string) (results.ModelDesign, bool) {
 			{Name: driverConnections, Of: []string{metricOf(s2s.FigureOpened)}, Doc: "Connections made, those for verification included.", Vary: vary},
 			{Name: driverProofs, Of: authorityMetrics(), Doc: "Exchanges and messages of authority.", Vary: vary},
 			{Name: driverPairs, Of: []string{metricPairs}, Doc: "Pairs of domains that talk.", Vary: vary},
+			{Name: driverDomains, Of: []string{metricDomains}, Doc: "Domains that talk.", Vary: vary},
 			{Name: driverMessages, Of: []string{metricOf(s2s.FigureStanzasOut)}, Doc: "Messages between domains, echoes included.",
 				Vary: "run each size with several numbers of messages, such as mesh: {messages: [1, 10]}"},
 		},
@@ -71,7 +73,7 @@ func authorityMetrics() []string {
 
 // meshMetrics are the metrics that have a closed form.
 func meshMetrics() []string {
-	names := []string{metricPairs, metricOf(s2s.FigureStanzasOut)}
+	names := []string{metricPairs, metricDomains, metricOf(s2s.FigureStanzasOut)}
 	for figure := range (s2s.Counts{}).Figures() {
 		names = append(names, metricOf(figure))
 	}
@@ -278,7 +280,7 @@ func ForecastMesh(variant json.RawMessage, t MeshTraffic) (MeshForecast, error) 
 		f.Counts[metricOf(figure)] = float64(count)
 	}
 	f.Counts[metricOf(s2s.FigureStanzasOut)] = messages
-	f.Counts[metricPairs] = f.Pairs
+	f.Counts[metricPairs], f.Counts[metricDomains] = f.Pairs, f.ActiveA+f.ActiveB
 	f.Ends = float64(counts.Opened)
 	f.Ports = f.Ends
 	layout := v.Layout(about.S2S)

@@ -199,8 +199,8 @@ func (a *app) dryMesh(plans []scenarios.Plan, total time.Duration, server bool) 
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	var counts []string
 	for _, m := range results.Metrics() {
-		// What all lack needs no column, and pairs have one already.
-		if m.Name != "pairs" && slices.ContainsFunc(estimates, func(e scenarios.MeshEstimate) bool { return e.Counts[m.Name] > 0 }) {
+		// What all lack needs no column, and those of the plan stand in its name.
+		if m.Name != "pairs" && m.Name != "domains" && slices.ContainsFunc(estimates, func(e scenarios.MeshEstimate) bool { return e.Counts[m.Name] > 0 }) {
 			counts = append(counts, m.Name)
 		}
 	}

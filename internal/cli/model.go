@@ -29,8 +29,8 @@ another size comes to, with a band, how far that is beyond what was measured,
 and which limits of a machine come first.
 
 docs/method.md says how it is done and what it does not know.`,
-		Example: `  xmppbench run scenarios/calibration.yaml --out small
-  xmppbench run scenarios/calibration.yaml --set 'domains=[40x40,50x50]' --out large
+		Example: `  xmppbench run examples/calibration.yaml --out small
+  xmppbench run examples/calibration.yaml --set domains=48x48 --out large
   xmppbench model fit small -o model.json
   xmppbench model check --model model.json large
   xmppbench model predict --model model.json --domains 100x100 --variant pair-external`,
