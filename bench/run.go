@@ -323,12 +323,12 @@ func (u unfinished) Observe(s results.Sample) {
 
 func newRunner(cfg Config, op Op, sink results.Sink) *runner {
 	r := &runner{
-		cfg:   cfg,
-		op:    op,
-		work:  make(chan Arrival),
-		quit:  make(chan struct{}),
-		plan:  make(chan struct{}),
-		idle:  make(chan struct{}),
+		cfg:  cfg,
+		op:   op,
+		work: make(chan Arrival),
+		quit: make(chan struct{}),
+		plan: make(chan struct{}),
+		idle: make(chan struct{}),
 	}
 	outside := unfinished{cfg.Outside, r}
 	r.sinks = [3]results.Sink{outside, unfinished{sink, r}, outside}

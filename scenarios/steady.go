@@ -243,8 +243,8 @@ func (t *exchange) choosePeers() error {
 func (t *exchange) run(ctx context.Context) error {
 	const head = 50 * time.Millisecond // to start all kinds at the same time
 	t.start = time.Now().Add(head)
-	t.crowd.traffic.Store(t)
-	defer t.crowd.traffic.Store(nil)
+	t.traffic.Store(t)
+	defer t.traffic.Store(nil)
 	var wait sync.WaitGroup
 	edges := make(chan edges, 1)
 	wait.Go(func() { edges <- t.watch(ctx) })
@@ -662,7 +662,7 @@ func (t *exchange) tallies() (messages, presence tally) {
 // report makes the figures of the cell.
 func (t *exchange) report(flows []flow, stats []bench.Stats, e edges) {
 	c, plan := t.cell, t.plan
-	t.crowd.traffic.Store(nil) // what arrives from now on is too late
+	t.traffic.Store(nil) // what arrives from now on is too late
 	messages, presence := t.tallies()
 	warn := func(kind, format string, args ...any) {
 		c.flags = append(c.flags, results.Flag{Kind: kind, Severity: results.Warning, Text: fmt.Sprintf(format, args...)})
