@@ -131,7 +131,13 @@ func writeBench(w io.Writer, runs []*Run, table []Metric) error {
 			continue
 		}
 		e := r.Manifest.Environment
-		fmt.Fprintf(&b, "goos: %s\ngoarch: %s\ncpu: %s\nrun: %s\n", e.OS, e.Arch, oneLineOf(e.CPU), oneLineOf(r.Manifest.ID))
+		// A key tells the runs of one file apart, which benchstat -col run sets side by
+		// side. In a file of its own it would keep it from being compared with another.
+		mark := "# run "
+		if len(runs) > 1 {
+			mark = "run: "
+		}
+		fmt.Fprintf(&b, "goos: %s\ngoarch: %s\ncpu: %s\n%s%s\n", e.OS, e.Arch, oneLineOf(e.CPU), mark, oneLineOf(r.Manifest.ID))
 		for _, block := range r.Blocks {
 			if block.Skipped != "" || !block.Valid {
 				continue
