@@ -78,14 +78,8 @@ func (s *site) meet(ctx context.Context) (_ *foreign, err error) {
 	if f.own, f.address, err = target.Federate(direct); err != nil {
 		return nil, fmt.Errorf("scenarios: %s: %w", s.about.Name, err)
 	}
-	if f.own.Certificate != "" {
-		f.pair = new(s2s.KeyPair)
-		if f.pair.Certificates, err = os.ReadFile(f.own.Certificate); err != nil {
-			return nil, fmt.Errorf("scenarios: federation.certificate: %w", err)
-		}
-		if f.pair.Key, err = os.ReadFile(f.own.Key); err != nil {
-			return nil, fmt.Errorf("scenarios: federation.key: %w", err)
-		}
+	if err := f.load(); err != nil {
+		return nil, fmt.Errorf("scenarios: %w", err)
 	}
 	if err := f.check(s.plan, time.Now()); err != nil {
 		return nil, fmt.Errorf("scenarios: %s: %w", s.about.Name, err)
@@ -102,6 +96,21 @@ func (s *site) meet(ctx context.Context) (_ *foreign, err error) {
 		return nil, err
 	}
 	return f, s.answering(ctx, f)
+}
+
+// load reads what our provider shows.
+func (f *foreign) load() (err error) {
+	if f.own.Certificate == "" {
+		return nil
+	}
+	f.pair = new(s2s.KeyPair)
+	if f.pair.Certificates, err = os.ReadFile(f.own.Certificate); err != nil {
+		return fmt.Errorf("federation.certificate: %w", err)
+	}
+	if f.pair.Key, err = os.ReadFile(f.own.Key); err != nil {
+		return fmt.Errorf("federation.key: %w", err)
+	}
+	return nil
 }
 
 // check refuses what cannot work, before the first connection: certificates that have

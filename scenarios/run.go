@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -169,7 +170,8 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.close()) }()
-		s.met = func(negotiated map[string]string) {
+		s.met = func(first *session.Session) {
+			negotiated := negotiated(first)
 			negotiated["plan"] = PlanName(p, targets.Name(), len(r.Targets))
 			r.Results.Event("session", "what the first session negotiated at "+targets.Name(), negotiated)
 		}

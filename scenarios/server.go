@@ -39,13 +39,10 @@ func (s ServerTargets) Open(ctx context.Context, p Plan) (Target, error) {
 	return t, nil
 }
 
-func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) {
+// prepare makes a target of the file alone: nothing is looked up or connected to.
+func (s ServerTargets) prepare(p Plan) (*serverTarget, error) {
 	f := s.File
 	t := &serverTarget{file: f, observer: s.Observer, about: Description{Name: f.Name, Server: f.Server, Domains: f.Domains, Insecure: f.Connect.Insecure}}
-	// What was asked for and cannot be seen would be missed only when the run is over.
-	if _, err := t.Observe(ctx); err != nil && !errors.Is(err, proc.ErrUnavailable) {
-		return nil, err
-	}
 	var err error
 	if f.Connect.CA != "" {
 		if t.about.Roots, err = os.ReadFile(f.Connect.CA); err != nil {
@@ -71,6 +68,18 @@ func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) 
 		return nil, err
 	}
 	t.about.Accounts = t.accounts.Accounts()
+	return t, nil
+}
+
+func (s ServerTargets) open(ctx context.Context, p Plan) (*serverTarget, error) {
+	t, err := s.prepare(p)
+	if err != nil {
+		return nil, err
+	}
+	// What was asked for and cannot be seen would be missed only when the run is over.
+	if _, err := t.Observe(ctx); err != nil && !errors.Is(err, proc.ErrUnavailable) {
+		return nil, err
+	}
 	domain := t.accounts.Account(0).Domain
 	direct := p.Login.TLS == session.DirectTLS.String()
 	// What is not dialled need not be allowed.

@@ -59,8 +59,8 @@ type site struct {
 	// tell, where set, shows a line to whoever follows the run.
 	tell    func(text string)
 	starter WorkerStarter
-	// met, where set, is told once what the first session negotiated.
-	met  func(negotiated map[string]string)
+	// met, where set, is told once of the first session.
+	met  func(first *session.Session)
 	once sync.Once
 	// measurable says that the CPU time of the target could be read when it was
 	// opened.
@@ -231,7 +231,7 @@ func (s *site) open(ctx context.Context, i int, way path, o sessionOptions) (*cl
 		return nil, err
 	}
 	if s.met != nil {
-		s.once.Do(func() { s.met(negotiated(login)) })
+		s.once.Do(func() { s.met(login) })
 	}
 	cl := &client{
 		login: &loginTimes{jid: login.JID, started: started, ready: time.Now(), steps: login.Steps}, resumed: login.Resumed,

@@ -133,7 +133,7 @@ option has a variable in the environment: XMPPBENCH_PROGRESS stands for
   xmppbench compare runs/20261122T124900Z-roster-login-a1b2`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	a.finish(root, a.run(), a.search(), a.compare(), a.report(), a.view(), a.model(), a.merge(), a.serve(), a.users(), a.provision(), a.observe(), a.list(), a.explain(), a.version())
+	a.finish(root, a.run(), a.search(), a.check(), a.compare(), a.report(), a.view(), a.model(), a.merge(), a.serve(), a.users(), a.provision(), a.observe(), a.list(), a.explain(), a.version())
 	return root
 }
 
