@@ -414,8 +414,8 @@ func (w *watch) progress(p bench.Progress) {
 
 // levelRate is the rate of operations of a plan, 0 if it has none.
 func (s *Search) levelRate(p Plan) float64 {
-	if p.Scenario == RosterPushStorm {
-		return p.Push.Rate
+	if s.key.Rated() {
+		return s.levelOf(p)
 	}
 	return p.Load.Rate.rate
 }

@@ -1,0 +1,190 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/results"
+)
+
+// searching makes a search of a scenario on the rig, whose run directory dir returns
+// when it has been closed.
+func searching(t *testing.T, source string, slo string, change func(*SearchConfig)) (s *Search, dir func() *results.Run) {
+	t.Helper()
+	plans, err := Parse("test.yaml", []byte(source), Override{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := results.Parse(slo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder := results.NewRecorder()
+	path := filepath.Join(t.TempDir(), "run")
+	w, err := results.Create(path, results.Manifest{Scenario: plans[0].Scenario}, results.Options{Recorder: recorder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Close(results.StatusFailed) })
+	c := SearchConfig{
+		RunConfig: RunConfig{Plans: plans, Targets: []Targets{rig{}}, Shaper: shaper{}, Workers: OwnWorkers{}, Results: w, Recorder: recorder},
+		SLO:       []results.Expr{e}, Repeat: 1, Curve: -1, Window: time.Second,
+	}
+	if change != nil {
+		change(&c)
+	}
+	if s, err = NewSearch(c); err != nil {
+		t.Fatal(err)
+	}
+	return s, func() *results.Run {
+		if err := w.Close(results.StatusOK); err != nil {
+			t.Fatal(err)
+		}
+		run, err := results.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run
+	}
+}
+
+const stormFile = `
+scenario: login-storm
+accounts: 3
+roster: {items: 5}
+login:  {tls: none}
+load:   {rate: 4/s, warmup: 0s, cooldown: 0s}
+limits: {lateness-floor: 1m, rate-shortfall: 1}
+`
+
+// TestSearchRun runs searches whose ends do not depend on the machine.
+func TestSearchRun(t *testing.T) {
+	t.Run("maximum", func(t *testing.T) {
+		s, dir := searching(t, stormFile, "ready mean<1m", func(c *SearchConfig) { c.Max = 8 })
+		out, err := s.Run(t.Context())
+		if err != nil || !slices.Equal(out.Held, []float64{8}) || out.Searches[0].End != bench.EndMaximum {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		trials, found := 0, 0
+		run := dir()
+		for _, l := range run.SearchLines {
+			if l.Trial != nil {
+				trials++
+				if l.Trial.Judgement != "pass" || l.Trial.Planned == 0 || run.Timings("ready", results.Filter{Plan: l.Trial.Plan, Block: &l.Trial.Block}).Of(results.Response).N() != l.Trial.SLO[0].N {
+					t.Errorf("trial %+v", l.Trial)
+				}
+			}
+			if l.Found != nil {
+				found++
+			}
+		}
+		if run.SearchLines[0].Goal == nil || trials != 3 || found != 1 {
+			t.Errorf("%d trials, %d found", trials, found)
+		}
+	})
+	t.Run("size", func(t *testing.T) {
+		// Each level has rosters of its own, and so a target of its own.
+		s, _ := searching(t, stormFile, "ready mean<1m", func(c *SearchConfig) { c.Over, c.Max = "roster.items", 10 })
+		if out, err := s.Run(t.Context()); err != nil || !slices.Equal(out.Held, []float64{10}) {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	})
+	t.Run("nothing", func(t *testing.T) {
+		s, _ := searching(t, stormFile, "ready mean<1ns", func(c *SearchConfig) { c.Min = 4 })
+		_, err := s.Run(t.Context())
+		if _, ok := errors.AsType[*SLOError](err); !ok {
+			t.Fatalf("got %v", err)
+		}
+	})
+	t.Run("gone", func(t *testing.T) {
+		s, _ := searching(t, stormFile, "ready mean<1m", func(c *SearchConfig) {
+			c.Targets = []Targets{rig{connect: func() error { return syscall.ECONNREFUSED }}}
+		})
+		_, err := s.Run(t.Context())
+		if _, ok := errors.AsType[*UnreachableError](err); !ok {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+// TestWatch shows the watch of a level samples that decide it.
+func TestWatch(t *testing.T) {
+	s, _ := searching(t, strings.Replace(stormFile, "4/s", "100/s", 1), "ready p(90)<100ms", nil)
+	start := time.Now()
+	sample := func(d time.Duration, err error) results.Sample {
+		return results.Sample{Metric: "ready", Intended: start, Start: start, End: start.Add(d), Err: err}
+	}
+	watching := func() (*watch, context.Context) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		return newWatch(s, s.Plan(), cancel), ctx
+	}
+	// 130 samples are planned, of which at most 13 may be slow, and 3 more by chance.
+	w, ctx := watching()
+	for range 19 {
+		w.observe(sample(time.Second, nil))
+	}
+	if ctx.Err() != nil {
+		t.Errorf("ended after 19 slow samples: %s", w.aborted())
+	}
+	for range 10 {
+		w.observe(sample(time.Second, nil))
+	}
+	if ctx.Err() == nil || !strings.Contains(w.aborted(), "ready p(90) is over the limit") {
+		t.Errorf("not ended: %q", w.aborted())
+	}
+	w, ctx = watching()
+	for range 30 {
+		w.observe(sample(0, syscall.EMFILE))
+	}
+	if ctx.Err() == nil || !errors.Is(w.exhausted(), syscall.EMFILE) {
+		t.Errorf("failures: %q, %v", w.aborted(), w.exhausted())
+	}
+	w, ctx = watching()
+	w.progress(bench.Progress{Elapsed: time.Second, InFlight: 20, Waiting: 1})
+	if ctx.Err() == nil {
+		t.Error("arrivals that wait are no reason to end")
+	}
+	// A backlog that grows by 40 in the second half, of 200 that arrive there.
+	w, _ = watching()
+	stats := &bench.Stats{Window: 4 * time.Second, Measured: bench.Tally{Planned: 400}}
+	for i := range 9 {
+		w.progress(bench.Progress{Elapsed: time.Duration(i) * 500 * time.Millisecond, InFlight: 10 * i})
+	}
+	if grown, arrivals := w.growth(stats); grown < 39 || grown > 41 || arrivals != 200 {
+		t.Errorf("grew by %v of %v", grown, arrivals)
+	}
+}
+
+// TestSearchPlans checks what a search decides before it runs.
+func TestSearchPlans(t *testing.T) {
+	s, _ := searching(t, stormFile, "ready p(99)<2s", func(c *SearchConfig) { c.Start = 50 })
+	p := s.Plan()
+	if p.Label != "rate=50_s" || p.Load.MaxInFlight != 1000 || p.Login.Limit != 20*time.Second {
+		t.Errorf("plan %+v", p)
+	}
+	if w := p.Load.Duration; w < 20*time.Second || w > 25*time.Second {
+		t.Errorf("1000 samples at 50/s are measured for %s", w)
+	}
+	for _, budget := range []time.Duration{time.Hour, time.Minute} {
+		s, _ := searching(t, stormFile, "ready p(99)<2s", func(c *SearchConfig) { c.Start, c.Budget, c.Repeat, c.Window = 200, budget, 3, 10*time.Second })
+		if short := budget < time.Hour; short != (s.config.Window < 10*time.Second) || s.config.Window < minWindow {
+			t.Errorf("budget %s: window %s, about %s", budget, s.config.Window, s.Expected())
+		}
+	}
+	// Levels that have been seen need not be run again for the curve.
+	if got := s.curve(100, map[float64]bool{10: true, 22: true, 50: true, 95: true}); len(got) != 0 {
+		t.Errorf("curve without levels: %v", got)
+	}
+	s.config.Curve = 5
+	got := s.curve(100, map[float64]bool{95: true, 30: true})
+	if len(got) != 3 || slices.Min(got) < 10 || slices.Max(got) > 95 {
+		t.Errorf("curve %v", got)
+	}
+}
