@@ -141,11 +141,36 @@ func TestHerdWithoutServer(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, _, err := carryOut(t, herded, Override{Set: []string{"herd.limit=300ms"}}, struck{restart: tt.restart})
+			run, _, err := carryOut(t, herded, Override{Set: []string{"herd.limit=300ms"}}, struck{restart: tt.restart})
+			if len(run.Blocks) != 0 {
+				t.Errorf("the warm-up has shown it, and there are blocks: %+v", run.Blocks)
+			}
 			if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("the run ended with %v, want an unreachable target: %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// A server that is lost in the middle leaves behind what was measured until then.
+func TestHerdLosesServer(t *testing.T) {
+	t.Parallel()
+	var restarts atomic.Int64
+	lost := struck{restart: func(ctx context.Context, s *simulator.Simulator) error {
+		if restarts.Add(1) == 3 { // the first is that of the warm-up
+			return s.Close(ctx)
+		}
+		return s.Control(ctx, controlRestart, simulator.Restart{}, nil)
+	}}
+	run, _, err := carryOut(t, herded, Override{Set: []string{"herd.limit=2s"}, Blocks: new(5)}, lost)
+	if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "nobody was back within herd.limit, 2s") {
+		t.Errorf("the run ended with %v", err)
+	}
+	if len(run.Blocks) != 2 || !run.Blocks[0].Valid || run.Blocks[1].Valid {
+		t.Fatalf("blocks %+v, want a valid one and one that is not", run.Blocks)
+	}
+	if b := run.Blocks[1]; b.Scalars["absent"] != 6 || b.Errors["attempt"]["refused"] == 0 {
+		t.Errorf("the block of the loss: %v are absent, errors %v", b.Scalars["absent"], b.Errors)
 	}
 }
 

@@ -223,7 +223,7 @@ type Simulator struct {
 	ProbePolicy  string        `json:"probe-policy"`
 	OfflineReply string        `json:"offline-reply"`
 	Domains      int           `json:"domains,omitzero"`
-	Iterations   int           `json:"iterations"` // of PBKDF2 in SCRAM
+	Iterations   int           `json:"iterations"`     // of PBKDF2 in SCRAM
 	Keep         string        `json:"keep,omitempty"` // what outlives a restart: rosters, nothing or sessions
 }
 

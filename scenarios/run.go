@@ -360,6 +360,9 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	}
 	// What cannot be reached any more will not come back for the next cell.
 	if gone, ok := errors.AsType[*UnreachableError](err); ok {
+		if !b.Warmup {
+			r.block(key, started, c, r.Recorder.Total(key), c.flags, err)
+		}
 		return gone
 	}
 	if broken != nil {
