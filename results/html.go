@@ -74,14 +74,21 @@ type pageFlag struct{ Kind, Mark, Text string }
 type pageRun struct {
 	RunReport
 	When   string
-	Tables []pageTable
+	Parts  []pagePart
 	Facts  []pageFact
 	Argv   string
 	Source string
 }
 
+// pagePart is what stands in tables about one plan. Where there are many, all but the
+// first are folded.
+type pagePart struct {
+	Plan         string
+	Folded, Open bool
+	Tables       []pageTable
+}
+
 type pageTable struct {
-	Plan  string
 	Title string
 	Grid  pageGrid
 	Notes []string
@@ -253,20 +260,25 @@ func (p *page) flags(r RunReport) {
 	}
 }
 
+// maxUnfolded is the number of plans whose tables are shown at once.
+const maxUnfolded = 2
+
 func makePageRun(run *Run, r RunReport, table []Metric) pageRun {
 	out := pageRun{RunReport: r, When: r.Started.UTC().Format("2 January 2006, 15:04:05 UTC"), Argv: strings.Join(run.Manifest.Argv, " ")}
 	t := textReport{table: table}
-	for _, p := range r.Plans {
+	for i, p := range r.Plans {
+		part := pagePart{Plan: p.Name, Folded: len(r.Plans) > maxUnfolded, Open: i == 0}
 		if g := t.scalars(p, r.Blocks); len(g.rows) > 0 {
 			turned, skipped := turn(g)
-			out.Tables = append(out.Tables, pageTable{p.Name, "Median of the blocks", makeGrid(turned), skipped})
+			part.Tables = append(part.Tables, pageTable{"Median of the blocks", makeGrid(turned), skipped})
 		}
 		if g := t.latencies(p); len(g.rows) > 0 {
-			out.Tables = append(out.Tables, pageTable{p.Name, "Response times", makeGrid(g), nil})
+			part.Tables = append(part.Tables, pageTable{"Response times", makeGrid(g), nil})
 		}
 		if g := errorGrid(p); len(g.rows) > 0 {
-			out.Tables = append(out.Tables, pageTable{p.Name, "Errors", makeGrid(g), nil})
+			part.Tables = append(part.Tables, pageTable{"Errors", makeGrid(g), nil})
 		}
+		out.Parts = append(out.Parts, part)
 	}
 	out.Facts = run.Manifest.facts()
 	if config, ok := run.Manifest.Config.(map[string]any); ok {
