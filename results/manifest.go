@@ -189,6 +189,7 @@ const (
 	fileTimeline = "timelines.jsonl"
 	fileSearch   = "search.jsonl"
 	fileCounts   = "counts.json"
+	fileSheet    = "sheet.json"
 	fileSummary  = "summary.json"
 	fileDone     = "DONE"
 )

@@ -41,6 +41,7 @@ type Run struct {
 	Series   []Second
 	// SearchLines are those of a search, in the order in which they were written.
 	SearchLines []SearchLine
+	Sheet    *Sheet // nil if the run made none
 
 	Timelines []Timeline
 
@@ -79,6 +80,12 @@ func (r *Run) read(root *os.Root) error {
 		return err
 	}
 	if err := readJSON(root, fileCounts, &r.Counts); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	switch err := readJSON(root, fileSheet, &r.Sheet); {
+	case errors.Is(err, fs.ErrNotExist):
+		r.Sheet = nil
+	case err != nil:
 		return err
 	}
 	for _, f := range []struct {

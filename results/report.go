@@ -35,6 +35,7 @@ type RunReport struct {
 	Warnings   []string     `json:"warnings,omitempty"`
 	Blocks     int          `json:"blocks"`
 	Primary    string       `json:"primary,omitempty"`
+	Sheet      *Sheet       `json:"sheet,omitempty"` // the page that the run was made for
 	Plans      []PlanReport `json:"plans,omitempty"`
 	Thresholds []Outcome    `json:"thresholds,omitempty"`
 	Counts     []Count      `json:"counts,omitempty"`
@@ -149,6 +150,7 @@ func summarizeRun(r *Run, table []Metric) RunReport {
 		out.Warnings = append(out.Warnings, "the run did not end; these are the figures written before")
 	}
 	out.Searches = r.searches()
+	out.Sheet = r.Sheet.withSearches(out.Searches) // its rows say themselves what is missing
 	if bad, why := r.Invalid(); bad {
 		out.Invalid = orNone(why)
 		return out

@@ -168,6 +168,7 @@ func (t *textReport) run(r RunReport) {
 			t.item(c.difference())
 		}
 	}
+	t.sheet(r.Sheet)
 	for _, s := range r.Searches {
 		t.search(s)
 	}

@@ -51,6 +51,7 @@ type Writer struct {
 	dirty   bool // counts.json is older than counts
 	started []Process
 	plans   []Plan
+	sheet   *Sheet // not written yet
 	err     error
 	closed  bool
 
@@ -290,7 +291,8 @@ func (w *Writer) flush() {
 		counts, w.dirty = slices.Clone(w.counts), false
 	}
 	started, plans := w.started, w.plans
-	w.started, w.plans = nil, nil
+	sheet := w.sheet
+	w.started, w.plans, w.sheet = nil, nil, nil
 	w.mu.Unlock()
 	if len(started)+len(plans) > 0 {
 		w.manifest.Processes = append(w.manifest.Processes, started...)
@@ -302,6 +304,9 @@ func (w *Writer) flush() {
 	}
 	if counts != nil {
 		w.fail(writeJSON(w.dir, fileCounts, counts))
+	}
+	if sheet != nil {
+		w.fail(writeJSON(w.dir, fileSheet, sheet))
 	}
 }
 

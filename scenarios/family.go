@@ -128,7 +128,7 @@ func (f family) settings() []setting.Param {
 
 // Variants returns the variants that the scenario can run.
 func (s Scenario) Variants() []VariantInfo {
-	if s.Name == IdleCost {
+	if s.Name == IdleCost || s.Name == CapacitySheet {
 		return nil
 	}
 	return familyOf(s.Name).variants
@@ -137,7 +137,7 @@ func (s Scenario) Variants() []VariantInfo {
 // VariantKeys returns the settings of the variants that the scenario can run, named
 // by their whole path in scenario files.
 func (s Scenario) VariantKeys() []setting.Param {
-	if s.Name == IdleCost {
+	if s.Name == IdleCost || s.Name == CapacitySheet {
 		return nil
 	}
 	f := familyOf(s.Name)

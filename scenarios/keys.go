@@ -193,13 +193,15 @@ func field[T any](at func(*Plan) *T) func(*Plan, any) {
 func Keys() []Key {
 	var (
 		steady     = []string{MessageSteady, PresenceFanout}
-		sessions   = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, ReconnectHerd}, steady...)
+		sheet      = []string{CapacitySheet}
+		sessions   = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, ReconnectHerd, CapacitySheet}, steady...)
 		retrieval  = []string{RosterLogin, LoginStorm}
 		presence   = append(slices.Clone(retrieval), steady...)
 		rated      = []string{RosterLogin, LoginStorm}
 		windowed   = append(slices.Clone(rated), steady...)
-		judged     = append([]string{RosterLogin, LoginStorm, RosterPushStorm, ReconnectHerd, FederationScenario}, steady...)
+		judged     = append([]string{RosterLogin, LoginStorm, RosterPushStorm, ReconnectHerd, FederationScenario, CapacitySheet}, steady...)
 		herd       = []string{ReconnectHerd}
+		blocked    = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, ReconnectHerd, FederationScenario}, steady...)
 		federation = []string{FederationScenario}
 	)
 	const day = 24 * 3600
@@ -372,6 +374,33 @@ func Keys() []Key {
 		{Path: "herd.limit", Kind: KindDuration, Default: "2m", Min: 0.01, Max: day, Scenarios: herd,
 			Doc: "Longest wait, from the event, for all sessions to be back.",
 			set: field(func(p *Plan) *time.Duration { return &p.Herd.Limit })},
+		{Path: "budget", Kind: KindDuration, Default: "20m", Min: 60, Max: day, Scenarios: sheet,
+			Doc: "Time for all measurements of the sheet together, which decides how often each is repeated and how long it goes on.",
+			set: field(func(p *Plan) *time.Duration { return &p.Sheet.Budget })},
+		{Path: "sheet.searches", Kind: KindCount, Default: "5", Min: 1, Max: 100, Scenarios: sheet,
+			Doc: "Searches for each rate, whose median and range are the answer.",
+			set: field(func(p *Plan) *int { return &p.Sheet.Searches })},
+		{Path: "sheet.login-slo", Kind: KindString, Default: "ready p(95)<1s", Scenarios: sheet,
+			Doc: "Condition that logins have to meet, in the grammar of thresholds.",
+			set: field(func(p *Plan) *string { return &p.Sheet.LoginSLO })},
+		{Path: "sheet.message-slo", Kind: KindString, Default: "message p(95)<200ms", Scenarios: sheet,
+			Doc: "Condition that messages have to meet.",
+			set: field(func(p *Plan) *string { return &p.Sheet.MessageSLO })},
+		{Path: "sheet.online", Kind: KindCount, Default: "200", Min: 2, Max: 1e6, Scenarios: sheet,
+			Doc: "Sessions that send messages and presence, and that come back after they were lost.",
+			set: field(func(p *Plan) *int { return &p.Sheet.Online })},
+		{Path: "sheet.idle", Kind: KindCount, Default: "1k", Min: 10, Max: 1e6, Scenarios: sheet,
+			Doc: "Sessions that are held to see what one costs.",
+			set: field(func(p *Plan) *int { return &p.Sheet.Idle })},
+		{Path: "sheet.small", Kind: KindCount, Default: "1k", Min: 1, Max: 10e6, Scenarios: sheet,
+			Doc: "Contacts of the smaller rosters that are fetched to see what a contact costs.",
+			set: field(func(p *Plan) *int { return &p.Sheet.Small })},
+		{Path: "sheet.large", Kind: KindCount, Default: "10k", Min: 2, Max: 10e6, Scenarios: sheet,
+			Doc: "Contacts of the larger ones.",
+			set: field(func(p *Plan) *int { return &p.Sheet.Large })},
+		{Path: "sheet.event", Kind: KindString, Default: EventDrop, Choices: []string{EventDrop, EventRestart}, Scenarios: sheet,
+			Doc: "What everybody comes back from: all connections are lost, or the server restarts, a real one by control.restart of its target file.",
+			set: field(func(p *Plan) *string { return &p.Sheet.Event })},
 
 		{Path: "domains", Kind: KindDomains, Default: "20x20", Scenarios: federation,
 			Doc: "Domains of the first provider and of each other one.",
@@ -502,7 +531,7 @@ func Keys() []Key {
 			Doc: "How often an invalid block is repeated, after a wait that grows, before the run is invalid.",
 			set: field(func(p *Plan) *int { return &p.Repeats })},
 
-		{Path: "blocks", Kind: KindCount, Default: "12", Min: 1, Max: 10000,
+		{Path: "blocks", Kind: KindCount, Default: "12", Min: 1, Max: 10000, Scenarios: blocked,
 			Doc: "Measured blocks; each runs every arm once in random order.",
 			set: field(func(p *Plan) *int { return &p.Blocks })},
 		{Path: "seed", Kind: KindCount, Default: "1", Max: 1 << 53,

@@ -662,8 +662,12 @@ func measures(scenario, metric string) error {
 
 // plans builds the cross product.
 func (p *planParser) plans(o Override) []Plan {
-	if len(p.arms) > 0 && p.name == IdleCost {
-		p.fail(nil, "variants", "the scenario %s retrieves no roster: leave them out", p.name)
+	if s, _ := Find(p.name); len(p.arms) > 0 && len(s.Variants()) == 0 {
+		p.fail(nil, "variants", "the scenario %s compares none: leave them out", p.name)
+		return nil
+	}
+	if p.name == CapacitySheet && slices.ContainsFunc(p.dims, func(d dimension) bool { return len(d.values) > 1 }) {
+		p.fail(nil, "", "the scenario %s has one plan: give every key a single value", p.name)
 		return nil
 	}
 	if len(p.arms) == 0 {
@@ -824,9 +828,12 @@ func (p *planParser) check(plan *Plan, o Override) {
 	fail := func(key, format string, args ...any) {
 		p.fail(nil, key, format, args...)
 	}
-	if plan.Scenario == FederationScenario {
+	switch plan.Scenario {
+	case FederationScenario:
 		p.checkFederation(plan)
-	} else {
+	case CapacitySheet:
+		p.checkSheet(plan, o)
+	default:
 		p.checkSessions(plan)
 	}
 	if comparisons := len(plan.Arms) - 1; comparisons > 0 {

@@ -44,6 +44,7 @@ type Plan struct {
 	Hold       Hold       `json:"hold"`
 	Herd       Herd       `json:"herd,omitzero"`
 	Federation Federation `json:"federation,omitzero"`
+	Sheet      Sheet      `json:"sheet,omitzero"`
 	Simulator  Simulator  `json:"simulator"`
 	Limits     Limits     `json:"limits"`
 	Repeats    int        `json:"repeats"` // of an invalid block

@@ -26,6 +26,8 @@ type RunConfig struct {
 	Results *results.Writer
 	// Recorder is the one that Results writes.
 	Recorder *results.Recorder
+	// block, where set, is shown every block.
+	block func(results.Block)
 	// AA runs the baseline a second time under the name "<baseline>#aa": a
 	// comparison that must not find a difference.
 	AA bool
@@ -87,6 +89,9 @@ type Outcome struct {
 // run, or the cause of ctx.
 // An operation that fails in the middle of a run is counted and the run goes on.
 func Run(ctx context.Context, c RunConfig) (Outcome, error) {
+	if c.Plans[0].Scenario == CapacitySheet {
+		return runSheet(ctx, c)
+	}
 	r := newRunner(c)
 	for _, p := range c.Plans {
 		cells := len(c.arms(p)) * len(c.Targets)
@@ -322,7 +327,7 @@ func (r *runner) takeBack(recorded []attempted, spoiler string) {
 		a.block.Flags = append(slices.Clone(a.block.Flags), results.Flag{
 			Kind: "block", Severity: results.Invalid, Text: "the block runs again, since " + spoiler + " was invalid in it",
 		})
-		r.Results.Block(a.block)
+		r.noteBlock(a.block)
 	}
 }
 
@@ -419,6 +424,14 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 	return nil
 }
 
+// noteBlock writes a block, or takes one back.
+func (r *runner) noteBlock(b results.Block) {
+	r.Results.Block(b)
+	if r.RunConfig.block != nil {
+		r.RunConfig.block(b)
+	}
+}
+
 // block records what a cell found, and returns it as it was written.
 func (r *runner) block(key results.Key, started time.Time, c *cell, total results.Snapshot, flags []results.Flag, err error) results.Block {
 	scalars := total.Scalars()
@@ -432,7 +445,7 @@ func (r *runner) block(key results.Key, started time.Time, c *cell, total result
 	if !c.from.IsZero() {
 		block.Start, block.End = c.from, c.to
 	}
-	r.Results.Block(block)
+	r.noteBlock(block)
 	for _, t := range c.timelines {
 		t.Key = key
 		r.Results.Timeline(t)

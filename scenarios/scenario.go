@@ -18,6 +18,7 @@ const (
 	LoginStorm      = "login-storm"
 	RosterPushStorm = "roster-push-storm"
 	IdleCost        = "idle-cost"
+	CapacitySheet   = "capacity-sheet"
 	MessageSteady   = "message-steady"
 	PresenceFanout  = "presence-fanout"
 	ReconnectHerd   = "reconnect-herd"
@@ -110,7 +111,7 @@ func (c *cell) count(name string, counted, expected int64) {
 
 // Scenarios returns the scenarios in the order in which they are listed.
 func Scenarios() []Scenario {
-	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), messageSteady(), presenceFanout(), idleCost(), reconnectHerd(), federation()}
+	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), messageSteady(), presenceFanout(), idleCost(), reconnectHerd(), federation(), capacitySheet()}
 }
 
 // Find returns the scenario called name.
@@ -124,7 +125,7 @@ func Find(name string) (Scenario, bool) {
 
 // Names returns the names of the scenarios.
 func Names() []string {
-	return []string{RosterLogin, LoginStorm, RosterPushStorm, MessageSteady, PresenceFanout, IdleCost, ReconnectHerd, FederationScenario}
+	return []string{RosterLogin, LoginStorm, RosterPushStorm, MessageSteady, PresenceFanout, IdleCost, ReconnectHerd, FederationScenario, CapacitySheet}
 }
 
 //go:embed *.yaml

@@ -363,6 +363,10 @@ func (t *TargetFile) Population(p Plan) (*population.Population, error) {
 
 // Populations returns the populations of several plans, each once.
 func (t *TargetFile) Populations(plans []Plan) ([]*population.Population, error) {
+	plans, err := Measured(plans)
+	if err != nil {
+		return nil, err
+	}
 	var all []*population.Population
 	for _, p := range plans {
 		pop, err := t.Population(p)

@@ -1,0 +1,147 @@
+package results
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Sheet is what several measurements of one target come to: a page that says what it
+// carries, what each thing costs and what came first. It is sheet.json of a run
+// directory, and replaced as a whole after each measurement.
+type Sheet struct {
+	Target string  `json:"target"`
+	Budget float64 `json:"budget"` // seconds that were allowed
+	Took   float64 `json:"took"`   // seconds so far
+	// Rows are the answers in the order in which they are read. A row without a value
+	// says what is missing.
+	Rows []SheetRow `json:"rows"`
+	// Complete says that every measurement was made, with or without a value.
+	Complete bool `json:"complete"`
+}
+
+// SheetRow is one answer. Value is nil if there is none, Lo and Hi if nothing is known
+// of its uncertainty.
+type SheetRow struct {
+	Name  string   `json:"name"` // what is answered, such as "logins at the SLO"
+	Value *float64 `json:"value"`
+	Lo    *float64 `json:"lo,omitempty"`
+	Hi    *float64 `json:"hi,omitempty"`
+	// Unit is "s" or "B", or what stands behind a count, such as "logins/s".
+	Unit string `json:"unit"`
+	// Basis says what Lo and Hi are, Valid for what the answer holds, Limit what came
+	// first, with its evidence.
+	Basis   string   `json:"basis,omitempty"`
+	Valid   string   `json:"valid,omitempty"`
+	Limit   string   `json:"limit,omitempty"`
+	Missing string   `json:"missing,omitempty"`
+	// Goal names the search of the run whose result the row is. The figures are then
+	// those of the search, which reports fill in.
+	Goal string `json:"goal,omitempty"`
+}
+
+// Sheet replaces the sheet of the run, at the next flush.
+func (w *Writer) Sheet(s Sheet) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sheet = &s
+}
+
+// withSearches returns the sheet with the figures of the searches that rows stand for.
+func (s *Sheet) withSearches(all []SearchReport) *Sheet {
+	if s == nil {
+		return nil
+	}
+	out := *s
+	out.Rows = slices.Clone(s.Rows)
+	for i := range out.Rows {
+		r := &out.Rows[i]
+		n := slices.IndexFunc(all, func(f SearchReport) bool { return f.Name == r.Goal })
+		if r.Goal == "" || n < 0 {
+			continue
+		}
+		f := all[n]
+		r.Unit, r.Limit = f.Unit, f.Limit
+		if f.Median > 0 {
+			r.Value, r.Lo, r.Hi = &f.Median, &f.Lowest, &f.Highest
+			held := 0
+			for _, s := range f.Searches {
+				if s.Lo > 0 {
+					held++
+				}
+			}
+			r.Basis = fmt.Sprintf("median and range of %d searches", held)
+			if held == 1 {
+				r.Basis = "one search, which tells nothing of its spread"
+			}
+		}
+		if r.Missing == "" && f.Median == 0 {
+			r.Missing = f.Answer
+		}
+	}
+	return &out
+}
+
+// figure writes a number of the row with its unit.
+func (r SheetRow) figure(v float64) string {
+	switch r.Unit {
+	case UnitSeconds, UnitBytes:
+		return formatUnit(v, r.Unit)
+	case UnitCount, "":
+		return formatCount(v)
+	}
+	return formatCount(v) + " " + r.Unit
+}
+
+// between writes the uncertainty of the row; empty if nothing is known of it.
+func (r SheetRow) between() string {
+	if r.Lo == nil || r.Hi == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s to %s", strings.TrimSuffix(r.figure(*r.Lo), " "+r.Unit), r.figure(*r.Hi))
+}
+
+// sheet writes the page that the run was made for.
+func (t *textReport) sheet(s *Sheet) {
+	if s == nil {
+		return
+	}
+	t.line("")
+	t.heading(2, "capacity of "+s.Target)
+	g := grid{head: []string{"", "value", "from - to"}, left: 1}
+	for _, r := range s.Rows {
+		value := "n/a"
+		if r.Value != nil {
+			value = r.figure(*r.Value)
+		}
+		g.rows, g.note = append(g.rows, []string{r.Name, value, r.between()}), append(g.note, "")
+	}
+	t.grid(g)
+	t.gap()
+	for _, r := range s.Rows {
+		if about := r.about(); about != "" {
+			t.item(r.Name + ": " + about)
+		}
+	}
+	if !s.Complete {
+		t.item("the sheet is not complete: measurements are missing")
+	}
+	t.item(fmt.Sprintf("budget %s, took %s", formatSeconds(s.Budget), formatSeconds(s.Took)))
+}
+
+// about says in words what stands behind the row.
+func (r SheetRow) about() string {
+	var words []string
+	if r.Missing != "" {
+		words = append(words, "no value: "+r.Missing)
+	}
+	for _, w := range []string{r.Valid, r.Basis} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	if r.Limit != "" {
+		words = append(words, "first limit: "+r.Limit)
+	}
+	return strings.Join(words, "; ")
+}

@@ -1,0 +1,394 @@
+package scenarios
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/xmppbench/xmppbench/results"
+)
+
+// Sheet holds the settings of the scenario capacity-sheet.
+type Sheet struct {
+	Budget     time.Duration `json:"budget"`      // of all measurements together
+	Searches   int           `json:"searches"`    // of each rate
+	LoginSLO   string        `json:"login-slo"`   // in the grammar of package results
+	MessageSLO string        `json:"message-slo"` //
+	Online     int           `json:"online"`      // sessions that talk, and that come back
+	Idle       int           `json:"idle"`        // sessions that do nothing
+	Small      int           `json:"small"`       // contacts of the smaller rosters that are fetched
+	Large      int           `json:"large"`       // and of the larger ones
+	Event      string        `json:"event"`       // from which all come back: drop or restart
+}
+
+func capacitySheet() Scenario {
+	return Scenario{
+		Name:    CapacitySheet,
+		Summary: "what a server carries, what each thing costs and what breaks first, on one page",
+		Steps: []string{
+			"hold sheet.idle sessions: memory of a session",
+			"search for the highest rate of logins that keeps sheet.login-slo, sheet.searches times",
+			"fetch rosters of sheet.small and of sheet.large contacts: what a contact costs",
+			"search for the highest rate of messages between sheet.online sessions that keeps sheet.message-slo, sheet.searches times",
+			"let one of sheet.online users change presence: the time until all contacts know",
+			"let all of sheet.online sessions be lost: the time until all can talk again",
+		},
+		Metrics: []string{
+			"session.rss.server", "ready", "roster.complete", "message", "presence", "talk", "cpu.server", "bytes.in",
+		},
+		primary: func(Plan) string { return "" },
+		prepare: func(context.Context, *site) (actor, error) {
+			return nil, errors.New("scenarios: a capacity sheet is made of other scenarios")
+		},
+	}
+}
+
+// Part is one measurement of a capacity sheet: some plans of another scenario, or a
+// search that starts at one.
+type Part struct {
+	Name string // as it begins the labels of its plans
+	// Plans are what is run; of a search, the one that it starts from.
+	Plans []Plan
+	// SLO is what is searched for; empty if nothing is.
+	SLO string
+	// Budget is the part's share of the time.
+	Budget time.Duration
+
+	// answer makes the rows of the sheet of what was measured.
+	answer func(*partRun) []results.SheetRow
+	rows   []string // their names, for a part that could not be run
+}
+
+// The parts of a sheet, by the names that they have in labels.
+const (
+	partIdle     = "idle"
+	partLogins   = "logins"
+	partRosters  = "rosters"
+	partMessages = "messages"
+	partPresence = "presence"
+	partReturn   = "return"
+)
+
+// Parts returns the measurements of a capacity sheet, in the order in which they are
+// made: what costs little comes first, and what may leave the server worse off last.
+// Their sizes fit the budget.
+func (p Plan) Parts() ([]Part, error) {
+	s := p.Sheet
+	count := func(path string, n int) string { return path + "=" + strconv.Itoa(n) }
+	parts := []Part{
+		{
+			Name: partIdle, Budget: share(s.Budget, 8), answer: idleRows, rows: []string{rowSessionMemory, rowSessions},
+			Plans: []Plan{{Scenario: IdleCost}},
+		},
+		{
+			Name: partRosters, Budget: share(s.Budget, 10), answer: rosterRows, rows: []string{rowItemsCPU, rowItemsTime, rowItemsBytes},
+			Plans: []Plan{{Scenario: RosterLogin}, {Scenario: RosterLogin}},
+		},
+		{
+			Name: partPresence, Budget: share(s.Budget, 6), answer: presenceRows, rows: []string{rowPresence, rowFanOut},
+			Plans: []Plan{{Scenario: PresenceFanout}},
+		},
+		{
+			Name: partLogins, Budget: share(s.Budget, 30), answer: loginRows, rows: []string{rowLogins},
+			Plans: []Plan{{Scenario: LoginStorm}}, SLO: s.LoginSLO,
+		},
+		{
+			Name: partMessages, Budget: share(s.Budget, 30), answer: messageRows, rows: []string{rowMessages},
+			Plans: []Plan{{Scenario: MessageSteady}}, SLO: s.MessageSLO,
+		},
+		{
+			Name: partReturn, Budget: share(s.Budget, 10), answer: returnRows, rows: []string{rowBack95, rowBackAll},
+			Plans: []Plan{{Scenario: ReconnectHerd}},
+		},
+	}
+	set := map[string][]string{
+		partIdle:     {count("hold.sessions", s.Idle), "hold.settle=1s"},
+		partRosters:  {"link.rtt=0s", "link.rate=unlimited", "probe.every=0s"},
+		partLogins:   nil,
+		partMessages: {count("online.sessions", s.Online)},
+		partPresence: {count("online.sessions", s.Online)},
+		partReturn:   {count("herd.sessions", s.Online), "herd.event=" + s.Event, "herd.logins=100/s"},
+	}
+	for i := range parts {
+		part := &parts[i]
+		for n := range part.Plans {
+			items := p.Roster.Items
+			if part.Name == partRosters {
+				items = []int{s.Small, s.Large}[n]
+			}
+			plan, err := p.part(part.Plans[n].Scenario, append(slices.Clone(set[part.Name]), count("roster.items", items)))
+			if err != nil {
+				return nil, fmt.Errorf("scenarios: capacity-sheet: %s: %w", part.Name, err)
+			}
+			if plan.Label = part.Name; len(part.Plans) > 1 {
+				plan.Label += ",items=" + strconv.Itoa(items)
+			}
+			plan.Dimensions = map[string]string{"part": part.Name, "items": strconv.Itoa(items)}
+			part.Plans[n] = plan
+		}
+		part.fit()
+	}
+	return parts, nil
+}
+
+func share(budget time.Duration, percent int) time.Duration {
+	return budget * time.Duration(percent) / 100
+}
+
+// part returns the plan of another scenario with what the sheet says of accounts,
+// logins and link.
+func (p Plan) part(scenario string, set []string) (Plan, error) {
+	source, err := Shipped(scenario)
+	if err != nil {
+		return Plan{}, err
+	}
+	accounts := p.Accounts
+	if scenario == RosterLogin {
+		accounts = 3 // one at a time, the idle one and one to spare
+	}
+	o := Override{Set: append(set, "accounts="+strconv.Itoa(accounts))}
+	if s, _ := Find(scenario); len(s.Variants()) > 0 {
+		o.Variants = []string{s.Variants()[0].Name}
+	}
+	plans, err := Parse(scenario+".yaml", source, o)
+	if err != nil {
+		return Plan{}, err
+	}
+	plan := plans[0]
+	plan.Roster.ItemBytes = p.Roster.ItemBytes
+	plan.Login, plan.Link, plan.Simulator = p.Login, p.Link, p.Simulator
+	plan.Limits, plan.Repeats, plan.Seed = p.Limits, p.Repeats, p.Seed
+	plan.Thresholds, plan.Given = nil, p.Given
+	return plan, nil
+}
+
+// check returns the first key that is wrong, and why.
+func (s Sheet) check() (key string, err error) {
+	for _, slo := range []struct{ key, scenario, text string }{
+		{"sheet.login-slo", LoginStorm, s.LoginSLO}, {"sheet.message-slo", MessageSteady, s.MessageSLO},
+	} {
+		e, err := results.Parse(slo.text)
+		if err == nil {
+			err = checkThreshold(slo.scenario, e)
+		}
+		if err != nil {
+			return slo.key, err
+		}
+	}
+	if s.Small >= s.Large {
+		return "sheet.small", fmt.Errorf("%d is not below sheet.large, %d", s.Small, s.Large)
+	}
+	return "", nil
+}
+
+// checkSheet refuses what no sheet can do.
+func (p *planParser) checkSheet(plan *Plan, o Override) {
+	p.checkSessions(plan)
+	if o.Blocks != nil {
+		p.flagged("--blocks", func() { p.fail(nil, "", "the budget decides on blocks: set budget") })
+	}
+	if len(plan.Thresholds) > 0 {
+		p.fail(nil, "thresholds", "a sheet has conditions of its own: sheet.login-slo and sheet.message-slo")
+	}
+	if key, err := plan.Sheet.check(); err != nil {
+		p.fail(nil, key, "%w", err)
+		return
+	}
+	if len(p.errs) > 0 {
+		return
+	}
+	if _, err := plan.Parts(); err != nil {
+		p.fail(nil, "", "%w", err)
+	}
+}
+
+// Measured returns the plans that are really run: those of the parts of a capacity
+// sheet, and the plans themselves of other scenarios.
+func Measured(plans []Plan) ([]Plan, error) {
+	var all []Plan
+	for _, p := range plans {
+		if p.Scenario != CapacitySheet {
+			all = append(all, p)
+			continue
+		}
+		parts, err := p.Parts()
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range parts {
+			all = append(all, part.Plans...)
+		}
+	}
+	return all, nil
+}
+
+// maxSheetBlocks is more than the answers gain from.
+const maxSheetBlocks = 12
+
+// fit gives the plans as many blocks as the part has time for, one at least.
+func (p *Part) fit() {
+	if p.SLO != "" {
+		return
+	}
+	each := p.Budget / time.Duration(len(p.Plans))
+	for i := range p.Plans {
+		plan := &p.Plans[i]
+		plan.Blocks = maxSheetBlocks
+		for plan.Blocks > 1 && plan.Duration(false) > each {
+			plan.Blocks--
+		}
+	}
+}
+
+// partRun is what came of one part.
+type partRun struct {
+	plan   Plan // of the sheet
+	part   Part
+	blocks map[results.Key]results.Block // valid ones
+}
+
+// SheetError says that measurements of a capacity sheet are missing. It wraps the
+// reasons.
+type SheetError struct{ Reasons []error }
+
+// Error names them all.
+func (e *SheetError) Error() string {
+	texts := make([]string, len(e.Reasons))
+	for i, r := range e.Reasons {
+		texts[i] = r.Error()
+	}
+	return "the sheet is not complete: " + strings.Join(texts, "; ")
+}
+
+// Unwrap returns the reasons.
+func (e *SheetError) Unwrap() []error { return e.Reasons }
+
+// sheetRun makes a sheet.
+type sheetRun struct {
+	RunConfig
+	plan    Plan
+	sheet   results.Sheet
+	started time.Time
+	outcome Outcome
+}
+
+// runSheet makes the measurements of a sheet one after another. A part that cannot be
+// measured leaves rows without a value that say why, and the others go on, unless the
+// target is gone or cannot be trusted.
+func runSheet(ctx context.Context, c RunConfig) (Outcome, error) {
+	plan := c.Plans[0]
+	r := &sheetRun{
+		RunConfig: c, plan: plan, started: time.Now(),
+		sheet:   results.Sheet{Target: c.Targets[0].Name(), Budget: plan.Sheet.Budget.Seconds()},
+		outcome: Outcome{Skipped: make(map[string]string), Failed: make(map[string]error)},
+	}
+	parts, err := plan.Parts()
+	if err != nil {
+		return r.outcome, err
+	}
+	var missing SheetError
+	var stopped error
+	for i, part := range parts {
+		why := stopped
+		if why == nil {
+			if why = r.measure(ctx, part, parts[i:]); why != nil {
+				missing.Reasons = append(missing.Reasons, fmt.Errorf("%s: %w", part.Name, why))
+			}
+			if why != nil && stops(ctx, why) {
+				stopped = why
+			}
+		}
+		if why != nil {
+			for _, name := range part.rows {
+				r.sheet.Rows = append(r.sheet.Rows, results.SheetRow{Name: name, Missing: why.Error()})
+			}
+		}
+		slices.SortStableFunc(r.sheet.Rows, func(a, b results.SheetRow) int {
+			return cmp.Compare(slices.Index(sheetRows(), a.Name), slices.Index(sheetRows(), b.Name))
+		})
+		r.sheet.Took = time.Since(r.started).Seconds()
+		r.sheet.Complete = i == len(parts)-1 && len(missing.Reasons) == 0
+		r.Results.Sheet(r.sheet)
+	}
+	if ctx.Err() != nil {
+		return r.outcome, context.Cause(ctx)
+	}
+	if len(missing.Reasons) > 0 {
+		return r.outcome, &missing
+	}
+	return r.outcome, nil
+}
+
+// stops reports whether nothing can be measured after an error.
+func stops(ctx context.Context, err error) bool {
+	var (
+		unreachable *UnreachableError
+		count       *CountError
+		digest      *DigestError
+	)
+	return ctx.Err() != nil || errors.As(err, &unreachable) || errors.As(err, &count) || errors.As(err, &digest)
+}
+
+// measure runs one part and adds its rows.
+func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) error {
+	run := &partRun{plan: r.plan, part: part, blocks: make(map[results.Key]results.Block)}
+	c := r.RunConfig
+	c.Plans = part.Plans
+	if part.SLO == "" {
+		for _, p := range part.Plans {
+			r.Results.Plan(results.Plan{Name: p.Label, Dimensions: p.Dimensions})
+		}
+		c.block = func(b results.Block) {
+			delete(run.blocks, b.Key) // it may be taken back
+			if b.Valid {
+				run.blocks[b.Key] = b
+			}
+		}
+		outcome, err := Run(ctx, c)
+		maps.Copy(r.outcome.Skipped, outcome.Skipped)
+		if err != nil {
+			return err
+		}
+		for _, err := range outcome.Failed {
+			return err
+		}
+		r.sheet.Rows = append(r.sheet.Rows, part.answer(run)...)
+		return nil
+	}
+	slo, err := results.Parse(part.SLO)
+	if err != nil {
+		return err
+	}
+	search, err := NewSearch(SearchConfig{
+		RunConfig: c, Name: part.Name, SLO: []results.Expr{slo}, Repeat: r.plan.Sheet.Searches, Budget: r.left(rest),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = search.Run(ctx)
+	found := part.answer(run)
+	if err != nil {
+		for i := range found {
+			found[i].Missing = err.Error()
+		}
+	}
+	r.sheet.Rows = append(r.sheet.Rows, found...)
+	return nil
+}
+
+// left is the time that the first of the parts that are to come may take: what others
+// have not used is for those that come.
+func (r *sheetRun) left(rest []Part) time.Duration {
+	var all time.Duration
+	for _, p := range rest {
+		all += p.Budget
+	}
+	left := r.plan.Sheet.Budget - time.Since(r.started)
+	return max(time.Second, time.Duration(float64(left)*float64(rest[0].Budget)/float64(all)))
+}
