@@ -356,7 +356,7 @@ func (e Expr) CheckGate() error {
 	case e.Slack > 0 && e.Op[0] == '>':
 		return fmt.Errorf("results: gate %q: a difference can be tolerated under < and <= only", e)
 	}
-	if m := parseScalar(Metrics(), e.Metric).metric; e.Slack > 0 && e.slackUnit != m.Unit && !(m.Unit == UnitCount && e.slackUnit == "") {
+	if m := parseScalar(Metrics(), e.Metric).metric; e.Slack > 0 && e.slackUnit != m.Unit && (m.Unit != UnitCount || e.slackUnit != "") {
 		return fmt.Errorf("results: gate %q: the difference %s has not the unit of %s", e, "+"+e.slackText, e.Metric)
 	}
 	return nil
