@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
-	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -175,15 +174,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.close()) }()
-		s.met = func(first *session.Session) {
-			negotiated := negotiated(first)
-			negotiated["plan"] = PlanName(p, targets.Name(), len(r.Targets))
-			r.Results.Event("session", "what the first session negotiated at "+targets.Name(), negotiated)
-		}
-		s.note = func(kind, text string, fields map[string]string) {
-			fields["plan"] = PlanName(p, targets.Name(), len(r.Targets))
-			r.Results.Event(kind, text, fields)
-		}
+		s.record(r.Results, PlanName(p, targets.Name(), len(r.Targets)), targets.Name())
 		a, err := scenario.prepare(ctx, s)
 		if err != nil {
 			if ctx.Err() != nil {

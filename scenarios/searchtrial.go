@@ -30,14 +30,7 @@ func (s *Search) open(ctx context.Context, p Plan) error {
 	if err != nil {
 		return err
 	}
-	site.met = func(negotiated map[string]string) {
-		negotiated["plan"] = p.Label
-		s.config.Results.Event("session", "what the first session negotiated at "+targets.Name(), negotiated)
-	}
-	site.note = func(kind, text string, fields map[string]string) {
-		fields["plan"] = p.Label
-		s.config.Results.Event(kind, text, fields)
-	}
+	site.record(s.config.Results, p.Label, targets.Name())
 	a, err := s.scenario.prepare(ctx, site)
 	if err != nil {
 		err = errors.Join(&UnreachableError{Target: targets.Name(), Err: err}, site.close())

@@ -102,6 +102,20 @@ func openSite(ctx context.Context, plan Plan, targets Targets, c RunConfig) (_ *
 	return s, nil
 }
 
+// record writes what the first session negotiates, and what is noticed, into the
+// events of a run, under the label of the plan.
+func (s *site) record(w *results.Writer, plan, target string) {
+	s.met = func(first *session.Session) {
+		about := negotiated(first)
+		about["plan"] = plan
+		w.Event("session", "what the first session negotiated at "+target, about)
+	}
+	s.note = func(kind, text string, fields map[string]string) {
+		fields["plan"] = plan
+		w.Event(kind, text, fields)
+	}
+}
+
 func (s *site) close() error {
 	var errs []error
 	if s.relay != nil {
