@@ -365,9 +365,11 @@ func (f *preflight) variants(ctx context.Context, s *site, cl *client) {
 			f.fail("variant", arm.Label+": "+err.Error(), "see the settings of the variant")
 			return
 		}
-		// Every variant can begin with an empty cache; what another state holds, a run
-		// makes first.
-		arm.Params.State = roster.StateCold
+		// A variant that has a cache can begin with an empty one; what another state
+		// holds, a run makes first.
+		if arm.Params.State != "" {
+			arm.Params.State = roster.StateCold
+		}
 		limited, cancel := context.WithTimeout(ctx, f.plan.Login.Limit)
 		result, answer, err := cl.retrieve(limited, arm, roster.Options{})
 		cancel()
