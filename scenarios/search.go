@@ -472,6 +472,7 @@ func (s *Search) estimate() (total time.Duration, trials int) {
 				total += min(s.takes(t), s.plan.Load.Warmup+s.limit+2*time.Second)
 				return bench.Judged{Judgement: bench.Fail}, nil
 			}
+			total += s.takes(t)
 			levels[t.Level] = true
 			return bench.Judged{Judgement: bench.Pass, Clear: true}, nil
 		})
