@@ -122,7 +122,7 @@ func (a *app) runSearch(ctx context.Context, args []string, f searchFlags, o sce
 	if f.run.dryRun {
 		return a.drySearch(search)
 	}
-	return r.search(ctx, c, search)
+	return r.search(ctx, c)
 }
 
 // config reads what the options say.
@@ -171,7 +171,7 @@ func (f searchFlags) config(plans []scenarios.Plan, targets []scenarios.Targets)
 	}
 	for path := range plans[0].Dimensions {
 		if !strings.HasSuffix(key.Path, path) {
-			return c, usage(fmt.Errorf("%s takes several values: give one, as in --set %s=...", path, path))
+			return c, usage(fmt.Errorf("%s takes several values: give one with --set", path))
 		}
 	}
 	for _, l := range []struct {
@@ -192,7 +192,7 @@ func (f searchFlags) config(plans []scenarios.Plan, targets []scenarios.Targets)
 	return c, nil
 }
 
-func (r *runJob) search(ctx context.Context, c scenarios.SearchConfig, search *scenarios.Search) error {
+func (r *runJob) search(ctx context.Context, c scenarios.SearchConfig) error {
 	scenario, _ := scenarios.Find(r.plans[0].Scenario)
 	m := r.manifest(scenario)
 	m.Plans, m.Primary, m.Blocks = nil, "", 0 // levels are met on the way
@@ -206,7 +206,8 @@ func (r *runJob) search(ctx context.Context, c scenarios.SearchConfig, search *s
 	plans := c.Plans
 	c.RunConfig = record.config
 	c.Plans, c.Progress = plans, shown.show
-	if search, err = scenarios.NewSearch(c); err != nil {
+	search, err := scenarios.NewSearch(c)
+	if err != nil {
 		return errors.Join(err, record.close(ctx, err, results.StatusFailed, []string{err.Error()}))
 	}
 	fmt.Fprintln(r.stderr, wrap(searchText(search), 0, textWidth))
