@@ -184,9 +184,7 @@ func (p *page) verdicts(c *Comparison) {
 	if c.Primary == "" {
 		p.Primary = ""
 	}
-	for _, reason := range c.Invalid {
-		p.Invalid = append(p.Invalid, reason)
-	}
+	p.Invalid = append(p.Invalid, c.Invalid...)
 	for _, text := range c.Warnings {
 		p.Flags = append(p.Flags, pageFlag{"warning", "!", text})
 	}

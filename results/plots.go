@@ -187,7 +187,6 @@ type MeshPlot struct {
 	A           int     `json:"a"` // domains of the first provider
 	B           int     `json:"b"` // and of the others
 	Connections float64 `json:"connections"`
-	Full        float64 `json:"full"` // most connections of any arm of the plan
 }
 
 // CostPlot is one figure against the number of domain pairs.
@@ -863,20 +862,14 @@ func (p *plotter) meshes() {
 			if !ok {
 				continue
 			}
-			first := len(p.out.Meshes)
-			most := 0.0
 			for _, v := range plan.Variants {
 				i := slices.IndexFunc(v.Values, func(v Value) bool { return v.Name == "connections" })
 				if i < 0 {
 					continue
 				}
-				most = max(most, v.Values[i].Median)
 				p.out.Meshes = append(p.out.Meshes, MeshPlot{
 					Plan: plan.Name, Arm: p.arms[[2]string{report.ID, v.Name}], A: a, B: b, Connections: v.Values[i].Median,
 				})
-			}
-			for i := range p.out.Meshes[first:] {
-				p.out.Meshes[first+i].Full = most
 			}
 		}
 	}
@@ -899,7 +892,8 @@ func meshSize(m Manifest, plan string) (a, b int, ok bool) {
 	for _, entry := range plans {
 		p, _ := entry.(map[string]any)
 		label, _ := p["label"].(string)
-		if label != plan && !strings.HasPrefix(plan, label+",target=") && !(len(plans) == 1) {
+		// The only plan may have the names of targets alone.
+		if label != plan && !strings.HasPrefix(plan, label+",target=") && len(plans) > 1 {
 			continue
 		}
 		f, _ := p["federation"].(map[string]any)

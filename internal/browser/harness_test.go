@@ -55,7 +55,7 @@ func (b *browser) start(t testing.TB) context.Context {
 	if b.ctx != nil {
 		return b.ctx
 	}
-	profile, err := os.MkdirTemp("", "xmppbench-browser")
+	profile, err := os.MkdirTemp("", "xmppbench-browser") //nolint:usetesting // It outlives the test.
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,9 +16,7 @@ import (
 	"github.com/xmppbench/xmppbench/results"
 )
 
-var (
-	picturesOf = flag.String("pictures", "", "folder with the runs roster and federation, of which to make docs/pictures")
-)
+var picturesOf = flag.String("pictures", "", "folder with the runs roster and federation, of which to make docs/pictures")
 
 // TestPictures makes the pictures of the README: panels of reports, light and dark.
 func TestPictures(t *testing.T) {

@@ -572,7 +572,6 @@ const charts = (() => {
   }
 
   // mesh draws connections as what they are.
-  const meshLines = 900;
   function mesh(el, plots, ctx) {
     const items = shown(ctx, plots);
     const t = ctx.theme;
