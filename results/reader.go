@@ -41,7 +41,7 @@ type Run struct {
 	Series   []Second
 	// SearchLines are those of a search, in the order in which they were written.
 	SearchLines []SearchLine
-	Sheet    *Sheet // nil if the run made none
+	Sheet       *Sheet // nil if the run made none
 
 	Timelines []Timeline
 

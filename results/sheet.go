@@ -31,10 +31,10 @@ type SheetRow struct {
 	Unit string `json:"unit"`
 	// Basis says what Lo and Hi are, Valid for what the answer holds, Limit what came
 	// first, with its evidence.
-	Basis   string   `json:"basis,omitempty"`
-	Valid   string   `json:"valid,omitempty"`
-	Limit   string   `json:"limit,omitempty"`
-	Missing string   `json:"missing,omitempty"`
+	Basis   string `json:"basis,omitempty"`
+	Valid   string `json:"valid,omitempty"`
+	Limit   string `json:"limit,omitempty"`
+	Missing string `json:"missing,omitempty"`
 	// Goal names the search of the run whose result the row is. The figures are then
 	// those of the search, which reports fill in.
 	Goal string `json:"goal,omitempty"`

@@ -113,7 +113,7 @@ func (p Plan) Parts() ([]Part, error) {
 		partLogins:   nil,
 		partMessages: {count("online.sessions", s.Online)},
 		partPresence: {count("online.sessions", s.Online)},
-		partReturn:   {count("herd.sessions", s.Online), "herd.event=" + s.Event, "herd.logins=100/s"},
+		partReturn:   {count("herd.sessions", s.Online), "herd.event=" + s.Event},
 	}
 	for i := range parts {
 		part := &parts[i]

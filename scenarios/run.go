@@ -56,7 +56,7 @@ type Progress struct {
 	Note       string        // what was noticed, such as a skipped arm or a repeated block
 	// Step, where set, names what runs in place of plan and block.
 	Step string
-	Live       *Live         // what the cell under way has measured so far, each second; nil where nothing is known
+	Live *Live // what the cell under way has measured so far, each second; nil where nothing is known
 }
 
 // arms returns what each block of the plan runs, the baseline's repetition

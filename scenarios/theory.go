@@ -141,6 +141,9 @@ func (p Plan) rosterTheory(arm Arm) (roster.Theory, bool) {
 // Duration estimates how long the plan takes, warm-up included. With aa the
 // baseline runs twice.
 func (p Plan) Duration(aa bool) time.Duration {
+	if p.Scenario == CapacitySheet {
+		return p.Sheet.Budget
+	}
 	var total time.Duration
 	for i, arm := range p.Arms {
 		d := p.armDuration(arm)

@@ -27,6 +27,9 @@ func (a *app) dryRun(plans []scenarios.Plan, targets []scenarios.Targets, aa boo
 		}
 		fmt.Fprintf(a.stdout, "%s at %s:\n%s, about %s.\n", plans[0].Scenario, strings.Join(names, ", "), cells(plans, len(targets), aa), roundDuration(total))
 	}
+	if plans[0].Scenario == scenarios.CapacitySheet {
+		return a.drySheet(plans[0])
+	}
 	if plans[0].Scenario == scenarios.FederationScenario {
 		server := slices.ContainsFunc(targets, func(t scenarios.Targets) bool { _, ok := t.(scenarios.ServerTargets); return ok })
 		return a.dryMesh(plans, total, server)
@@ -265,4 +268,48 @@ func shortCount(metric string) string {
 		return "keys"
 	}
 	return metric[strings.LastIndexByte(metric, '.')+1:]
+}
+
+// sheetPart is one measurement of a capacity sheet that would be made.
+type sheetPart struct {
+	Name     string        `json:"name"`
+	Scenario string        `json:"scenario"`
+	SLO      string        `json:"slo,omitempty"` // that is searched for
+	Searches int           `json:"searches,omitempty"`
+	Blocks   int           `json:"blocks,omitempty"`
+	Budget   time.Duration `json:"budget-ns"`
+}
+
+func (a *app) drySheet(p scenarios.Plan) error {
+	parts, err := p.Parts()
+	if err != nil {
+		return err
+	}
+	var all []sheetPart
+	for _, part := range parts {
+		about := sheetPart{Name: part.Name, Scenario: part.Plans[0].Scenario, SLO: part.SLO, Budget: part.Budget}
+		if part.SLO != "" {
+			about.Searches = p.Sheet.Searches
+		} else {
+			about.Blocks = part.Plans[0].Blocks
+		}
+		all = append(all, about)
+	}
+	if a.json {
+		return a.writeJSON(struct {
+			Duration time.Duration `json:"duration-ns"`
+			Parts    []sheetPart   `json:"parts"`
+		}{p.Sheet.Budget, all})
+	}
+	fmt.Fprintln(a.stdout)
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "part\tscenario\twhat\tat most")
+	for _, part := range all {
+		what := plural(part.Blocks, "block")
+		if part.SLO != "" {
+			what = fmt.Sprintf("searches: %d, for %s", part.Searches, part.SLO)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", part.Name, part.Scenario, what, roundDuration(part.Budget))
+	}
+	return w.Flush()
 }

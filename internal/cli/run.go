@@ -152,7 +152,14 @@ func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scen
 	if r.targets, err = a.openTargets(f, r.started); err != nil {
 		return err
 	}
-	for _, p := range plans {
+	if plans[0].Scenario == scenarios.CapacitySheet && (f.aa || len(r.targets) > 1) {
+		return usage(errors.New("a capacity sheet is of one target, and compares nothing: give one --target, and no --aa"))
+	}
+	measured, err := scenarios.Measured(plans)
+	if err != nil {
+		return usage(err)
+	}
+	for _, p := range measured {
 		if err := scenarios.CheckTargets(p, r.targets); err != nil {
 			return err
 		}
@@ -160,7 +167,7 @@ func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scen
 	if f.dryRun {
 		return a.dryRun(plans, r.targets, f.aa)
 	}
-	for _, p := range plans {
+	for _, p := range measured {
 		if err := scenarios.CheckMachine(p); err != nil {
 			return err
 		}
@@ -326,7 +333,11 @@ func (r *runJob) run(ctx context.Context) (err error) {
 	scenario, _ := scenarios.Find(r.plans[0].Scenario)
 	r.sampler = newSampler(r)
 	defer r.sampler.close()
-	record, err := r.record(ctx, r.manifest(scenario))
+	m := r.manifest(scenario)
+	if scenario.Name == scenarios.CapacitySheet {
+		m.Plans, m.Variants, m.Baseline, m.Blocks = nil, nil, "", 0 // those of its parts are met on the way
+	}
+	record, err := r.record(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -423,6 +434,9 @@ func untilInterrupted(ctx context.Context, shown progress, run func() error) err
 
 // cells says in words what is going to happen.
 func cells(plans []scenarios.Plan, targets int, aa bool) string {
+	if plans[0].Scenario == scenarios.CapacitySheet {
+		return "a set of measurements"
+	}
 	text := plural(len(plans[0].Arms), "variant")
 	if aa {
 		text += ", the baseline twice,"
@@ -449,10 +463,14 @@ func judge(ctx context.Context, err error, outcome scenarios.Outcome) (results.S
 	var (
 		invalid *bench.InvalidError
 		broken  *scenarios.ThresholdError
+		sheet   *scenarios.SheetError
 	)
 	switch {
 	case ctx.Err() != nil:
 		return results.StatusInterrupted, nil
+	case errors.As(err, &sheet):
+		// What was measured stands, whatever the rest was.
+		return results.StatusFailed, []string{sheet.Error()}
 	case errors.As(err, &broken):
 		return results.StatusAborted, []string{broken.Error()}
 	case errors.As(err, &invalid):
