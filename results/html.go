@@ -45,6 +45,7 @@ type page struct {
 	Style    template.CSS
 	Scripts  []template.JS
 	Data     template.JS
+	Answers  []string // of searches
 	Verdicts []verdictGroup
 	Primary  string
 	Baseline string
@@ -170,6 +171,7 @@ func (p *page) fill(runs []*Run, d *Document, o CompareOptions) {
 	p.Refused = d.Refused
 	p.verdicts(d.Comparison)
 	for i, r := range d.Runs {
+		p.searches(r)
 		p.flags(r)
 		p.Runs = append(p.Runs, makePageRun(runs[i], r, o.Metrics))
 	}
@@ -222,6 +224,16 @@ func outcomeMark(s State) (kind, mark string) {
 		return "invalid", "×"
 	}
 	return "warning", "?"
+}
+
+// searches tells what was found, and what has to be known to read it.
+func (p *page) searches(r RunReport) {
+	for _, s := range r.Searches {
+		p.Answers = append(p.Answers, s.Answer)
+		for _, text := range s.Remarks {
+			p.Flags = append(p.Flags, pageFlag{"warning", "!", text})
+		}
+	}
 }
 
 func (p *page) flags(r RunReport) {

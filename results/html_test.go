@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"path/filepath"
@@ -362,7 +363,7 @@ func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
 		r.Series = append(r.Series, s)
 	}
 	p := MakePlots([]*Run{r}, Summarize([]*Run{r}, CompareOptions{}), CompareOptions{})
-	if len(p.Load) == 0 || p.Load[0].Metric != "probe" || p.Load[0].Points[0].Rate != 50 || p.Load[0].Points[1].Rate != 1500 {
+	if len(p.Load) == 0 || p.Load[0].Over != "load.rate" || p.Load[0].Metric != "probe" || p.Load[0].Points[0].Rate != 50 || p.Load[0].Points[1].Rate != 1500 {
 		t.Errorf("loads %+v", p.Load)
 	}
 	i := slices.IndexFunc(p.Meshes, func(m MeshPlot) bool { return m.Plan == "items=10k" })
@@ -393,6 +394,47 @@ func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
 	}
 	if res.Metric != "probe" || len(res.Response) == 0 {
 		t.Errorf("responses of %q: %d", res.Metric, len(res.Response))
+	}
+}
+
+// A search is drawn level by level, with what it found and its limits.
+func TestPlotsOfSearch(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	d := Summarize([]*Run{r}, CompareOptions{})
+	level := func(rate, p99 float64, judgement string) SearchLevel {
+		return SearchLevel{Level: rate, Judgement: judgement, Response: &Latency{Metric: "ready", N: 2000, Max: 2 * p99, Quantiles: []QuantileReport{{0.5, nil}, {0.99, &p99}}}}
+	}
+	d.Runs[0].Searches = []SearchReport{{
+		SearchGoal: SearchGoal{Name: "goal", Variant: "monolithic", Over: "load.rate", Unit: "logins/s", Metric: "ready", SLO: []string{"ready p(99)<2s"}},
+		Answer:     "90 logins/s keep it", Remarks: []string{"one search"}, Median: 90, Lowest: 80, Highest: 95, Fails: 100,
+		Levels: []SearchLevel{level(50, 0.1, "pass"), level(90, 0.5, "split"), level(95, 9, "invalid"), level(100, 3, "fail"), {Level: 200, Judgement: "fail"}},
+	}}
+	p := MakePlots([]*Run{r}, d, CompareOptions{})
+	if len(p.Load) != 1 {
+		t.Fatalf("%d pictures, want 1", len(p.Load))
+	}
+	l := p.Load[0]
+	var got []string
+	for _, pt := range l.Points {
+		got = append(got, fmt.Sprint(pt.Rate, " ", *pt.P99, " ", pt.Judgement))
+	}
+	if want := []string{"50 0.1 pass", "90 0.5 split", "100 3 fail"}; !slices.Equal(got, want) {
+		t.Errorf("points %q, want %q", got, want)
+	}
+	if l.Unit != "logins/s" || *l.Found != (LoadFound{Median: 90, Lowest: 80, Most: 95, Fails: 100}) {
+		t.Errorf("picture %+v, found %+v", l, l.Found)
+	}
+	if !slices.Contains(p.Limits, PlotLimit{Metric: "ready", Text: "ready p(99)<2s", Value: 2}) {
+		t.Errorf("limits %+v", p.Limits)
+	}
+	var b bytes.Buffer
+	if err := writeHTML(&b, []*Run{r}, d, CompareOptions{Metrics: Metrics()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"What was found", "90 logins/s keep it", "one search"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the page lacks %q", want)
+		}
 	}
 }
 

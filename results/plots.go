@@ -162,11 +162,23 @@ type ResponsePoint struct {
 	Max float64 `json:"max"`
 }
 
-// LoadPlot is response time against offered rate.
+// LoadPlot is response time against offered rate, or another level of a search.
 type LoadPlot struct {
-	Group  string      `json:"group"` // what the plans have in common
+	Group  string      `json:"group"` // what the plans have in common, or the goal of the search
 	Metric string      `json:"metric"`
+	Over   string      `json:"over"` // the key that the levels are of
+	Unit   string      `json:"unit"` // of a level
 	Points []LoadPoint `json:"points"`
+	Found  *LoadFound  `json:"found,omitempty"`
+}
+
+// LoadFound is what a search found: the levels that hold in its searches, and the
+// lowest one that does not, 0 if none failed.
+type LoadFound struct {
+	Median float64 `json:"median"`
+	Lowest float64 `json:"lowest"`
+	Most   float64 `json:"most"`
+	Fails  float64 `json:"fails,omitempty"`
 }
 
 // LoadPoint is one arm at one rate. Quantiles that too few samples stand behind are
@@ -178,6 +190,8 @@ type LoadPoint struct {
 	P50  *float64 `json:"p50"`
 	P99  *float64 `json:"p99"`
 	Max  float64  `json:"max"`
+	// Judgement is that of a search: pass, fail, split or invalid.
+	Judgement string `json:"judgement,omitempty"`
 }
 
 // MeshPlot is how many connections the domains of two providers shared.
@@ -780,9 +794,12 @@ func (p *plotter) responses(r *Run, metric string) []ResponsePoint {
 // loads sets plans that differ in a rate against one another.
 func (p *plotter) loads() {
 	for _, r := range p.doc.Runs {
+		for _, s := range r.Searches {
+			p.searched(r.ID, s)
+		}
 		for _, plan := range r.Plans {
 			name, rate, ok := rateOf(plan.Dimensions)
-			if !ok {
+			if !ok || len(r.Searches) > 0 {
 				continue
 			}
 			rest := maps.Clone(plan.Dimensions)
@@ -796,7 +813,7 @@ func (p *plotter) loads() {
 				for _, l := range v.Latencies {
 					m := parseScalar(p.table, l.Metric).metric
 					if l.Clock == Response && (len(m.Columns) > 0 || m.Doc == "") {
-						p.load(group, l.Metric, loadPoint(arm, rate, l))
+						p.load(LoadPlot{Group: group, Metric: l.Metric, Over: name, Unit: "/s"}, loadPoint(arm, rate, l))
 					}
 				}
 			}
@@ -812,12 +829,41 @@ func (p *plotter) loads() {
 	})
 }
 
-func (p *plotter) load(group, metric string, pt LoadPoint) {
-	i := slices.IndexFunc(p.out.Load, func(l LoadPlot) bool { return l.Group == group && l.Metric == metric })
+// searched draws every level that a search tried, those that it judged invalid left out.
+func (p *plotter) searched(run string, s SearchReport) {
+	if s.Metric == "" {
+		return
+	}
+	key := [2]string{run, s.Variant}
+	arm, known := p.arms[key]
+	if !known { // of an invalid run, whose valid levels hold
+		arm = len(p.out.Arms)
+		p.arms[key] = arm
+		p.out.Arms = append(p.out.Arms, PlotArm{Run: run, Variant: s.Variant, Label: s.Variant})
+	}
+	plot := LoadPlot{Group: s.Name, Metric: s.Metric, Over: s.Over, Unit: s.Unit}
+	if s.Median > 0 {
+		plot.Found = &LoadFound{Median: s.Median, Lowest: s.Lowest, Most: s.Highest, Fails: s.Fails}
+	}
+	for _, l := range s.Levels {
+		if l.Response == nil || l.Judgement == string(Invalid) {
+			continue
+		}
+		pt := loadPoint(arm, l.Level, *l.Response)
+		pt.Judgement = l.Judgement
+		p.load(plot, pt)
+	}
+	for _, text := range s.SLO {
+		p.limit(text)
+	}
+}
+
+func (p *plotter) load(plot LoadPlot, pt LoadPoint) {
+	i := slices.IndexFunc(p.out.Load, func(l LoadPlot) bool { return l.Group == plot.Group && l.Metric == plot.Metric })
 	if i < 0 {
 		i = len(p.out.Load)
-		p.out.Load = append(p.out.Load, LoadPlot{Group: group, Metric: metric})
-		p.describe(metric)
+		p.out.Load = append(p.out.Load, plot)
+		p.describe(plot.Metric)
 	}
 	l := &p.out.Load[i]
 	l.Points = append(l.Points, pt)
@@ -953,14 +999,18 @@ func (p *plotter) costs() {
 func (p *plotter) limits() {
 	for _, r := range p.runs {
 		for _, text := range r.Manifest.Thresholds {
-			e, err := Parse(text)
-			if err != nil || e.Unit != "s" || e.Metric == "" {
-				continue
-			}
-			l := PlotLimit{Metric: e.Metric, Text: e.String(), Value: e.Value}
-			if !slices.Contains(p.out.Limits, l) {
-				p.out.Limits = append(p.out.Limits, l)
-			}
+			p.limit(text)
 		}
+	}
+}
+
+func (p *plotter) limit(text string) {
+	e, err := Parse(text)
+	if err != nil || e.Unit != "s" || e.Metric == "" {
+		return
+	}
+	l := PlotLimit{Metric: e.Metric, Text: e.String(), Value: e.Value}
+	if !slices.Contains(p.out.Limits, l) {
+		p.out.Limits = append(p.out.Limits, l)
 	}
 }

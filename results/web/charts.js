@@ -545,6 +545,7 @@ const charts = (() => {
   // load is response time against offered rate.
   function load(el, plot, ctx) {
     const points = shown(ctx, plot.points);
+    const searched = plot.points.some((p) => p.judgement), judged = [];
     const xs = [...new Set(plot.points.map((p) => p.rate))].sort((a, b) => a - b);
     const data = [xs], series = [];
     for (const arm of [...new Set(points.map((p) => p.arm))]) {
@@ -552,22 +553,50 @@ const charts = (() => {
       const stroke = color(ctx.theme, arm), label = ctx.arms[arm].label;
       const take = (key) => xs.map((x) => (mine.has(x) ? mine.get(x)[key] : null));
       data.push(take("p99"), take("p50"), take("max"));
-      series.push({ label: label + " p99", stroke, width: 2.5, spanGaps: true, points: { show: true, size: 7, fill: stroke, stroke, width: 0 } });
+      series.push({ label: label + " p99", stroke, width: 2.5, spanGaps: true, points: { show: !searched, size: 7, fill: stroke, stroke, width: 0 } });
       series.push({ label: label + " p50", stroke, width: 1.5, dash: [5, 4], spanGaps: true, points: { show: true, size: 5, fill: stroke, stroke, width: 0 } });
       series.push({ label: label + " maximum", stroke, width: 0, paths: () => null, points: { show: true, size: 8, fill: ctx.theme.paper, stroke, width: 1.5 } });
+      for (const p of mine.values()) if (p.judgement) judged.push({ x: p.rate, y: p.p99 ?? p.max, judgement: p.judgement, stroke });
     }
     const limits = ctx.limits.filter((l) => l.metric === plot.metric);
     const [lo, hi] = extent([...plot.points.flatMap((p) => [p.p50, p.p99, p.max]), ...limits.map((l) => l.value)]);
+    const across = horizontal(limits, ctx), found = plot.found;
     return lines(el, {
-      label: `Response time of ${plot.metric} against offered rate`, data, series, hooks: horizontal(limits, ctx),
-      x: { label: "offered rate, per second", range: [0, xs[xs.length - 1] * 1.04], format: count, wide: 5 },
+      label: `Response time of ${plot.metric} against ${plot.over}` + (found ? `; up to ${count(found.median)} ${plot.unit} hold` : ""), data, series,
+      hooks: { draw: [...across.draw, (u) => marks(u, judged, ctx)], drawClear: found ? [(u) => {
+        // What holds in every search, and what fails.
+        const c = u.ctx, px = (v) => Math.min(u.bbox.left + u.bbox.width, Math.max(u.bbox.left, u.valToPos(v, "x", true)));
+        c.save();
+        c.fillStyle = ctx.theme.dark ? "#6fd39626" : "#1b6e3c1c";
+        c.fillRect(u.bbox.left, u.bbox.top, px(found.lowest) - u.bbox.left, u.bbox.height);
+        c.fillStyle = ctx.theme.dark ? "#6fd3964d" : "#1b6e3c3d";
+        c.fillRect(px(found.lowest), u.bbox.top, Math.max(2, px(found.most) - px(found.lowest)), u.bbox.height);
+        c.restore();
+      }] : [] },
+      x: { label: plot.over === "load.rate" || !plot.over ? `offered rate, ${plot.unit || "per second"}` : `${plot.over}, ${plot.unit}`, range: [0, xs[xs.length - 1] * 1.04], format: count, wide: 5 },
       y: { label: plot.metric, log: true, format: seconds, range: logRange(lo, hi) },
     }, ctx);
   }
+  // marks paints levels that a search judged: a dot where they held, an open one where
+  // trials differed, a cross where they did not.
+  function marks(u, judged, ctx) {
+    const c = u.ctx, r = devicePixelRatio * ctx.theme.size * 0.36;
+    c.save();
+    c.lineWidth = 2 * devicePixelRatio;
+    for (const p of judged) {
+      const x = u.valToPos(p.x, "x", true), y = u.valToPos(p.y, "y", true);
+      c.strokeStyle = p.stroke;
+      c.fillStyle = p.judgement === "split" ? ctx.theme.paper : p.stroke;
+      c.beginPath();
+      if (p.judgement === "fail") { c.moveTo(x - r, y - r); c.lineTo(x + r, y + r); c.moveTo(x - r, y + r); c.lineTo(x + r, y - r); } else { c.arc(x, y, r, 0, 2 * Math.PI); c.fill(); }
+      c.stroke();
+    }
+    c.restore();
+  }
   function loadTable(plot, ctx) {
     return {
-      head: ["arm", "offered rate", "n", "p50", "p99", "max"],
-      rows: plot.points.map((p) => [ctx.arms[p.arm].label, count(p.rate) + "/s", count(p.n), seconds(p.p50), seconds(p.p99), seconds(p.max)]),
+      head: ["arm", plot.over || "offered rate", "n", "p50", "p99", "max", ...(plot.points.some((p) => p.judgement) ? ["judged"] : [])],
+      rows: plot.points.map((p) => [ctx.arms[p.arm].label, `${count(p.rate)} ${plot.unit}`, count(p.n), seconds(p.p50), seconds(p.p99), seconds(p.max), ...(p.judgement ? [p.judgement] : [])]),
     };
   }
 

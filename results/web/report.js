@@ -41,7 +41,9 @@
     {
       id: "load", title: "Response time against offered rate", draw: charts.load, table: charts.tables.load,
       entries: () => plots.load || [], name: (l) => [l.group, l.metric].filter(Boolean).join(": "),
-      caption: () => "Solid: p99, dashed: median, rings: maximum. Thresholds are drawn across. Arrivals come at the offered rate whether or not the server keeps up.",
+      caption: (l) => "Solid: p99, dashed: median, rings: maximum. Limits are drawn across." + (l.points.some((p) => p.judgement)
+        ? ` A dot is a level that held, an open one where trials differed, a cross one that did not; it stands at the p99, or at the maximum where there are too few samples.${l.found ? " The ground is green as far as levels held in every search, and darker where searches differ." : ""}`
+        : " Arrivals come at the offered rate whether or not the server keeps up."),
     },
     {
       id: "cost", title: "Cost against the size of the federation", draw: charts.cost, table: charts.tables.cost,
