@@ -57,6 +57,8 @@ type Part struct {
 	Plans []Plan
 	// SLO is what is searched for; empty if nothing is.
 	SLO string
+	// Over is the path of the key that is searched over.
+	Over string
 	// Budget is the part's share of the time.
 	Budget time.Duration
 
@@ -96,11 +98,11 @@ func (p Plan) Parts() ([]Part, error) {
 		},
 		{
 			Name: partLogins, Budget: share(s.Budget, 30), answer: loginRows, rows: []string{rowLogins},
-			Plans: []Plan{{Scenario: LoginStorm}}, SLO: s.LoginSLO,
+			Plans: []Plan{{Scenario: LoginStorm}}, SLO: s.LoginSLO, Over: "load.rate",
 		},
 		{
 			Name: partMessages, Budget: share(s.Budget, 30), answer: messageRows, rows: []string{rowMessages},
-			Plans: []Plan{{Scenario: MessageSteady}}, SLO: s.MessageSLO,
+			Plans: []Plan{{Scenario: MessageSteady}}, SLO: s.MessageSLO, Over: "messages.rate",
 		},
 		{
 			Name: partReturn, Budget: share(s.Budget, 10), answer: returnRows, rows: []string{rowBack95, rowBackAll},
@@ -366,7 +368,7 @@ func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) error {
 		return err
 	}
 	search, err := NewSearch(SearchConfig{
-		RunConfig: c, Name: part.Name, SLO: []results.Expr{slo}, Repeat: r.plan.Sheet.Searches, Budget: r.left(rest),
+		RunConfig: c, Name: part.Name, Over: part.Over, SLO: []results.Expr{slo}, Repeat: r.plan.Sheet.Searches, Budget: r.left(rest),
 	})
 	if err != nil {
 		return err
