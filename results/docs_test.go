@@ -63,7 +63,7 @@ func TestRunDirectoryDoc(t *testing.T) {
 	}
 	files := map[string]any{
 		fileManifest: new(Manifest), fileSeries: new(Second), fileEvents: new(Event), fileBlocks: new(Block),
-		fileTheory: new(Theory), fileTimeline: new(Timeline), fileSearch: new(SearchLine), fileCounts: new([]Count), fileSummary: new(Document), fileDone: new(Done), fileLatency: nil,
+		fileTheory: new(Theory), fileTimeline: new(Timeline), fileSearch: new(SearchLine), fileSheet: new(Sheet), fileCounts: new([]Count), fileSummary: new(Document), fileDone: new(Done), fileLatency: nil,
 	}
 	for name, into := range files {
 		t.Run(name, func(t *testing.T) {

@@ -46,6 +46,7 @@ type page struct {
 	Scripts  []template.JS
 	Data     template.JS
 	Answers  []string // of searches
+	Sheets   []pageSheet
 	Verdicts []verdictGroup
 	Primary  string
 	Baseline string
@@ -55,6 +56,14 @@ type page struct {
 	Runs     []pageRun
 	Several  bool
 }
+
+// pageSheet is a capacity sheet.
+type pageSheet struct {
+	Target string
+	Rows   []pageSheetRow
+}
+
+type pageSheetRow struct{ Name, Value, Between, About string }
 
 // verdictGroup is what was decided about plans alike.
 type verdictGroup struct {
@@ -172,6 +181,7 @@ func (p *page) fill(runs []*Run, d *Document, o CompareOptions) {
 	p.verdicts(d.Comparison)
 	for i, r := range d.Runs {
 		p.searches(r)
+		p.sheet(r.Sheet)
 		p.flags(r)
 		p.Runs = append(p.Runs, makePageRun(runs[i], r, o.Metrics))
 	}
@@ -234,6 +244,21 @@ func (p *page) searches(r RunReport) {
 			p.Flags = append(p.Flags, pageFlag{"warning", "!", text})
 		}
 	}
+}
+
+func (p *page) sheet(s *Sheet) {
+	if s == nil {
+		return
+	}
+	out := pageSheet{Target: s.Target}
+	for _, r := range s.Rows {
+		row := pageSheetRow{Name: r.Name, Value: "n/a", Between: r.between(), About: r.about()}
+		if r.Value != nil {
+			row.Value = r.figure(*r.Value)
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	p.Sheets = append(p.Sheets, out)
 }
 
 func (p *page) flags(r RunReport) {

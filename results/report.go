@@ -123,6 +123,9 @@ func Summarize(runs []*Run, o CompareOptions) *Document {
 // canCompare reports whether there is anything to set side by side: a run of
 // one variant has nothing.
 func canCompare(runs []*Run, o CompareOptions) bool {
+	if len(runs) == 1 && runs[0].Sheet != nil {
+		return false // its parts measure different things
+	}
 	if len(runs) != 1 || o.By != "" || len(o.Gates) > 0 {
 		return len(runs) > 0
 	}

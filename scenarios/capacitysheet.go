@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -57,8 +58,9 @@ type Part struct {
 	Plans []Plan
 	// SLO is what is searched for; empty if nothing is.
 	SLO string
-	// Over is the path of the key that is searched over.
-	Over string
+	// Over is the path of the key that is searched over, Start the level tried first.
+	Over  string
+	Start float64
 	// Budget is the part's share of the time.
 	Budget time.Duration
 
@@ -98,11 +100,11 @@ func (p Plan) Parts() ([]Part, error) {
 		},
 		{
 			Name: partLogins, Budget: share(s.Budget, 30), answer: loginRows, rows: []string{rowLogins},
-			Plans: []Plan{{Scenario: LoginStorm}}, SLO: s.LoginSLO, Over: "load.rate",
+			Plans: []Plan{{Scenario: LoginStorm}}, SLO: s.LoginSLO, Over: "load.rate", Start: 20,
 		},
 		{
 			Name: partMessages, Budget: share(s.Budget, 30), answer: messageRows, rows: []string{rowMessages},
-			Plans: []Plan{{Scenario: MessageSteady}}, SLO: s.MessageSLO, Over: "messages.rate",
+			Plans: []Plan{{Scenario: MessageSteady}}, SLO: s.MessageSLO, Over: "messages.rate", Start: 100,
 		},
 		{
 			Name: partReturn, Budget: share(s.Budget, 10), answer: returnRows, rows: []string{rowBack95, rowBackAll},
@@ -298,19 +300,26 @@ func runSheet(ctx context.Context, c RunConfig) (Outcome, error) {
 	var stopped error
 	for i, part := range parts {
 		why := stopped
+		var rows []results.SheetRow
 		if why == nil {
-			if why = r.measure(ctx, part, parts[i:]); why != nil {
+			if rows, why = r.measure(ctx, part, parts[i:]); why != nil {
 				missing.Reasons = append(missing.Reasons, fmt.Errorf("%s: %w", part.Name, why))
 			}
 			if why != nil && stops(ctx, why) {
 				stopped = why
 			}
 		}
-		if why != nil {
+		if rows == nil {
 			for _, name := range part.rows {
-				r.sheet.Rows = append(r.sheet.Rows, results.SheetRow{Name: name, Missing: why.Error()})
+				rows = append(rows, results.SheetRow{Name: name})
 			}
 		}
+		for n := range rows {
+			if why != nil {
+				rows[n].Missing = reasonOf(why)
+			}
+		}
+		r.sheet.Rows = append(r.sheet.Rows, rows...)
 		slices.SortStableFunc(r.sheet.Rows, func(a, b results.SheetRow) int {
 			return cmp.Compare(slices.Index(sheetRows(), a.Name), slices.Index(sheetRows(), b.Name))
 		})
@@ -337,8 +346,17 @@ func stops(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.As(err, &unreachable) || errors.As(err, &count) || errors.As(err, &digest)
 }
 
-// measure runs one part and adds its rows.
-func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) error {
+// reasonOf says why something is missing.
+func reasonOf(err error) string {
+	if invalid, ok := errors.AsType[*bench.InvalidError](err); ok {
+		return invalid.Reason
+	}
+	return err.Error()
+}
+
+// measure runs one part and returns its rows, which may lack values if there is an
+// error, or nil.
+func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) ([]results.SheetRow, error) {
 	run := &partRun{plan: r.plan, part: part, blocks: make(map[results.Key]results.Block)}
 	c := r.RunConfig
 	c.Plans = part.Plans
@@ -355,33 +373,25 @@ func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) error {
 		outcome, err := Run(ctx, c)
 		maps.Copy(r.outcome.Skipped, outcome.Skipped)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, err := range outcome.Failed {
-			return err
+			return nil, err
 		}
-		r.sheet.Rows = append(r.sheet.Rows, part.answer(run)...)
-		return nil
+		return part.answer(run), nil
 	}
 	slo, err := results.Parse(part.SLO)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	search, err := NewSearch(SearchConfig{
-		RunConfig: c, Name: part.Name, Over: part.Over, SLO: []results.Expr{slo}, Repeat: r.plan.Sheet.Searches, Budget: r.left(rest),
+		RunConfig: c, Name: part.Name, Over: part.Over, Start: part.Start, SLO: []results.Expr{slo}, Repeat: r.plan.Sheet.Searches, Budget: r.left(rest),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = search.Run(ctx)
-	found := part.answer(run)
-	if err != nil {
-		for i := range found {
-			found[i].Missing = err.Error()
-		}
-	}
-	r.sheet.Rows = append(r.sheet.Rows, found...)
-	return nil
+	return part.answer(run), err
 }
 
 // left is the time that the first of the parts that are to come may take: what others

@@ -620,7 +620,7 @@ func (s *Search) Run(ctx context.Context) (out SearchOutcome, err error) {
 			out.Held = append(out.Held, found.Lo)
 			previous = found.Lo
 		case found.End == bench.EndBudget && len(out.Held) == 0:
-			return out, &bench.InvalidError{Reason: fmt.Sprintf("the time ran out before any level held: give more than %s, or a lower --start", s.config.Budget)}
+			return out, &bench.InvalidError{Reason: fmt.Sprintf("the time ran out before any level held: give more than %s, or a lower --start", s.config.Budget.Round(time.Second))}
 		case n == 0:
 			return out, &SLOError{Level: s.show(found.Hi), Reason: found.Reason}
 		}

@@ -51,6 +51,9 @@ func estimated(name, unit string, values []float64) results.SheetRow {
 	if len(values) == 0 {
 		return results.SheetRow{Name: name, Unit: unit, Missing: "no block measured it"}
 	}
+	if len(values) == 1 {
+		return results.SheetRow{Name: name, Unit: unit, Value: &values[0], Basis: "one block, which tells nothing of its spread"}
+	}
 	return between(name, unit, results.SignedRank(values, sheetLevel), fmt.Sprintf("%d blocks", len(values)), slices.Min(values), slices.Max(values))
 }
 
