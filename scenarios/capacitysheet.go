@@ -232,6 +232,19 @@ func Measured(plans []Plan) ([]Plan, error) {
 	return all, nil
 }
 
+// sheetSessions is the most sessions that a sheet holds at one time.
+func (p Plan) sheetSessions() int {
+	measured, err := Measured([]Plan{p})
+	if err != nil {
+		return 0 // the parser has refused it
+	}
+	most := 0
+	for _, m := range measured {
+		most = max(most, m.Sessions())
+	}
+	return most
+}
+
 // maxSheetBlocks is more than the answers gain from.
 const maxSheetBlocks = 12
 
@@ -388,7 +401,8 @@ func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) ([]resul
 		RunConfig: c, Name: part.Name, Over: part.Over, Start: part.Start, SLO: []results.Expr{slo}, Repeat: r.plan.Sheet.Searches, Budget: r.left(rest),
 	})
 	if err != nil {
-		return nil, err
+		// What was checked before the run can fail now for want of time alone.
+		return nil, &bench.InvalidError{Reason: err.Error()}
 	}
 	_, err = search.Run(ctx)
 	return part.answer(run), err

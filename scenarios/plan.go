@@ -252,6 +252,8 @@ func (p Plan) steady() bool { return p.Scenario == MessageSteady || p.Scenario =
 // Sessions returns the most sessions that the plan holds at one time.
 func (p Plan) Sessions() int {
 	switch {
+	case p.Scenario == CapacitySheet:
+		return p.sheetSessions()
 	case p.steady():
 		return p.online(p.Accounts)
 	case p.Hold.Sessions > 0:
