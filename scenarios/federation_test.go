@@ -80,7 +80,8 @@ func (nothing) Open(context.Context, Plan) (Target, error) { return nothing{}, n
 func (nothing) Describe() Description {
 	return Description{Name: "sim", Server: "simulator", Simulated: true}
 }
-func (nothing) Close() error { return nil }
+func (nothing) CPU() (time.Duration, error) { return 0, ErrUnsupported }
+func (nothing) Close() error                { return nil }
 
 func TestAttributeCertificatesOfEveryMode(t *testing.T) {
 	for _, mode := range []string{"classic", "classic-feat", "eager", "pipelined", "batch", "warm", "proactive"} {

@@ -140,7 +140,8 @@ func (m *mesh) places() map[string]seat {
 }
 
 // figures returns the counts of all hosts. What is still on its way, as the end of a
-// stream that has served its purpose, is waited for.
+// stream that has served its purpose, is waited for, and so is the writer of a stanza
+// that was read before it could count it.
 func (m *mesh) figures(ctx context.Context, want map[string]int) (s2s.Figures, error) {
 	const patience = 50
 	for attempt := 0; ; attempt++ {
@@ -159,7 +160,8 @@ func (m *mesh) figures(ctx context.Context, want map[string]int) (s2s.Figures, e
 		if err != nil {
 			return nil, err
 		}
-		if sum[s2s.FigureAlive] == int64(want[s2s.FigureAlive]) || attempt == patience {
+		quiet := sum[s2s.FigureAlive] == int64(want[s2s.FigureAlive]) && sum[s2s.FigureStanzasOut] >= sum[s2s.FigureStanzasIn]
+		if quiet || attempt == patience {
 			return sum, nil
 		}
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {

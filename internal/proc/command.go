@@ -23,7 +23,7 @@ func Command(ctx context.Context, dir, line string) (string, error) {
 	}
 	defer f.Close()
 	if err := os.Remove(f.Name()); err != nil {
-		defer os.Remove(f.Name()) // systems that keep files which are open
+		defer func() { _ = os.Remove(f.Name()) }() // systems that keep files which are open
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, f, f

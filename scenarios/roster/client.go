@@ -230,7 +230,7 @@ func (f *fetch) result(cause error) (Result, error) {
 	}
 	// On a busy machine the writer may learn that the request has gone out when the
 	// answer is there already.
-	if f.r.Requested.IsZero() || !f.r.First.IsZero() && f.r.Requested.After(f.r.First) || !f.r.Complete.IsZero() && f.r.Requested.After(f.r.Complete) {
+	if f.r.Requested.IsZero() || !f.r.Answered.IsZero() && f.r.Requested.After(f.r.Answered) {
 		f.r.Requested = f.sent
 	}
 	if f.err != nil {
