@@ -23,7 +23,7 @@ func parseFederation(t *testing.T, source string) []Plan {
 
 func TestFederationKeys(t *testing.T) {
 	defaults := Federation{
-		Domains: Domains{20, 20}, Providers: 2, BringUp: BringUpAll, Settle: 500 * time.Millisecond, Limit: 5 * time.Minute,
+		Domains: Domains{20, 20}, Providers: 2, BringUp: BringUpAll, Messages: 1, Settle: 500 * time.Millisecond, Limit: 5 * time.Minute,
 		Traffic: Traffic{Matrix: MatrixFull, Zipf: 1, Duration: 2 * time.Second, Size: 300}, BulkEvery: time.Second, Event: EventNone, Idle: time.Second,
 	}
 	tests := []struct {
