@@ -48,6 +48,12 @@ func writeCSV(w io.Writer, d *Document, runs []*Run) error {
 					if value.Theory != nil {
 						row(r.ID, p.Name, v.Name, "", value.Name, "", "theory", value.Unit, num(*value.Theory))
 					}
+					if e := value.Estimate; e != nil {
+						row(r.ID, p.Name, v.Name, "", value.Name, "", "estimate", value.Unit, num(e.Value))
+						row(r.ID, p.Name, v.Name, "", value.Name, "", "lo", value.Unit, num(e.Lo))
+						row(r.ID, p.Name, v.Name, "", value.Name, "", "hi", value.Unit, num(e.Hi))
+						row(r.ID, p.Name, v.Name, "", value.Name, "", "level", UnitCount, num(e.Level))
+					}
 				}
 				for _, l := range v.Latencies {
 					row(r.ID, p.Name, v.Name, "", l.Metric, string(l.Clock), "n", UnitCount, strconv.FormatInt(l.N, 10))

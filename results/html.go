@@ -307,6 +307,9 @@ func makePageRun(run *Run, r RunReport, table []Metric) pageRun {
 			turned, skipped := turn(g)
 			part.Tables = append(part.Tables, pageTable{"Median of the blocks", makeGrid(turned), skipped})
 		}
+		if g := t.costs(p); len(g.rows) > 0 {
+			part.Tables = append(part.Tables, pageTable{"Costs", makeGrid(g), nil})
+		}
 		if g := t.latencies(p); len(g.rows) > 0 {
 			part.Tables = append(part.Tables, pageTable{"Response times", makeGrid(g), nil})
 		}

@@ -42,6 +42,7 @@ const (
 	ColumnAlways Column = iota
 	ColumnSeldom        // where the count of some variant is not zero
 	ColumnHidden
+	ColumnCost // none: it is the price of one thing, and has a row in the table of costs
 )
 
 // Timed reports whether samples of the metric go into histograms.
@@ -103,7 +104,7 @@ func Metrics() []Metric {
 		counted("rss.client", UnitBytes, "Resident memory of the clients."),
 		counted("rss.server", UnitBytes, "Resident memory of the server."),
 		counted("session.rss.client", UnitBytes, "Resident memory of the clients for each session held."),
-		counted("session.rss.server", UnitBytes, "Resident memory of the server for each session held."),
+		cost(counted("session.rss.server", UnitBytes, "Resident memory of the server for each session held.")),
 		counted("fds.client", UnitCount, "Open descriptors of the clients."),
 		counted("fds.server", UnitCount, "Open descriptors of the server."),
 		counted("sessions", UnitCount, "Sessions held."),
@@ -125,7 +126,9 @@ func Metrics() []Metric {
 		counted("presence.amplification", UnitCount, "Presence delivered for each change."),
 		seldom(counted("requests.unanswered", UnitCount, "Requests without an answer in time.")),
 		counted("stanzas.rate", UnitCount, "Stanzas of all sessions in both directions, for each second of the measured window."),
-		counted("cpu.stanza", UnitSeconds, "CPU time of the server for each stanza."),
+		cost(counted("cpu.login", UnitSeconds, "CPU time of the server for each login, with the roster and whatever else a client asks for then.")),
+		cost(counted("cpu.items", UnitSeconds, "CPU time of the server for each 1 000 items of a whole roster, in one-shot cells of as many at least; the login is not part of it.")),
+		cost(counted("cpu.stanza", UnitSeconds, "CPU time of the server for each stanza, in either direction.")),
 		counted("logins", UnitCount, "Logins done."),
 		counted("logins.failed", UnitCount, "Logins that failed or were cut off."),
 		counted("logins.rate", UnitCount, "Logins done each second."),
@@ -144,7 +147,6 @@ func Metrics() []Metric {
 		seldom(counted("roster.whole", UnitCount, "Rosters sent in whole to clients that had them.")),
 		seldom(counted("stanzas.lost", UnitCount, "Stanzas on their way at the event, one for each session, that were never answered.")),
 		seldom(counted("lost.again", UnitCount, "Sessions that were back and lost their connection once more.")),
-		hidden(counted("cpu.login", UnitSeconds, "CPU time of the server for each login before the event.")),
 		counted("changes", UnitCount, "Changes made to the roster."),
 		counted("pushes", UnitCount, "Pushes received."),
 		counted("pushes.lost", UnitCount, "Pushes that did not arrive in time."),
@@ -184,7 +186,7 @@ func Metrics() []Metric {
 		counted("rss.b", UnitBytes, "Resident memory of the other providers when the mesh stands."),
 		hidden(counted("heap.a", UnitBytes, "Of the first provider's memory, what objects and stacks use when the mesh stands.")),
 		hidden(counted("heap.b", UnitBytes, "Of the other providers' memory, what objects and stacks use when the mesh stands.")),
-		seldom(counted("rss.connection", UnitBytes, "Resident memory of both ends of each connection, where there are many, above that of providers without any.")),
+		cost(counted("rss.connection", UnitBytes, "Resident memory of both ends of each connection, where there are many, above that of providers without any.")),
 		hidden(counted("fds.a", UnitCount, "Open descriptors of the first provider when the mesh stands.")),
 		hidden(counted("fds.b", UnitCount, "Open descriptors of the other providers when the mesh stands.")),
 		seldom(counted("glare", UnitCount, "Streams given up because the other provider opened one as well.")),
@@ -225,6 +227,13 @@ func seldom(m Metric) Metric {
 
 func hidden(m Metric) Metric {
 	m.Column = ColumnHidden
+	return m
+}
+
+// cost marks a figure as the price of one thing, which stands in a table of its own, with
+// an interval.
+func cost(m Metric) Metric {
+	m.Column = ColumnCost
 	return m
 }
 

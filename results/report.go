@@ -73,6 +73,9 @@ type Value struct {
 	Max    float64  `json:"max"`
 	Blocks int      `json:"blocks"`
 	Theory *float64 `json:"theory,omitempty"` // expected, where a model exists
+	// Estimate is the centre of the blocks with its interval, as [SignedRank] gives it. It
+	// is missing where the blocks are too few for the level: see [MinBlocks].
+	Estimate *Estimate `json:"estimate,omitempty"`
 }
 
 // Latency is the distribution of one metric over all blocks, in seconds.
@@ -210,7 +213,7 @@ func variantOrder(r *Run, plan string) []string {
 func summarizeVariant(r *Run, table []Metric, plan, variant string) VariantReport {
 	f := Filter{Plan: plan, Variant: variant}
 	out := VariantReport{Name: variant}
-	values := make(map[string][]float64)
+	values, alpha := make(map[string][]float64), cmp.Or(r.Manifest.Alpha, 0.05)
 	for _, b := range r.Blocks {
 		switch {
 		case !f.match(b.Key):
@@ -230,6 +233,10 @@ func summarizeVariant(r *Run, table []Metric, plan, variant string) VariantRepor
 		v := values[name]
 		s := parseScalar(table, name)
 		value := Value{Name: name, Unit: s.unit(), Median: medianOf(v), Min: slices.Min(v), Max: slices.Max(v), Blocks: len(v)}
+		if len(v) >= MinBlocks(1, alpha) {
+			e := SignedRank(v, 1-alpha)
+			value.Estimate = &e
+		}
 		for _, t := range r.Theory {
 			if expected, ok := t.Scalars[name]; ok && t.Plan == plan && t.Variant == strings.TrimSuffix(variant, AASuffix) {
 				value.Theory = &expected

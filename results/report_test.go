@@ -129,6 +129,7 @@ func record(t testing.TB, m Manifest, rng *rand.Rand, drift float64) recording {
 				b.Scalars, b.Errors = snap.Scalars(), snap.Errors()
 				d.Series = append(d.Series, DeltaSeries{key, snap})
 				b.Scalars["cpu.client"] = 0.012 * size * common
+				b.Scalars["cpu.items"] = 0.004 * common
 				r.Blocks = append(r.Blocks, b)
 				r.Counts = append(r.Counts, Count{"stanzas", plan.Name, variant, block, b.Scalars["stanzas"], 12 * size, true})
 			}

@@ -7,10 +7,11 @@ import (
 
 // Estimate is a location with a confidence interval.
 type Estimate struct {
-	Value  float64
-	Lo, Hi float64 // infinite where the samples are too few for the level
-	Level  float64 // confidence asked for, such as 0.95; the true one is at least that if Exact
-	Exact  bool    // from the exact distribution, not the normal one
+	Value float64 `json:"value"`
+	Lo    float64 `json:"lo"` // infinite where the samples are too few for the level, as is Hi
+	Hi    float64 `json:"hi"`
+	Level float64 `json:"level"` // confidence asked for, such as 0.95; the true one is at least that if Exact
+	Exact bool    `json:"exact"` // from the exact distribution, not the normal one
 }
 
 // MinBlocks is the smallest number of blocks with which k comparisons can each

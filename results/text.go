@@ -269,9 +269,11 @@ func (t *textReport) plan(p PlanReport, planned int) {
 	} else {
 		t.grid(scalars)
 	}
-	if g := t.latencies(p); len(g.rows) > 0 {
-		t.gap()
-		t.grid(g)
+	for _, g := range []grid{t.costs(p), t.latencies(p)} {
+		if len(g.rows) > 0 {
+			t.gap()
+			t.grid(g)
+		}
 	}
 	t.histograms(p)
 	if slices.ContainsFunc(p.Variants, func(v VariantReport) bool { return len(v.Errors) > 0 }) {
@@ -387,6 +389,33 @@ func cell(values []Value, name string) string {
 		s += " (theory " + formatUnit(*v.Theory, v.Unit) + ")"
 	}
 	return s
+}
+
+// costs lists what one of each thing costs, with an interval where there are blocks
+// enough for one.
+func (t *textReport) costs(p PlanReport) grid {
+	g := grid{head: []string{"cost", "variant", "blocks", "estimate", "interval"}, left: 2}
+	for _, m := range t.table {
+		if m.Column != ColumnCost {
+			continue
+		}
+		for _, v := range p.Variants {
+			i := slices.IndexFunc(v.Values, func(v Value) bool { return v.Name == m.Name })
+			if i < 0 {
+				continue
+			}
+			value := v.Values[i]
+			estimate, interval := value.Median, "n/a"
+			if e := value.Estimate; e != nil {
+				estimate = e.Value
+				interval = formatUnit(e.Lo, m.Unit) + " to " + formatUnit(e.Hi, m.Unit)
+				g.head[4] = percent(e.Level) + " interval"
+			}
+			g.rows = append(g.rows, []string{m.Name, v.Name, fmt.Sprint(value.Blocks), formatUnit(estimate, m.Unit), interval})
+			g.note = append(g.note, "")
+		}
+	}
+	return g
 }
 
 // latencies lists the metrics whose 0.99 quantile is known for some variant:

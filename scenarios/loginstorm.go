@@ -23,7 +23,7 @@ func loginStorm() Scenario {
 		},
 		Metrics: []string{
 			"login.dial", "login.tls", "login.sasl", "login.bind", "login", "roster.first", "roster.complete", "ready", "presence.settled",
-			"bytes.in", "bytes.out", "stanzas", "cpu.client", "cpu.server", "logins", "logins.failed", "logins.rate", "in-flight.peak",
+			"bytes.in", "bytes.out", "stanzas", "cpu.client", "cpu.server", "cpu.login", "logins", "logins.failed", "logins.rate", "in-flight.peak",
 			"presence.in", "presence.bounced",
 		},
 		primary: func(Plan) string { return "ready.mean" },
@@ -85,7 +85,9 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 	if now, err := s.target.CPU(); err == nil && serverErr == nil {
 		all := stats.Warmup.Done + stats.Measured.Done + stats.Cooldown.Done
 		if all > 0 {
-			c.set("cpu.server", (now-server).Seconds()*float64(stats.Measured.Done)/float64(all))
+			login := (now - server).Seconds() / float64(all)
+			c.set("cpu.login", login)
+			c.set("cpu.server", login*float64(stats.Measured.Done))
 		}
 	}
 	if stats.Measured.Done == 0 {

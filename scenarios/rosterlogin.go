@@ -33,7 +33,7 @@ func rosterLogin() Scenario {
 		Metrics: []string{
 			"login", "roster.first", "roster.complete", "roster.resume", "ready", "probe", "probe.outside", "probe.control",
 			"presence.settled", "bytes.in", "bytes.out", "bytes.in.tls", "bytes.out.tls", "stanzas", "round-trips",
-			"resume.bytes", "resume.items", "cut.bytes", "cpu.client", "cpu.server", "presence.in", "presence.bounced",
+			"resume.bytes", "resume.items", "cut.bytes", "cpu.client", "cpu.server", "cpu.items", "cpu.login", "presence.in", "presence.bounced",
 		},
 		primary: func(p Plan) string {
 			switch {
@@ -197,6 +197,10 @@ func (r *rosterCells) version(ctx context.Context, cl *client, arm Arm) (roster.
 	return roster.Have{Ver: result.Ver, Epoch: result.Epoch, Version: result.Version, Known: result.Epoch != ""}, nil
 }
 
+// pricedItems is how many items have a price: that of fewer would be the price of a
+// request.
+const pricedItems = 1000
+
 // priced fetches the roster past the link and without probes: what it costs in
 // bytes, stanzas, round trips and CPU, exactly. Warm-up blocks verify instead.
 func (r *rosterCells) priced(ctx context.Context, c *cell, have roster.Have) error {
@@ -220,7 +224,11 @@ func (r *rosterCells) priced(ctx context.Context, c *cell, have roster.Have) err
 		c.set("cpu.client", (now - client).Seconds())
 	}
 	if now, err := r.target.CPU(); err == nil && serverErr == nil {
-		c.set("cpu.server", (now - server).Seconds())
+		used := (now - server).Seconds()
+		c.set("cpu.server", used)
+		if result.Mode == "full" && result.Items >= pricedItems {
+			c.set("cpu.items", used*pricedItems/float64(result.Items))
+		}
 	}
 	after := cl.Stream.Counts()
 	if answer.Verdict != roster.Spoken {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"net"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,11 +30,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig starts a simulator in this process for each plan. What it says of the
 // rosters, and what it refuses, can be bent.
 type rig struct {
-	variants []string           // on offer; nil: all
-	wrong    bool               // expect one contact more in each roster
-	strange  bool               // expect the rosters of other accounts
-	password string             // that accounts log in with, if not their own
-	connect  func() (err error) // called for every connection
+	variants []string             // on offer; nil: all
+	wrong    bool                 // expect one contact more in each roster
+	strange  bool                 // expect the rosters of other accounts
+	password string               // that accounts log in with, if not their own
+	connect  func() (err error)   // called for every connection
+	cpu      func() time.Duration // clock of the server; nil: it has none
 	config   func(*simulator.Config)
 }
 
@@ -114,7 +117,12 @@ func (t *labTarget) Control(ctx context.Context, method string, in, out any) err
 	return t.sim.Control(ctx, method, in, out)
 }
 
-func (t *labTarget) CPU() (time.Duration, error) { return 0, proc.ErrUnavailable }
+func (t *labTarget) CPU() (time.Duration, error) {
+	if t.cpu == nil {
+		return 0, proc.ErrUnavailable
+	}
+	return t.cpu(), nil
+}
 
 func (t *labTarget) Observe(context.Context) (observe.Reading, error) {
 	return observe.Reading{}, proc.ErrUnavailable
@@ -436,6 +444,51 @@ func TestInvalidBlockIsTakenBack(t *testing.T) {
 	}
 	if len(run.Blocks) != 2 || run.Blocks[0].Valid || run.Blocks[1].Valid || booths[0].valid != 0 {
 		t.Errorf("blocks %+v, %d of the first arm count", run.Blocks, booths[0].valid)
+	}
+}
+
+// TestPrices divides the CPU time of the server by what it was used for.
+func TestPrices(t *testing.T) {
+	const used = 0.005 // seconds between two looks at the clock
+	for _, tt := range []struct {
+		name, source string
+		scalar       string
+		want         func(scalars map[string]float64) float64
+	}{
+		{"roster", "scenario: roster-login\nroster: {items: 1250}\nprobe: {every: 0s}\n", "cpu.items", func(map[string]float64) float64 { return used / 1.25 }},
+		{"roster too small for a price", "scenario: roster-login\nroster: {items: 999}\nprobe: {every: 0s}\n", "cpu.items", nil},
+		{"nothing that was whole", "scenario: roster-login\nroster: {items: 1250}\nprobe: {every: 0s}\nvariants: {variant: versioned, state: unchanged}\n", "cpu.items", nil},
+		{
+			"storm", "scenario: login-storm\naccounts: 20\nroster: {items: 10}\nload: {rate: 40/s, warmup: 250ms, duration: 500ms, cooldown: 0s}\nlimits: {lateness-floor: 1m, rate-shortfall: 1}\n", "cpu.login",
+			func(s map[string]float64) float64 { return s["cpu.server"] / s["logins"] },
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var looks atomic.Int64
+			clock := func() time.Duration { return time.Duration(float64(looks.Add(1)) * used * float64(time.Second)) }
+			override := Override{}
+			if !strings.Contains(tt.source, "variants") {
+				override.Variants = []string{"monolithic"}
+			}
+			run, _, err := carryOut(t, tt.source+"blocks: 1\n", override, rig{cpu: clock})
+			if err != nil {
+				t.Fatal(err)
+			}
+			scalars := run.Blocks[0].Scalars
+			got, ok := scalars[tt.scalar]
+			switch {
+			case scalars["cpu.server"] <= 0:
+				t.Errorf("scalars %v", scalars)
+			case tt.want == nil && ok:
+				t.Errorf("%s is %v, there is nothing to divide by", tt.scalar, got)
+			case tt.want != nil && (!ok || math.Abs(got/tt.want(scalars)-1) > 1e-6):
+				t.Errorf("%s is %v, want %v", tt.scalar, got, tt.want(scalars))
+			}
+			if tt.scalar == "cpu.login" && scalars["cpu.server"] >= used {
+				t.Errorf("%v s for the measured logins, %v s were used for those of the warm-up too", scalars["cpu.server"], used)
+			}
+		})
 	}
 }
 
