@@ -64,7 +64,7 @@ func clientClass() class[*client] {
 				if c.session == nil {
 					return nil
 				}
-				return c.session.info
+				return c.session.told()
 			},
 			"roster": func(c *client) any { return lazily(c.m, &c.roster, rosterClass, &rosterOf{c}) },
 			"sm":     func(c *client) any { return lazily(c.m, &c.sm, smClass, &smOf{c}) },
@@ -115,7 +115,7 @@ func (m *instance) exported(name string) sobek.Value { return m.rt.ToValue(m.exp
 // connect is the method connect().
 func (c *client) connect(call sobek.FunctionCall) sobek.Value {
 	p := c.m.options("connect()", call.Argument(0), false)
-	return c.open(p, func() any { return c.session.info })
+	return c.open(p, func() any { return c.session.told() })
 }
 
 // open logs in. result makes what the promise is resolved with.

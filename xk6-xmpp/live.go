@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -28,7 +27,8 @@ type loginOptions struct {
 	host                    string
 	port                    int
 	mode                    session.TLSMode
-	tls                     *tls.Config
+	serverName              string         // that certificates must bear; empty: the domain
+	authorities             *x509.CertPool // nil: those of the system
 	mechanisms              []string
 	timeout                 time.Duration // of the whole login
 	request                 time.Duration // of requests
@@ -57,29 +57,27 @@ func (p *options) login() loginOptions {
 	for _, name := range o.mechanisms {
 		p.among("mechanisms", name, mechanisms())
 	}
-	secured := p.inner("tls")
+	in := p.inner("tls")
 	var err error
-	if o.mode, err = session.ParseTLSMode(secured.choice("mode", session.StartTLS.String(), tlsModes()...)); err != nil {
+	if o.mode, err = session.ParseTLSMode(in.choice("mode", session.StartTLS.String(), tlsModes()...)); err != nil {
 		p.bad("tls", "%v", err)
 	}
-	name, ca := secured.text("serverName", ""), secured.text("ca", "")
-	secured.done()
-	o.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
-	if ca != "" {
-		o.tls.RootCAs = x509.NewCertPool()
-		if !o.tls.RootCAs.AppendCertsFromPEM([]byte(ca)) {
-			secured.bad("ca", "holds no certificate in PEM form")
+	o.serverName = in.text("serverName", "")
+	if ca := in.text("ca", ""); ca != "" {
+		if o.authorities = p.m.root.pool(ca); o.authorities == nil {
+			in.bad("ca", "holds no certificate in PEM form")
 		}
 	}
+	in.done()
 	switch sm := p.get("streamManagement"); {
 	case sm == nil:
 	case sm.ExportType().Kind().String() == "bool":
 		o.management = p.flag("streamManagement", false)
 	default:
-		in := p.inner("streamManagement")
+		inner := p.inner("streamManagement")
 		o.management = true
-		o.ackEvery = in.integer("ackEvery", 0, 1, 1_000_000)
-		in.done()
+		o.ackEvery = inner.integer("ackEvery", 0, 1, 1_000_000)
+		inner.done()
 	}
 	return o
 }
@@ -114,41 +112,60 @@ type network struct {
 	tls    *tls.Config
 }
 
-// network returns what logins with the options need. The TLS settings are those of the
-// test, of which the options change what concerns the server.
+// network returns what logins with the options need.
 func (m *instance) network(o loginOptions) network {
 	state := m.vu.State()
-	if o.tls.RootCAs != nil {
-		// Configurations with equal authorities need not be one: scripts have few.
-		return network{m.root, state.Dialer, o.configure(state.TLSConfig)}
-	}
-	key := fmt.Sprint(o.domain(), " ", o.tls.ServerName, " ", o.mode)
-	c := m.tls[key]
-	if c == nil {
-		if m.tls == nil {
-			m.tls = make(map[string]*tls.Config)
-		}
-		c = o.configure(state.TLSConfig)
-		m.tls[key] = c
-	}
-	return network{m.root, state.Dialer, c}
+	return network{m.root, state.Dialer, m.root.secure(o, state.TLSConfig)}
 }
 
-// configure returns the TLS settings of the test for the server of the options.
-func (o loginOptions) configure(base *tls.Config) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
+// secured is what the TLS settings of sessions depend on.
+type secured struct {
+	serverName  string
+	direct      bool
+	authorities *x509.CertPool
+}
+
+// secure returns the TLS settings of the test, of which the options change what concerns
+// the server. All virtual users have the same, each of them as a copy: sessions to one
+// server share the first one's.
+func (r *RootModule) secure(o loginOptions, base *tls.Config) *tls.Config {
+	key := secured{cmp.Or(o.serverName, o.domain()), o.mode == session.DirectTLS, o.authorities}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.tls[key]
+	if c != nil {
+		return c
+	}
+	c = &tls.Config{MinVersion: tls.VersionTLS12}
 	if base != nil {
 		c = base.Clone()
 	}
-	c.ServerName = cmp.Or(o.tls.ServerName, o.domain())
+	c.ServerName = key.serverName
 	c.NextProtos = nil
-	if o.mode == session.DirectTLS {
+	if key.direct {
 		c.NextProtos = []string{session.ALPN}
 	}
-	if o.tls.RootCAs != nil {
-		c.RootCAs = o.tls.RootCAs
+	if key.authorities != nil {
+		c.RootCAs = key.authorities
 	}
+	r.tls[key] = c
 	return c
+}
+
+// pool returns the authorities in a text in PEM form, which is parsed once, or nil if there
+// are none.
+func (r *RootModule) pool(text string) *x509.CertPool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pool := r.authorities[text]
+	if pool == nil {
+		pool = x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(text)) {
+			return nil
+		}
+		r.authorities[text] = pool
+	}
+	return pool
 }
 
 // connect opens the connection of a session through k6's dialer, which knows the hosts,
@@ -397,6 +414,7 @@ type sessionInfo struct {
 	Timings    timings  `js:"timings"`
 
 	tlsResumed bool
+	offered    session.Features
 }
 
 // timings are the stages of a login in milliseconds.
@@ -408,10 +426,18 @@ type timings struct {
 	Total float64 `js:"total"`
 }
 
+// told returns what a script gets to see. The list of features is made for those
+// who ask: most sessions have the same, and few scripts look.
+func (l *live) told() *sessionInfo {
+	i := *l.info
+	i.Features = i.offered.Names()
+	return &i
+}
+
 func newSessionInfo(login *session.Session, total time.Duration) *sessionInfo {
 	i := &sessionInfo{
-		JID: login.JID, Mechanism: login.Mechanism, Resumed: login.Resumed, Features: login.Features.Names(),
-		Timings: timings{Total: milliseconds(total)}, tlsResumed: login.TLS.DidResume,
+		JID: login.JID, Mechanism: login.Mechanism, Resumed: login.Resumed,
+		Timings: timings{Total: milliseconds(total)}, tlsResumed: login.TLS.DidResume, offered: login.Features,
 	}
 	if login.TLS.Version != 0 {
 		i.TLSVersion = tls.VersionName(login.TLS.Version)

@@ -3,6 +3,7 @@ package xk6xmpp
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"sync"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 	"github.com/xmppbench/xmppbench/internal/session"
 )
 
-// RootModule is what all virtual users of a process share: keys of SCRAM, rate
-// limits, and the sessions that are open.
+// RootModule is what all virtual users of a process share: keys of SCRAM, TLS
+// settings, rate limits, and the sessions that are open.
 type RootModule struct {
 	keys       *session.KeyCache
 	errorClass *sobek.Program
@@ -28,7 +29,9 @@ type RootModule struct {
 	classes     map[any]any        // *class by the type of its Go values
 	populations map[string]*population.Population
 	limits      map[string]*limit
-	registry    *metrics.Registry // of metrics
+	tls         map[secured]*tls.Config
+	authorities map[string]*x509.CertPool // by their text
+	registry    *metrics.Registry         // of metrics
 	metrics     *metricSet
 }
 
@@ -41,6 +44,8 @@ func New() *RootModule {
 		classes:     make(map[any]any),
 		populations: make(map[string]*population.Population),
 		limits:      make(map[string]*limit),
+		tls:         make(map[secured]*tls.Config),
+		authorities: make(map[string]*x509.CertPool),
 	}
 }
 
@@ -56,7 +61,6 @@ type instance struct {
 	errorProto *sobek.Object            // its prototype
 	inner      *sobek.Symbol            // under which objects keep their Go value
 	prototypes map[string]*sobek.Object // of classes, made when first needed
-	tls        map[string]*tls.Config   // by server, shared by sessions: each would keep its copy
 }
 
 // NewModuleInstance implements modules.Module. Metrics are registered here, since

@@ -98,7 +98,7 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 			return nil, fail(stageSM, err)
 		}
 		h.to = made
-		return onLoop(func() any { return made.info }), nil
+		return onLoop(func() any { return made.told() }), nil
 	})
 }
 
