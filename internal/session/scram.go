@@ -64,7 +64,7 @@ func (s *scram) gs2() string { return s.binding.flag + ",," }
 
 // start returns the client-first-message.
 func (s *scram) start() ([]byte, bool, error) {
-	s.firstBare = "n=" + saslname.Replace(s.user) + ",r=" + s.nonce
+	s.firstBare = "n=" + escapeName(s.user) + ",r=" + s.nonce
 	return []byte(s.gs2() + s.firstBare), false, nil
 }
 
@@ -151,5 +151,7 @@ func (s *scram) check(final []byte) error {
 	return nil
 }
 
-// saslname encodes the name of a user (RFC 5802 §5.1).
-var saslname = strings.NewReplacer("=", "=3D", ",", "=2C")
+// escapeName encodes a saslname (RFC 5802 §5.1).
+func escapeName(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "=", "=3D"), ",", "=2C")
+}
