@@ -243,6 +243,9 @@
         machine.prepend(html("ul", { class: "key" }, ...roles.map((r, i) => html("li", {}, charts.swatch(theme, i), " ", r.slice(4)))));
       }
     };
+    // A run may write faster than anybody reads.
+    let due = 0;
+    const redraw = () => { due = due || setTimeout(() => { due = 0; draw(); }, 400); };
     metric.addEventListener("change", draw);
     const take = (u) => {
       for (const s of u.seconds || []) {
@@ -270,7 +273,7 @@
         `largest lateness ${charts.seconds(seen.lateness)}`, seen.errors ? plural(seen.errors, "error") : "no errors", seen.ended,
       ].filter(Boolean).join("  ·  ");
       bar.value = cells ? Math.min(1, valid / cells) : 0;
-      draw();
+      redraw();
     };
     const source = new EventSource("api/live?" + query([["run", id]]));
     source.addEventListener("update", (e) => take(JSON.parse(e.data)));
@@ -283,7 +286,7 @@
     source.addEventListener("error", () => {
       if (source.readyState === EventSource.CLOSED && !seen.ended) { seen.ended = "the server does not answer, or the run cannot be read"; take({}); }
     });
-    state.leave = () => { source.close(); undraw(); };
+    state.leave = () => { source.close(); clearTimeout(due); undraw(); };
   }
 
   // --- which of them ---
