@@ -660,7 +660,7 @@ func roundedRatio(r Ratio) Ratio { return Ratio(rounded(float64(r))) }
 func (p *plotter) resources() {
 	metrics := p.metrics()
 	for _, r := range p.runs {
-		out := ResourcePlot{Run: r.Manifest.ID}
+		out := ResourcePlot{Run: r.Manifest.ID, T: []float64{}}
 		series := slices.DeleteFunc(slices.Clone(r.Series), func(s Second) bool { return len(s.Figures) == 0 })
 		join := max(1, (len(series)+seriesSteps-1)/seriesSteps)
 		for chunk := range slices.Chunk(series, join) {

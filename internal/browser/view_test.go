@@ -107,8 +107,10 @@ func TestViewCompare(t *testing.T) {
 	for _, id := range []string{"after", "before"} {
 		p.do(chromedp.Click(`tr[data-run="`+id+`"] input`, chromedp.ByQuery))
 	}
-	p.do(chromedp.Click(`#compare`, chromedp.ByQuery), chromedp.WaitReady(`#pictures`, chromedp.ByQuery))
-	p.wait(`location.pathname === "/report" && document.documentElement.dataset.ready === "1"`)
+	var to string
+	p.eval(&to, `document.getElementById("compare").href`)
+	p.quiet(own(url))
+	p = open(t, to, 1280, 1000)
 	var verdicts []string
 	p.eval(&verdicts, `xmppbench.document.comparison.verdicts.filter((v) => v.primary).map((v) => v.variant + " " + v.ratio.toFixed(6) + " " + v.lo.toFixed(6))`)
 	var runs []*results.Run

@@ -5,7 +5,7 @@
 (() => {
   const { html } = charts;
   const main = document.getElementById("main");
-  const state = { runs: [], filter: {}, chosen: new Set(), leave: null };
+  const state = { runs: [], filter: {}, chosen: new Set(), different: false, leave: null };
   window.xmppbench = state; // for tests
 
   async function ask(path) {
@@ -98,10 +98,11 @@
     const actions = html("div", { class: "bar" });
     const chosen = () => {
       const ids = [...state.chosen];
-      const compare = html("button", { type: "button", id: "compare" }, ids.length < 2 ? "Compare: choose two runs or more" : `Compare ${ids.length} runs`);
-      compare.disabled = ids.length < 2;
       const different = html("input", { type: "checkbox", id: "different" });
-      compare.addEventListener("click", () => { location.href = reportOf(byTime(ids), different.checked ? [["different", "yes"]] : []); });
+      different.checked = state.different;
+      different.addEventListener("change", () => { state.different = different.checked; chosen(); });
+      const compare = ids.length < 2 ? html("span", { id: "compare" }, "Compare: choose two runs or more")
+        : html("a", { id: "compare", href: reportOf(byTime(ids), state.different ? [["different", "yes"]] : []) }, `Compare ${ids.length} runs`);
       const none = html("button", { type: "button" }, "Choose none");
       none.disabled = !ids.length;
       none.addEventListener("click", () => { state.chosen.clear(); update(); });
