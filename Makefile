@@ -52,7 +52,7 @@ test: ## unit tests: no root, no server, no network beyond the module proxy
 	$(GO) test $(PACKAGES)
 
 test-race: ## unit tests under the race detector
-	$(GO) test -race $(PACKAGES)
+	$(GO) test -race -timeout 25m $(PACKAGES)
 
 interop-install: ## install Prosody, ejabberd and the foreign clients where missing (Debian, root)
 	./internal/interop/install.sh

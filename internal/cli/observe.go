@@ -118,7 +118,7 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = errors.Join(err, s.Shutdown(closing))
-	<-ended // that it was shut down
+	_ = <-ended // that it was shut down
 	return err
 }
 
