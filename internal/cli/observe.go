@@ -118,7 +118,9 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err = errors.Join(err, s.Shutdown(closing))
-	_ = <-ended // that it was shut down
+	if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
 	return err
 }
 
