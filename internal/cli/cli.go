@@ -220,8 +220,7 @@ func checkArgs(c *cobra.Command) {
 // exitCode says what the end of a command means to the shell: of what applies, the
 // first in the order of the exit codes.
 func exitCode(ctx context.Context, err error) int {
-	// For a command that serves, to be interrupted is how it ends well.
-	if ended, ok := err.(*exitError); err == nil || ok && ended.code == ExitOK { //nolint:errorlint // it ends well only if nothing is wrapped around it
+	if err == nil { // interrupted or not: for a command that serves, that is how it ends well
 		return ExitOK
 	}
 	if ctx.Err() != nil {
@@ -240,7 +239,7 @@ func exitCode(ctx context.Context, err error) int {
 // classify finds the exit codes of an error and of those that are joined in it. Of a
 // chain the outermost one that has a code counts: it knows what the others mean here.
 func classify(err error, found map[int]bool) {
-	switch e := err.(type) { //nolint:errorlint // the chain is followed here, branch by branch
+	switch e := err.(type) { //nolint:errorlint // errors.As stops at its first match: here every branch of what is joined counts
 	case *exitError:
 		found[e.code] = true
 		return

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -65,13 +63,9 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 	if f.tokenFile == "" {
 		return usage(errors.New("--token-file is missing: name a file with a token, which the target file of the run names too"))
 	}
-	text, err := os.ReadFile(f.tokenFile)
+	token, err := readToken(f.tokenFile)
 	if err != nil {
-		return usage(fmt.Errorf("--token-file: %w", err))
-	}
-	token, err := observe.ParseToken(text)
-	if err != nil {
-		return usage(fmt.Errorf("--token-file %s: %w", f.tokenFile, err))
+		return usage(err)
 	}
 	if f.PID == 0 && f.PIDFile == "" && f.Listen == "" {
 		return usage(errors.New("name the server: --pid, --pid-file or --port"))
@@ -93,35 +87,14 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 	for _, missing := range first.Missing {
 		fmt.Fprintln(a.stderr, "warning:", missing)
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
-	if err != nil {
-		return usage(err)
-	}
-	s := &http.Server{
-		Handler: observe.Handler(o, token), BaseContext: func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	if a.json {
-		err = a.writeJSON(announcement{l.Addr().String(), first.PIDs})
-	} else {
-		fmt.Fprintf(a.stdout, "observing %s, answering at %s\n", processes(first.PIDs), l.Addr())
-	}
-	if err == nil {
-		select {
-		case <-ctx.Done():
-		case err = <-ended:
-			return err
+	server := &http.Server{Handler: observe.Handler(o, token), WriteTimeout: 30 * time.Second}
+	return serveHTTP(ctx, server, f.listen, func(at string) error {
+		if a.json {
+			return a.writeJSON(announcement{at, first.PIDs})
 		}
-	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err = errors.Join(err, s.Shutdown(closing))
-	if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
-		err = errors.Join(err, e)
-	}
-	return err
+		_, err := fmt.Fprintf(a.stdout, "observing %s, answering at %s\n", processes(first.PIDs), at)
+		return err
+	})
 }
 
 // processes names processes by their numbers.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xmppbench/xmppbench/internal/lab"
+	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/scenarios"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
@@ -154,22 +156,75 @@ func (a *app) serveSimulator(ctx context.Context, c simulator.Config, f serveFla
 		return errors.Join(err, s.Close(ctx))
 	}
 	<-ctx.Done()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	closing, cancel := untilClosed(ctx)
 	defer cancel()
-	if err := s.Close(closing); err != nil {
-		return err
+	return s.Close(closing)
+}
+
+// untilClosed returns how long what serves may take to close, once ctx has ended.
+func untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+}
+
+// serveHTTP answers at an address until ctx ends, which is how serving ends well, and
+// tells announce where once it listens. Of s the caller sets what is its own.
+func serveHTTP(ctx context.Context, s *http.Server, address string, announce func(at string) error) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return usage(fmt.Errorf("--listen: %w", err))
 	}
-	// To be interrupted is how serving ends.
-	return &exitError{code: ExitOK}
+	if err := announce(l.Addr().String()); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes = 5*time.Second, 2*time.Minute, 16<<10
+	// An answer that goes on for long ends with the command.
+	s.BaseContext = func(net.Listener) context.Context { return ctx }
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	closing, cancel := untilClosed(ctx)
+	defer cancel()
+	err = s.Shutdown(closing)
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// readToken reads the file that --token-file names.
+func readToken(name string) (string, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	token, err := observe.ParseToken(b)
+	if err != nil {
+		return "", fmt.Errorf("--token-file %s: %w", name, err)
+	}
+	return token, nil
+}
+
+// isLoopback reports whether an address cannot be reached from other machines.
+func isLoopback(address string) (bool, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, err
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
 }
 
 // onLoopback refuses an address that others can reach, and says what that would mean.
 func onLoopback(address, meaning string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
+	ok, err := isLoopback(address)
+	switch {
+	case err != nil:
 		return fmt.Errorf("listen: %w", err)
-	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+	case ok:
 		return nil
 	}
 	return fmt.Errorf("listen: %s can be reached from other machines, and %s; say --allow-remote if that is meant", address, meaning)

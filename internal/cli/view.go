@@ -2,16 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/results/view"
 )
 
@@ -54,26 +51,19 @@ Then a token is asked for, which --token-file holds.`,
 	return c
 }
 
-// minToken is the shortest token taken: less can be guessed.
-const minToken = 16
-
+// token is what requests must show, empty where nobody else can make any.
 func (f viewFlags) token() (string, error) {
-	if f.tokenFile == "" {
-		if err := onLoopback(f.listen, "its runs can be read"); err != nil {
-			return "", errors.New("--listen: others can reach " + f.listen + ": give a file with a token of at least 16 characters as --token-file")
-		}
-		return "", nil
+	if f.tokenFile != "" {
+		return readToken(f.tokenFile)
 	}
-	b, err := os.ReadFile(f.tokenFile)
-	if err != nil {
-		return "", fmt.Errorf("--token-file: %w", err)
+	ok, err := isLoopback(f.listen)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("--listen: %w", err)
+	case !ok:
+		return "", fmt.Errorf("--listen: others can reach %s: give a file with a token of at least %d characters as --token-file", f.listen, observe.MinToken)
 	}
-	token := strings.TrimSpace(string(b))
-	if len(token) < minToken || strings.ContainsAny(token, " \t\r\n\";,\\") {
-		return "", fmt.Errorf("--token-file: %s must hold one line of at least %d characters, without spaces, quotes, commas, semicolons and backslashes",
-			f.tokenFile, minToken)
-	}
-	return token, nil
+	return "", nil
 }
 
 func (a *app) serveView(ctx context.Context, dir string, f viewFlags) error {
@@ -89,42 +79,17 @@ func (a *app) serveView(ctx context.Context, dir string, f viewFlags) error {
 	if err != nil {
 		return usage(fmt.Errorf("%w; runs are made by xmppbench run", err))
 	}
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", f.listen)
-	if err != nil {
-		return usage(fmt.Errorf("--listen: %w", err))
-	}
-	server := &http.Server{
-		Handler: page, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		// What still watches a run then ends with the command.
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	address := "http://" + l.Addr().String() + "/"
-	if token != "" {
-		address += "?token=" + token
-	}
-	if a.json {
-		err = a.writeJSON(viewInfo{Address: address, Dir: dir})
-	} else {
-		_, err = fmt.Fprintf(a.stdout, "%s shows the runs in %s until this is interrupted\n", address, dir)
-	}
-	select {
-	case <-ctx.Done():
-	case e := <-served:
-		return errors.Join(err, e)
-	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if err := errors.Join(err, server.Shutdown(closing)); err != nil {
+	return serveHTTP(ctx, &http.Server{Handler: page}, f.listen, func(at string) error {
+		address := "http://" + at + "/"
+		if token != "" {
+			address += "?token=" + token
+		}
+		if a.json {
+			return a.writeJSON(viewInfo{Address: address, Dir: dir})
+		}
+		_, err := fmt.Fprintf(a.stdout, "%s shows the runs in %s until this is interrupted\n", address, dir)
 		return err
-	}
-	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
-		return e
-	}
-	// To be interrupted is how serving ends.
-	return &exitError{code: ExitOK}
+	})
 }
 
 // viewInfo is what view prints when it is ready.

@@ -22,21 +22,22 @@ const path = "/v1/reading"
 // maxAnswer bounds what is read from an agent or a server, in bytes.
 const maxAnswer = 8 << 20
 
-// MinToken is the least length of a token, in bytes.
+// MinToken is the least length of a token, in bytes: a shorter one can be guessed.
 const MinToken = 16
 
 // ErrToken says that an agent did not take the token.
 var ErrToken = errors.New("the agent does not accept the token")
 
-// ParseToken takes a token as it stands in a file: one line of printable ASCII without spaces, of at least [MinToken] bytes.
+// ParseToken takes a token as it stands in a file: one line of printable ASCII of at least [MinToken] bytes, without what headers of
+// HTTP give a meaning to: spaces, quotes, commas, semicolons and backslashes.
 func ParseToken(b []byte) (string, error) {
 	token := string(bytes.TrimSpace(b))
 	if len(token) < MinToken {
 		return "", fmt.Errorf("observe: a token of %d bytes is too short: at least %d, such as those of: head -c 24 /dev/urandom | base64", len(token), MinToken)
 	}
 	for _, c := range []byte(token) {
-		if c <= ' ' || c > '~' {
-			return "", errors.New("observe: a token is one line of printable characters without spaces")
+		if c <= ' ' || c > '~' || strings.IndexByte(`",;\`, c) >= 0 {
+			return "", errors.New("observe: a token is one line of printable characters without spaces, quotes, commas, semicolons and backslashes")
 		}
 	}
 	return token, nil

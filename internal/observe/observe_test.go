@@ -237,7 +237,7 @@ func TestParseToken(t *testing.T) {
 	if got, err := observe.ParseToken([]byte(" 0123456789abcdef\n")); err != nil || got != token {
 		t.Errorf("%q, %v", got, err)
 	}
-	for text, want := range map[string]string{"": "too short", "short": "too short", "0123456789 abcdef": "one line", "0123456789\x00abcdef": "one line"} {
+	for text, want := range map[string]string{"": "too short", "short": "too short", "0123456789 abcdef": "one line", "0123456789\x00abcdef": "one line", `0123456789;abcdef`: "semicolons"} {
 		if _, err := observe.ParseToken([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
