@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"runtime"
@@ -33,9 +34,6 @@ type Config struct {
 	API     string
 }
 
-// Known reports whether there is anything to observe.
-func (c Config) Known() bool { return c != Config{} }
-
 // check refuses a configuration that says nothing, or two things.
 func (c Config) check() error {
 	n := 0
@@ -47,7 +45,7 @@ func (c Config) check() error {
 	switch {
 	case n > 1:
 		return errors.New("observe: a process, a file with its number, a port and an agent are four ways to name the same thing: give one of them")
-	case !c.Known():
+	case c == Config{}:
 		return errors.New("observe: nothing to observe")
 	}
 	return nil
@@ -136,7 +134,7 @@ func Open(c Config) (*Observer, error) {
 	o := &Observer{config: c, live: make(map[int]*account)}
 	var err error
 	if c.Listen != "" {
-		if o.listen, err = ParseListen(c.Listen); err != nil {
+		if o.listen, err = parseListen(c.Listen); err != nil {
 			return nil, err
 		}
 	}
@@ -153,9 +151,9 @@ func Open(c Config) (*Observer, error) {
 	return o, nil
 }
 
-// ParseListen reads an address that a server listens at: PORT, :PORT or ADDRESS:PORT. Without an address it is not valid in the
+// parseListen reads an address that a server listens at: PORT, :PORT or ADDRESS:PORT. Without an address it is not valid in the
 // result.
-func ParseListen(text string) (netip.AddrPort, error) {
+func parseListen(text string) (netip.AddrPort, error) {
 	host, port := "", text
 	if i := strings.LastIndexByte(text, ':'); i >= 0 {
 		host, port = strings.Trim(text[:i], "[]"), text[i+1:]
@@ -308,9 +306,7 @@ func (o *Observer) Read(ctx context.Context) (Reading, error) {
 		if r.Metrics == nil {
 			r.Metrics = make(map[string]float64)
 		}
-		for name, v := range metrics {
-			r.Metrics[name] = v
-		}
+		maps.Copy(r.Metrics, metrics)
 		r.Missing = append(r.Missing, missing...)
 		if n, ok := Sessions(metrics); ok {
 			r.Sessions = n
