@@ -28,19 +28,14 @@ func Inspect(pid int) (Details, error) {
 
 func inspect(pid int) (Details, error) {
 	d := Details{StorageRead: -1, StorageWritten: -1, DescriptorLimit: -1}
-	var err error
-	if d.Figures, err = usage(pid); err != nil {
-		return d, err
-	}
-	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return d, err
-	}
-	stat, err := p.Stat()
+	p, stat, err := open(pid)
 	if err != nil {
 		return d, err
 	}
 	d.Started = stat.Starttime
+	if d.Figures, err = figures(p, stat); err != nil {
+		return d, err
+	}
 	if limits, err := p.Limits(); err == nil {
 		d.DescriptorLimit = int(min(limits.OpenFiles, 1<<40))
 	}
@@ -83,14 +78,11 @@ func thread(p procfs.Proc) (Thread, error) {
 
 // Started returns when a process began, as [Details] does.
 func Started(pid int) (uint64, error) {
-	p, err := procfs.NewProc(pid)
-	if err == nil {
-		var stat procfs.ProcStat
-		if stat, err = p.Stat(); err == nil {
-			return stat.Starttime, nil
-		}
+	_, stat, err := open(pid)
+	if err != nil {
+		return 0, fmt.Errorf("proc: start of process %d: %w", pid, gone(err))
 	}
-	return 0, fmt.Errorf("proc: start of process %d: %w", pid, gone(err))
+	return stat.Starttime, nil
 }
 
 // Sockets counts the descriptors of a process that are sockets. It looks at each descriptor, about a microsecond for one.
@@ -151,25 +143,22 @@ func listening(at netip.Addr, port uint16) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	v4, err := proc.NetTCP() //nolint:staticcheck // sockets are looked up seldom, and a table of text needs no netlink
-	if err != nil {
-		return nil, err
-	}
-	// A machine without IPv6 has no such file.
-	v6, err := proc.NetTCP6() //nolint:staticcheck // as above
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
 	const stateListen = 0x0a
 	found := make(map[string]bool)
-	for _, line := range append(v4, v6...) {
-		if line.St != stateListen || line.LocalPort != uint64(port) {
-			continue
+	for _, read := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} { //nolint:staticcheck // the module would have us write the requests of netlink instead, for what is looked up once
+		lines, err := read()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a machine without IPv6 has no such file
+			return nil, err
 		}
-		local, ok := netip.AddrFromSlice(line.LocalAddr)
-		local = local.Unmap()
-		if ok && (!at.IsValid() || local == at.Unmap() || local.IsUnspecified()) {
-			found["socket:["+strconv.FormatUint(line.Inode, 10)+"]"] = true
+		for _, line := range lines {
+			if line.St != stateListen || line.LocalPort != uint64(port) {
+				continue
+			}
+			local, ok := netip.AddrFromSlice(line.LocalAddr)
+			local = local.Unmap()
+			if ok && (!at.IsValid() || local == at.Unmap() || local.IsUnspecified()) {
+				found["socket:["+strconv.FormatUint(line.Inode, 10)+"]"] = true
+			}
 		}
 	}
 	return found, nil

@@ -2,7 +2,6 @@ package proc
 
 import (
 	"errors"
-	"os"
 	"time"
 )
 
@@ -43,6 +42,3 @@ func (f Figures) add(g Figures) Figures {
 	}
 	return sum
 }
-
-// Self returns the figures of this process.
-func Self() (Figures, error) { return Usage(os.Getpid()) }

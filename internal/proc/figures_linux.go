@@ -79,19 +79,29 @@ func Usage(pid int) (Figures, error) {
 }
 
 func usage(pid int) (Figures, error) {
-	p, err := procfs.NewProc(pid)
+	p, stat, err := open(pid)
 	if err != nil {
 		return Figures{}, err
 	}
+	return figures(p, stat)
+}
+
+// open finds a process, and what tells it from others that had its number.
+func open(pid int) (procfs.Proc, procfs.ProcStat, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return p, procfs.ProcStat{}, err
+	}
+	stat, err := p.Stat()
+	return p, stat, err
+}
+
+func figures(p procfs.Proc, stat procfs.ProcStat) (Figures, error) {
 	status, err := p.NewStatus()
 	if err != nil {
 		return Figures{}, err
 	}
-	stat, err := p.Stat()
-	if err != nil {
-		return Figures{}, err
-	}
-	cpu, err := CPU(pid)
+	cpu, err := CPU(p.PID)
 	if err != nil {
 		return Figures{}, err
 	}

@@ -97,7 +97,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestUsageOfDescriptors(t *testing.T) {
-	before, err := proc.Self()
+	before, err := proc.Usage(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestUsageOfDescriptors(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	after, err := proc.Self()
+	after, err := proc.Usage(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestUsageOfDescriptors(t *testing.T) {
 func TestUsageTree(t *testing.T) {
 	first := start(t, "worker", workerConfig{}, proc.Options{})
 	second := start(t, "worker", workerConfig{}, proc.Options{})
-	self, err := proc.Self()
+	self, err := proc.Usage(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestDescriptorLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := proc.Self()
+	self, err := proc.Usage(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
