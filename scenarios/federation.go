@@ -54,6 +54,7 @@ func federation() Scenario {
 			"fetches", "lookups", "keys.customer", "pairs", "domains", "messages", "bytes.mesh", "bytes.mesh.tls", "cpu.mesh", "cpu.mesh.a", "cpu.mesh.b", "cpu.steady",
 			"rss.a", "rss.b", "heap.a", "heap.b", "rss.connection", "fds.a", "fds.b", "glare", "unauthorised", "pairs.rate", "pairs.open", "pairs.expected",
 		},
+		level: "traffic.rate",
 		primary: func(p Plan) string {
 			if p.Federation.BringUp == BringUpLazy {
 				return "pair.echo.mean"

@@ -35,6 +35,7 @@ func reconnectHerd() Scenario {
 			"absent", "attempts", "attempts.failed", "resumed", "resumed.refused", "roster.whole", "stanzas.lost", "lost.again",
 			"cpu.client", "cpu.server", "cpu.login",
 		},
+		level:   "herd.sessions",
 		primary: func(Plan) string { return "back.95" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return newHerd(s) },
 	}

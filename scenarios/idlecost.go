@@ -22,6 +22,7 @@ func idleCost() Scenario {
 			"log out",
 		},
 		Metrics: []string{"sessions", "rss.client", "rss.server", "session.rss.client", "session.rss.server", "fds.client", "fds.server"},
+		level:   "hold.sessions",
 		primary: func(Plan) string { return "session.rss.server" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return newIdle(s) },
 	}

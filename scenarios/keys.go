@@ -51,10 +51,13 @@ type Key struct {
 	// Simulator says that the key is a setting of the server under test, which
 	// only the simulator can be given.
 	Simulator bool
+	// Counts is what a value is a number of, such as "logins"; empty where nobody asks.
+	Counts string
 	// Doc is one sentence.
 	Doc string
 
-	set func(*Plan, any)
+	holds bool // it is a number of sessions, which go round the accounts there are
+	set   func(*Plan, any)
 }
 
 // parse reads the value as it stands in the file.
@@ -209,7 +212,7 @@ func Keys() []Key {
 		{Path: "accounts", Kind: KindCount, Default: "3", Min: 3, Max: 10e6, Scenarios: sessions,
 			Doc: "Accounts that take part; sessions go round them.",
 			set: field(func(p *Plan) *int { return &p.Accounts })},
-		{Path: "roster.items", Kind: KindCount, Default: "10k", Max: 10e6, Scenarios: sessions,
+		{Path: "roster.items", Kind: KindCount, Counts: "contacts", Default: "10k", Max: 10e6, Scenarios: sessions,
 			Doc: "Contacts in every roster.",
 			set: field(func(p *Plan) *int { return &p.Roster.Items })},
 		{Path: "roster.item-bytes", Kind: KindBytes, Default: "100", Max: 4096, Scenarios: sessions,
@@ -282,7 +285,7 @@ func Keys() []Key {
 		{Path: "load.arrivals", Kind: KindString, Default: "poisson", Choices: []string{ArrivalsPoisson, ArrivalsConstant}, Scenarios: windowed,
 			Doc: "Arrival process of loads that name none themselves: independent of each other, or at equal distances.",
 			set: field(func(p *Plan) *string { return &p.Load.Arrivals })},
-		{Path: "load.rate", Kind: KindLoad, Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
+		{Path: "load.rate", Kind: KindLoad, Counts: "logins", Default: "one-shot", Min: 0.001, Max: 1e6, Choices: []string{"one-shot"}, Scenarios: rated,
 			Doc: "Logins per second, or how they come otherwise; one-shot runs one login for each block and variant.",
 			set: func(p *Plan, v any) { p.Load.Rate, _ = v.(Shape) }},
 		{Path: "load.warmup", Kind: KindDuration, Default: "5s", Max: day, Scenarios: windowed,
@@ -301,7 +304,7 @@ func Keys() []Key {
 			Doc: "Longest wait, after the last arrival, for what is under way; what has not come then is lost.",
 			set: field(func(p *Plan) *time.Duration { return &p.Load.Drain })},
 
-		{Path: "online.sessions", Kind: KindCount, Default: "all", Min: 2, Max: 1e6, Choices: []string{"all"}, Scenarios: steady,
+		{Path: "online.sessions", Kind: KindCount, Counts: "sessions", Default: "all", Min: 2, Max: 1e6, Choices: []string{"all"}, Scenarios: steady,
 			Doc: "Accounts that are online, each with one session.",
 			set: func(p *Plan, v any) { p.Online.Sessions, _ = v.(int) }},
 		{Path: "online.roster", Kind: KindBool, Default: "true", Scenarios: steady,
@@ -316,7 +319,7 @@ func Keys() []Key {
 		{Path: "barrier.least", Kind: KindShare, Default: "1", Max: 1, Scenarios: steady,
 			Doc: "Share of the sessions that has to be online for the run to go on; fewer end it with an error.",
 			set: field(func(p *Plan) *float64 { return &p.Barrier.Least })},
-		{Path: "messages.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+		{Path: "messages.rate", Kind: KindLoad, Counts: "messages", Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
 			Doc: "Messages per second of all sessions together, or how they come otherwise.",
 			set: func(p *Plan, v any) { p.Messages.Rate, _ = v.(Shape) }},
 		{Path: "messages.size", Kind: KindSizes, Default: "100", Min: 1, Max: 64 << 10, Scenarios: steady,
@@ -328,13 +331,13 @@ func Keys() []Key {
 		{Path: "messages.peers", Kind: KindCount, Default: "3", Min: 1, Max: 10000, Scenarios: steady,
 			Doc: "Sessions that each one writes to, in turn, at its own domain and at others.",
 			set: field(func(p *Plan) *int { return &p.Messages.Peers })},
-		{Path: "presence.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+		{Path: "presence.rate", Kind: KindLoad, Counts: "changes", Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
 			Doc: "Changes of presence per second of all sessions together, which take turns, or how they come otherwise.",
 			set: func(p *Plan, v any) { p.Presence.Rate, _ = v.(Shape) }},
-		{Path: "pings.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+		{Path: "pings.rate", Kind: KindLoad, Counts: "pings", Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
 			Doc: "Pings per second of sessions to their servers, or how they come otherwise.",
 			set: func(p *Plan, v any) { p.Pings.Rate, _ = v.(Shape) }},
-		{Path: "disco.rate", Kind: KindLoad, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
+		{Path: "disco.rate", Kind: KindLoad, Counts: "requests", Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
 			Doc: "Requests for the features of their servers per second (XEP-0030), or how they come otherwise.",
 			set: func(p *Plan, v any) { p.Disco.Rate, _ = v.(Shape) }},
 
@@ -348,18 +351,18 @@ func Keys() []Key {
 		{Path: "push.resources", Kind: KindCount, Default: "20", Min: 1, Max: 10000, Scenarios: []string{RosterPushStorm},
 			Doc: "Sessions of the account that every roster push goes to.",
 			set: field(func(p *Plan) *int { return &p.Push.Resources })},
-		{Path: "push.rate", Kind: KindRate, Default: "50/s", Min: 0.001, Max: 1e6, Scenarios: []string{RosterPushStorm},
+		{Path: "push.rate", Kind: KindRate, Counts: "changes", Default: "50/s", Min: 0.001, Max: 1e6, Scenarios: []string{RosterPushStorm},
 			Doc: "Roster changes per second.",
 			set: field(func(p *Plan) *float64 { return &p.Push.Rate })},
 
-		{Path: "hold.sessions", Kind: KindCount, Default: "2k", Min: 1, Max: 1e6, Scenarios: []string{IdleCost},
+		{Path: "hold.sessions", Kind: KindCount, Counts: "sessions", holds: true, Default: "2k", Min: 1, Max: 1e6, Scenarios: []string{IdleCost},
 			Doc: "Sessions that are logged in and then left idle.",
 			set: field(func(p *Plan) *int { return &p.Hold.Sessions })},
 		{Path: "hold.settle", Kind: KindDuration, Default: "2s", Max: day, Scenarios: []string{IdleCost},
 			Doc: "Time from the last login to the reading of memory and descriptors.",
 			set: field(func(p *Plan) *time.Duration { return &p.Hold.Settle })},
 
-		{Path: "herd.sessions", Kind: KindCount, Default: "1k", Min: 1, Max: 1e6, Scenarios: herd,
+		{Path: "herd.sessions", Kind: KindCount, Counts: "sessions", holds: true, Default: "1k", Min: 1, Max: 1e6, Scenarios: herd,
 			Doc: "Sessions that are online when the event happens.",
 			set: field(func(p *Plan) *int { return &p.Herd.Sessions })},
 		{Path: "herd.settle", Kind: KindDuration, Default: "1s", Max: day, Scenarios: herd,
@@ -429,7 +432,7 @@ func Keys() []Key {
 		{Path: "traffic.zipf", Kind: KindNumber, Default: "1", Max: 5, Scenarios: federation,
 			Doc: "Exponent of the popularity of domains under zipf.",
 			set: field(func(p *Plan) *float64 { return &p.Federation.Traffic.Zipf })},
-		{Path: "traffic.rate", Kind: KindRate, Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: federation,
+		{Path: "traffic.rate", Kind: KindRate, Counts: "messages", Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: federation,
 			Doc: "Messages per second of each provider but the last to those after it, each of which is echoed; none leaves the steady phase out.",
 			set: func(p *Plan, v any) { p.Federation.Traffic.Rate, _ = v.(float64) }},
 		{Path: "traffic.duration", Kind: KindDuration, Default: "2s", Min: 0.1, Max: 30 * day, Scenarios: federation,

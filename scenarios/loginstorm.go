@@ -26,6 +26,7 @@ func loginStorm() Scenario {
 			"bytes.in", "bytes.out", "stanzas", "cpu.client", "cpu.server", "cpu.login", "logins", "logins.failed", "logins.rate", "in-flight.peak",
 			"presence.in", "presence.bounced",
 		},
+		level:   "load.rate",
 		primary: func(Plan) string { return "ready.mean" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return &storm{s}, nil },
 	}

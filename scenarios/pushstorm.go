@@ -25,6 +25,7 @@ func rosterPushStorm() Scenario {
 			"remove the item again",
 		},
 		Metrics: []string{"push", "iq", "cpu.server", "changes", "pushes", "pushes.lost"},
+		level:   "push.rate",
 		primary: func(Plan) string { return "push.mean" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return &pushStorm{s}, nil },
 	}

@@ -35,6 +35,7 @@ func rosterLogin() Scenario {
 			"presence.settled", "bytes.in", "bytes.out", "bytes.in.tls", "bytes.out.tls", "stanzas", "round-trips",
 			"resume.bytes", "resume.items", "cut.bytes", "cpu.client", "cpu.server", "cpu.items", "cpu.login", "presence.in", "presence.bounced",
 		},
+		level: "load.rate",
 		primary: func(p Plan) string {
 			switch {
 			case p.Load.Rate.Any():

@@ -35,6 +35,9 @@ type Scenario struct {
 	// Metrics are the names of what is measured, as in results.Metrics.
 	Metrics []string
 
+	// level is the path of the key that says how much is done: what a search goes over
+	// unless it is told otherwise. Empty where there is nothing to search for.
+	level string
 	// primary names the scalar of a block that decides the verdict.
 	primary func(Plan) string
 	// prepare makes the fixtures of a plan at a site.
@@ -69,8 +72,10 @@ type cell struct {
 	from, to time.Time    // of what was measured, if that is not the whole cell
 	stats    *bench.Stats // of the load, if the cell is one
 
-	// watch, where set, is told about once a second how a load goes.
+	// watch, where set, is told about once a second how a load goes: the one at the key
+	// load, where the scenario has several.
 	watch func(bench.Progress)
+	load  string
 
 	// Where workers' samples go, and what else the actor has noticed.
 	recorder *results.Recorder

@@ -172,7 +172,7 @@ func (s *Search) over() (err error) {
 	if s.key, err = SearchKey(s.plan.Scenario, s.config.Over); err != nil {
 		return err
 	}
-	if _, real := s.config.Targets[0].(ServerTargets); real && !s.keeps() && s.key.Path != "hold.sessions" {
+	if _, real := s.config.Targets[0].(ServerTargets); real && !s.keeps() && !s.key.holds {
 		return fmt.Errorf("%s cannot be searched over at %s: its accounts and rosters are what they are; give a list to run instead, as in --set '%s=[...]'",
 			s.key.Path, s.config.Targets[0].Name(), s.key.Path)
 	}
@@ -203,20 +203,23 @@ func SearchKey(scenario, path string) (Key, error) {
 // searchable are the keys of a scenario whose highest value can be looked for, the
 // one that is meant if none is named first.
 func searchable(scenario string) []Key {
+	s, ok := Find(scenario)
+	if !ok || s.level == "" {
+		return nil
+	}
 	var all []Key
 	for _, k := range Keys() {
 		section, _, _ := strings.Cut(k.Path, ".")
 		switch {
-		case !k.has(scenario), k.Simulator, slices.Contains([]string{"accounts", "blocks", "seed", "limits", "login", "link", "providers", "workers"}, section), k.Path == "load.max-in-flight":
+		case !k.has(scenario), k.Simulator, slices.Contains([]string{"accounts", "blocks", "seed", "limits", "login", "logins", "link", "providers", "workers"}, section), k.Path == "load.max-in-flight":
 		case k.Rated() || k.Kind == KindCount || k.Kind == KindBytes:
 			all = append(all, k)
 		}
 	}
-	first := map[string]string{IdleCost: "hold.sessions"}[scenario]
 	slices.SortStableFunc(all, func(a, b Key) int {
 		rank := func(k Key) int {
 			switch {
-			case k.Path == first:
+			case k.Path == s.level:
 				return 0
 			case k.Rated():
 				return 1
@@ -278,7 +281,7 @@ func (s *Search) bounds() error {
 		least = max(least, 1)
 	}
 	top := cmp.Or(s.key.Max, 1e9)
-	if s.key.Path == "hold.sessions" {
+	if s.key.holds {
 		if limit, err := proc.DescriptorLimit(); err == nil {
 			top = min(top, float64(limit-reservedDescriptors))
 		}
@@ -350,22 +353,14 @@ func (s *Search) show(v float64) string { return s.key.show(v) }
 
 // unit says what a level counts.
 func (s *Search) unit() string {
-	switch s.key.Path {
-	case "load.rate":
-		return "logins/s"
-	case "push.rate":
-		return "changes/s"
-	case "messages.rate":
-		return "messages/s"
-	case "hold.sessions":
-		return "sessions"
-	case "roster.items":
-		return "contacts"
-	}
+	per := ""
 	if s.key.Rated() {
-		return "/s of " + s.key.Path
+		per = "/s"
 	}
-	return "of " + s.key.Path
+	if s.key.Counts != "" {
+		return s.key.Counts + per
+	}
+	return strings.TrimSpace(per + " of " + s.key.Path)
 }
 
 // at returns the plan of a level, without regard to phases.

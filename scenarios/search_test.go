@@ -114,6 +114,44 @@ func TestSearchRun(t *testing.T) {
 	})
 }
 
+// TestSearchSteady searches traffic that a slow link holds back: what counts is what has
+// arrived, not what was sent.
+func TestSearchSteady(t *testing.T) {
+	const source = `
+scenario: message-steady
+accounts: 4
+roster: {items: 2}
+login: {tls: none}
+logins: {rate: 200/s}
+messages: {rate: 60/s, size: 2000}
+load: {warmup: 0s, cooldown: 0s, drain: 100ms}
+limits: {lateness-floor: 1m, rate-shortfall: 1}
+`
+	tests := []struct{ name, link, slo, fails string }{
+		{"holds", "", "message mean<1m", ""},
+		{"too little arrives", "link: {rate: 64kbit/s}\n", "message mean<1m", "planned were achieved"},
+		{"too much is under way", "link: {rate: 64kbit/s}\n", "message mean<20ms", "operations are under way"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s, dir := searching(t, source+tt.link, tt.slo, func(c *SearchConfig) {
+				c.Min, c.Start, c.Max = 60, 60, 60
+			})
+			_, err := s.Run(t.Context())
+			failed, fails := errors.AsType[*SLOError](err)
+			if fails != (tt.fails != "") || !fails && err != nil || fails && !strings.Contains(failed.Reason, tt.fails) {
+				t.Fatal(err)
+			}
+			for _, l := range dir().SearchLines {
+				if l.Goal != nil && (l.Goal.Over != "messages.rate" || l.Goal.Unit != "messages/s") {
+					t.Errorf("searched over %s, in %s", l.Goal.Over, l.Goal.Unit)
+				}
+			}
+		})
+	}
+}
+
 // TestWatch shows the watch of a level samples that decide it.
 func TestWatch(t *testing.T) {
 	s, _ := searching(t, strings.Replace(stormFile, "4/s", "100/s", 1), "ready p(90)<100ms", nil)
@@ -159,6 +197,19 @@ func TestWatch(t *testing.T) {
 	}
 	if grown, arrivals := w.growth(stats); grown < 39 || grown > 41 || arrivals != 200 {
 		t.Errorf("grew by %v of %v", grown, arrivals)
+	}
+}
+
+// TestSearchKey searches every scenario over what it is about, if there is such a thing.
+func TestSearchKey(t *testing.T) {
+	for _, s := range Scenarios() {
+		key, err := SearchKey(s.Name, "")
+		if key.Path != s.level || (err == nil) != (s.level != "") {
+			t.Errorf("%s is searched over %q, want %q: %v", s.Name, key.Path, s.level, err)
+		}
+	}
+	if _, err := SearchKey(MessageSteady, "logins.rate"); err == nil {
+		t.Error("a search over how sessions come online, which is over when messages are sent")
 	}
 }
 

@@ -131,7 +131,7 @@ func (s *Search) trial(ctx context.Context, t bench.Trial) (bench.Judged, error)
 	running, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	w := newWatch(s, p, abort)
-	c := &cell{arm: s.arm, block: key.Block, recorder: s.config.Recorder, key: key, watch: w.progress}
+	c := &cell{arm: s.arm, block: key.Block, recorder: s.config.Recorder, key: key, watch: w.progress, load: s.key.Path}
 	c.sink = watchedSink{s.config.Recorder.Sink(key), w}
 	started := time.Now()
 	monitor := bench.StartMonitor()

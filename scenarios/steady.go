@@ -19,38 +19,18 @@ import (
 )
 
 func messageSteady() Scenario {
-	return steadyScenario(MessageSteady, "users who are online send each other messages, each timed until it is read",
-		func(p Plan) string {
-			if p.Messages.Rate.Any() {
-				return "message.mean"
-			}
-			return primaryOf(p)
-		})
+	return steadyScenario(MessageSteady, "messages.rate", "users who are online send each other messages, each timed until it is read")
 }
 
 func presenceFanout() Scenario {
-	return steadyScenario(PresenceFanout, "users change their presence, each change timed until the last contact who is online knows",
-		func(p Plan) string {
-			if p.Presence.Rate.Any() {
-				return "presence.fanout.mean"
-			}
-			return primaryOf(p)
-		})
-}
-
-// primaryOf is the figure that decides where the scenario's own traffic is left out.
-func primaryOf(p Plan) string {
-	for _, s := range p.traffic() {
-		return s.metric + ".mean"
-	}
-	return "login.mean"
+	return steadyScenario(PresenceFanout, "presence.rate", "users change their presence, each change timed until the last contact who is online knows")
 }
 
 // steadyScenario is traffic among users who are online. The scenarios of it differ in
-// what they are about, and so in what their files ask for.
-func steadyScenario(name, summary string, primary func(Plan) string) Scenario {
+// what they are about, which is the load at level, and so in what their files ask for.
+func steadyScenario(name, level, summary string) Scenario {
 	return Scenario{
-		Name: name, Summary: summary,
+		Name: name, Summary: summary, level: level,
 		Steps: []string{
 			"log online.sessions accounts in at logins.rate, fetch rosters where online.roster says so, send presence where presence.send does",
 			"wait at the barrier `online` until all are there, and at `settled` until initial presence has come in; go on with the share barrier.least when barrier.timeout is over",
@@ -66,7 +46,13 @@ func steadyScenario(name, summary string, primary func(Plan) string) Scenario {
 			"presence.changes", "presence.delivered", "presence.expected", "presence.lost", "presence.superseded", "presence.duplicated", "presence.reordered", "presence.amplification",
 			"requests.unanswered", "stanzas.rate", "cpu.client", "cpu.server", "cpu.stanza",
 		},
-		primary: primary,
+		primary: func(p Plan) string {
+			flows := p.traffic()
+			if len(flows) == 0 {
+				return "login.mean"
+			}
+			return flows[leading(flows, level)].metric + ".mean"
+		},
 		prepare: func(_ context.Context, s *site) (actor, error) { return newSteady(s) },
 	}
 }
@@ -141,6 +127,11 @@ func (p Plan) traffic() []flow {
 	return slices.DeleteFunc(all, func(f flow) bool { return !f.Any() })
 }
 
+// leading returns the index of the load at key, of the first one if that is left out.
+func leading(flows []flow, key string) int {
+	return max(0, slices.IndexFunc(flows, func(f flow) bool { return f.Key == key }))
+}
+
 // exchange is what a crowd does once it is online.
 type exchange struct {
 	*crowd
@@ -149,12 +140,15 @@ type exchange struct {
 	online  []*member
 	start   time.Time
 	peers   [2][][]int32 // of each member, by remote: who it sends messages to
-	watched [][]int32    // of each member: who may see its presence
-	order   []*member    // in which members change their presence
-	closed  bool         // some load is a closed loop
-	waiting sync.Map     // of closed loops: chan struct{}, by id
+	flows   []flow
+	main    int       // of the flows, the one that the cell is about
+	watched [][]int32 // of each member: who may see its presence
+	order   []*member // in which members change their presence
+	closed  bool      // some load is a closed loop
+	waiting sync.Map  // of closed loops: chan struct{}, by id
 
 	outstanding              latch
+	underway, done           atomic.Int64 // of the main flow: begun and not over, and ended well in the measured window
 	sent, delivered, bounces atomic.Int64 // messages
 	within                   atomic.Int64 // delivered, and due in the measured window
 	changes, heard, expected atomic.Int64 // presence
@@ -169,7 +163,8 @@ type change struct {
 }
 
 func newExchange(cr *crowd, c *cell) (*exchange, error) {
-	t := &exchange{crowd: cr, cell: c, load: cr.plan.Load, online: cr.alive(), closed: len(cr.plan.Closed()) > 0}
+	t := &exchange{crowd: cr, cell: c, load: cr.plan.Load, online: cr.alive(), flows: cr.plan.traffic(), closed: len(cr.plan.Closed()) > 0}
+	t.main = leading(t.flows, c.load)
 	t.outstanding.empty = make(chan struct{})
 	for _, i := range shuffled(cr.plan.Seed, len(t.online)) {
 		t.order = append(t.order, t.online[i])
@@ -248,13 +243,18 @@ func (t *exchange) run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	edges := make(chan edges, 1)
 	wait.Go(func() { edges <- t.watch(ctx) })
-	flows := t.plan.traffic()
-	stats := make([]bench.Stats, len(flows))
-	errs := make([]error, len(flows))
-	for i, f := range flows {
+	stats := make([]bench.Stats, len(t.flows))
+	errs := make([]error, len(t.flows))
+	for i, f := range t.flows {
 		config := bench.Config{
 			Start: t.start, Warmup: t.load.Warmup, Measure: t.load.Duration, Cooldown: t.load.Cooldown,
 			Drain: t.load.Drain, Timer: bench.TimerThread,
+		}
+		if i == t.main && t.cell.watch != nil {
+			config.Progress = func(p bench.Progress) {
+				p.InFlight = int(t.underway.Load())
+				t.cell.watch(p)
+			}
 		}
 		if errs[i] = f.engine(&config, t.load.Arrivals, t.plan.Seed^uint64(t.cell.block)<<32^uint64(i)<<48, t.load.end()); errs[i] != nil {
 			continue
@@ -272,13 +272,38 @@ func (t *exchange) run(ctx context.Context) error {
 	if err := t.outstanding.wait(ctx, t.load.Drain); err != nil {
 		return err
 	}
-	t.report(flows, stats, <-edges)
+	t.report(stats, <-edges)
 	return nil
+}
+
+// begin and end count an operation of a kind of traffic: what is sent is not over when
+// the engine has sent it.
+func (t *exchange) begin(metric string) {
+	t.outstanding.add(1)
+	if t.flows[t.main].metric == metric {
+		t.underway.Add(1)
+	}
+}
+
+func (t *exchange) end(metric string, at time.Time, err error) {
+	if t.flows[t.main].metric == metric {
+		t.underway.Add(-1)
+		if err == nil && t.measures(at) {
+			t.done.Add(1)
+		}
+	}
+	t.outstanding.add(-1)
+}
+
+// measures reports whether a time lies in the measured window.
+func (t *exchange) measures(at time.Time) bool {
+	since := at.Sub(t.start)
+	return since >= t.load.Warmup && since < t.load.Warmup+t.load.Duration
 }
 
 // sinkOf is where samples of what was due at a time belong.
 func (t *exchange) sinkOf(due time.Time) results.Sink {
-	if at := due.Sub(t.start); at < t.load.Warmup || at >= t.load.Warmup+t.load.Duration {
+	if !t.measures(due) {
 		return results.Discard{}
 	}
 	return t.cell.sink
@@ -351,7 +376,7 @@ func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink result
 		arrived = make(chan struct{})
 		t.waiting.Store(id, arrived)
 	}
-	t.outstanding.add(1)
+	t.begin("message")
 	m.out.numbers[to] = number // before it can arrive
 	err := m.Stream.Post(b, nil)
 	if err != nil {
@@ -359,8 +384,9 @@ func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink result
 	}
 	m.out.mu.Unlock()
 	if err != nil {
-		t.outstanding.add(-1)
-		sink.Observe(results.Sample{Metric: "message", Intended: a.At, Start: start, End: time.Now(), Err: err})
+		now := time.Now()
+		t.end("message", now, err)
+		sink.Observe(results.Sample{Metric: "message", Intended: a.At, Start: start, End: now, Err: err})
 		return err
 	}
 	t.sent.Add(1)
@@ -410,11 +436,11 @@ func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
 	}
 	t.delivered.Add(1)
 	due := t.epoch.Add(k.due)
-	if at := due.Sub(t.start); at >= t.load.Warmup && at < t.load.Warmup+t.load.Duration {
+	if t.measures(due) {
 		t.within.Add(1)
 	}
 	t.sinkOf(due).Observe(results.Sample{Metric: "message", Intended: due, Start: t.epoch.Add(k.start), End: st.End})
-	t.outstanding.add(-1)
+	t.end("message", st.End, nil)
 	t.release(id)
 }
 
@@ -450,7 +476,7 @@ func (t *exchange) bounced(st *wire.Stanza, why error) {
 	t.bounces.Add(1)
 	due, start := t.epoch.Add(k.due), t.epoch.Add(k.start)
 	t.sinkOf(due).Observe(results.Sample{Metric: "message", Intended: due, Start: start, End: st.End, Err: why})
-	t.outstanding.add(-1)
+	t.end("message", st.End, why)
 	t.release(st.ID())
 }
 
@@ -476,8 +502,8 @@ func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink res
 	b = append(b, "</presence>"...)
 	if watchers > 0 {
 		m.out.open[number] = c
-		t.outstanding.add(1)
 	}
+	t.begin("presence.fanout")
 	err := m.Stream.Post(b, nil)
 	if err != nil {
 		m.out.changes--
@@ -485,11 +511,13 @@ func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink res
 	}
 	m.out.mu.Unlock()
 	if err != nil {
-		if watchers > 0 {
-			t.outstanding.add(-1)
-		}
-		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: a.At, Start: start, End: time.Now(), Err: err})
+		now := time.Now()
+		t.end("presence.fanout", now, err)
+		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: a.At, Start: start, End: now, Err: err})
 		return err
+	}
+	if watchers == 0 {
+		t.end("presence.fanout", time.Now(), nil)
 	}
 	t.changes.Add(1)
 	t.expected.Add(int64(watchers))
@@ -525,7 +553,7 @@ func (t *exchange) presenceArrived(m *member, st *wire.Stanza) {
 	from.out.mu.Unlock()
 	if last {
 		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: due, Start: start, End: st.End})
-		t.outstanding.add(-1)
+		t.end("presence.fanout", st.End, nil)
 		if c.all != nil {
 			close(c.all)
 		}
@@ -552,12 +580,12 @@ func (t *exchange) request(
 		over = make(chan struct{})
 	}
 	start := time.Now()
-	t.outstanding.add(1)
+	t.begin(metric)
 	t.unanswered.Add(1)
 	err := ask(m.Client, m.Domain, func(end time.Time, err error) {
 		sink.Observe(results.Sample{Metric: metric, Intended: a.At, Start: start, End: end, Err: err})
 		t.unanswered.Add(-1)
-		t.outstanding.add(-1)
+		t.end(metric, end, err)
 		if over != nil {
 			close(over)
 		}
@@ -660,7 +688,7 @@ func (t *exchange) tallies() (messages, presence tally) {
 }
 
 // report makes the figures of the cell.
-func (t *exchange) report(flows []flow, stats []bench.Stats, e edges) {
+func (t *exchange) report(stats []bench.Stats, e edges) {
 	c, plan := t.cell, t.plan
 	t.traffic.Store(nil) // what arrives from now on is too late
 	messages, presence := t.tallies()
@@ -724,7 +752,7 @@ func (t *exchange) report(flows []flow, stats []bench.Stats, e edges) {
 		warn("sessions", "%d of %d sessions ended before the run did", e.lost, len(t.online))
 	}
 	t.resources(e)
-	t.judge(flows, stats)
+	t.judge(stats)
 }
 
 // resources makes the figures of the measured window.
@@ -748,13 +776,13 @@ func (t *exchange) resources(e edges) {
 
 // judge gives the self-check what it wants to know: all arrivals of open loops, and
 // the lateness of the kind of traffic that the scenario is about.
-func (t *exchange) judge(flows []flow, stats []bench.Stats) {
+func (t *exchange) judge(stats []bench.Stats) {
 	c := t.cell
-	for i, f := range flows {
+	for i, f := range t.flows {
 		if f.Workers() > 0 {
 			continue
 		}
-		if c.judge == "" {
+		if c.judge == "" || i == t.main {
 			c.judge = f.metric
 		}
 		c.figures.Planned += float64(stats[i].Measured.Planned)
@@ -762,7 +790,7 @@ func (t *exchange) judge(flows []flow, stats []bench.Stats) {
 		c.figures.Dropped += int64(stats[i].Measured.Dropped) //nolint:gosec // far below
 		c.figures.Poisson = c.figures.Poisson || f.random(t.load.Arrivals)
 	}
-	if len(flows) > 0 {
-		c.window(stats[0], t.load.Warmup)
-	}
+	main := stats[t.main]
+	main.DoneWithin = uint64(t.done.Load()) //nolint:gosec // not negative
+	c.window(main, t.load.Warmup)
 }
