@@ -49,7 +49,7 @@ func (r *Run) readHead(root *os.Root) error {
 		}
 		return err
 	}
-	if err := checkSchema(r.Manifest.Schema); err != nil {
+	if err := checkSchema(r.Manifest.Schema, Schema, "a run directory"); err != nil {
 		return fmt.Errorf("%s: %w", fileManifest, err)
 	}
 	switch err := readJSON(root, fileDone, &r.Done); {

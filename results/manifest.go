@@ -65,16 +65,17 @@ type Process struct {
 	PID  int    `json:"pid"`
 }
 
-// checkSchema refuses what this reader cannot know.
-func checkSchema(s string) error {
+// checkSchema refuses what a reader of the schema own, that of what is named, cannot
+// know.
+func checkSchema(s, own, what string) error {
 	name, number, ok := strings.Cut(s, "/")
-	wantName, wantNumber, _ := strings.Cut(Schema, "/")
+	wantName, wantNumber, _ := strings.Cut(own, "/")
 	n, err := strconv.Atoi(number)
 	if !ok || name != wantName || err != nil || n < 1 {
-		return fmt.Errorf("schema %q is not that of a run directory (want %q)", s, Schema)
+		return fmt.Errorf("schema %q is not that of %s (want %q)", s, what, own)
 	}
 	if want, _ := strconv.Atoi(wantNumber); n > want {
-		return fmt.Errorf("schema %q is newer than this program, which reads %q and older: use a newer xmppbench", s, Schema)
+		return fmt.Errorf("schema %q is newer than this program, which reads %q and older: use a newer xmppbench", s, own)
 	}
 	return nil
 }

@@ -362,8 +362,7 @@ func (d ModelDesign) fill(g *group) error {
 	}
 	g.drivers = make(map[string]float64, len(counted))
 	for name, values := range counted {
-		slices.Sort(values)
-		g.drivers[name] = median(values)
+		g.drivers[name] = medianOf(values)
 	}
 	return nil
 }
@@ -388,7 +387,7 @@ func evidence(runs []*Run, scenario string) error {
 		}
 		for _, c := range r.Counts {
 			if !c.Equal {
-				return fmt.Errorf("results: model: run %s: %s of %s is %s, its closed form gives %s", r.Manifest.ID, c.Name, c.Variant, formatCount(c.Counted), formatCount(c.Expected))
+				return fmt.Errorf("results: model: run %s: %s", r.Manifest.ID, c.difference())
 			}
 		}
 	}

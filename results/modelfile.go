@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 )
 
 // maxModel bounds a model file, in bytes.
@@ -27,11 +24,7 @@ func ReadModel(r io.Reader) (*Model, error) {
 	}
 	var m Model
 	if err := json.Unmarshal(b, &m); err != nil {
-		line := 1
-		if s := (*json.SyntaxError)(nil); errors.As(err, &s) {
-			line += bytes.Count(b[:min(int(s.Offset), len(b))], []byte("\n"))
-		}
-		return nil, fmt.Errorf("results: model: line %d: %w", line, err)
+		return nil, fmt.Errorf("results: model: line %d: %w", errorLine(b, err), err)
 	}
 	if err := m.sound(); err != nil {
 		return nil, fmt.Errorf("results: model: %w", err)
@@ -60,14 +53,8 @@ func (m *Model) settings() []*json.RawMessage {
 
 // sound refuses what no calibration leaves behind: it would predict nonsense.
 func (m *Model) sound() error {
-	name, number, _ := strings.Cut(m.Schema, "/")
-	wantName, wantNumber, _ := strings.Cut(ModelSchema, "/")
-	n, err := strconv.Atoi(number)
-	if name != wantName || err != nil || n < 1 {
-		return fmt.Errorf("schema %q is not that of a model (want %q)", m.Schema, ModelSchema)
-	}
-	if want, _ := strconv.Atoi(wantNumber); n > want {
-		return fmt.Errorf("schema %q is newer than this program, which reads %q and older: use a newer xmppbench", m.Schema, ModelSchema)
+	if err := checkSchema(m.Schema, ModelSchema, "a model"); err != nil {
+		return err
 	}
 	if len(m.Parts) == 0 {
 		return errors.New("it has no variants")
@@ -124,11 +111,7 @@ const maxResidual = 1e6
 
 // Write writes the model as a file of indented JSON.
 func (m *Model) Write(w io.Writer) error {
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return fmt.Errorf("results: model: %w", err)
-	}
-	if _, err := w.Write(append(b, '\n')); err != nil {
+	if err := encodeJSON(w, m, "  "); err != nil {
 		return fmt.Errorf("results: model: %w", err)
 	}
 	return nil
@@ -136,18 +119,7 @@ func (m *Model) Write(w io.Writer) error {
 
 // Save writes the model to a file, which it replaces as a whole or not at all.
 func (m *Model) Save(name string) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".model-*")
-	if err != nil {
-		return fmt.Errorf("results: model: %w", err)
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // It is gone where all went well.
-	if err := errors.Join(m.Write(f), f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return fmt.Errorf("results: model: %w", err)
-	}
-	return nil
+	return writeJSON(filepath.Dir(name), filepath.Base(name), m)
 }
 
 // ZipfPairs is the number of pairs that so many messages are expected to meet at least

@@ -146,7 +146,7 @@ func automatic(yes bool) []string {
 }
 
 // isRepeat reports whether the label is that of the arm that repeats the baseline.
-func isRepeat(variant string) bool { return strings.HasSuffix(variant, "#aa") }
+func isRepeat(variant string) bool { return strings.HasSuffix(variant, AASuffix) }
 
 // fit makes the part of a variant from the sizes that were measured.
 func (p *ModelPart) fit(d ModelDesign, groups []group) error {

@@ -2,6 +2,7 @@ package results
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -148,13 +149,19 @@ func readJSON(root *os.Root, name string, v any) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		line := 1
-		if s := (*json.SyntaxError)(nil); errors.As(err, &s) {
-			line += strings.Count(string(b[:min(int(s.Offset), len(b))]), "\n")
-		}
-		return fmt.Errorf("%s:%d: %w", name, line, err)
+		return fmt.Errorf("%s:%d: %w", name, errorLine(b, err), err)
 	}
 	return nil
+}
+
+// errorLine is the line at which JSON could not be read, the first one where that is
+// not known.
+func errorLine(b []byte, err error) int {
+	line := 1
+	if s := (*json.SyntaxError)(nil); errors.As(err, &s) {
+		line += bytes.Count(b[:min(int(s.Offset), len(b))], []byte("\n"))
+	}
+	return line
 }
 
 // readLines calls line for each line of a file that may be missing. An error

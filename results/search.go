@@ -87,8 +87,8 @@ type SearchFound struct {
 	Confirmed bool    `json:"confirmed"`        // a longer run at Lo held too
 	Stuck     float64 `json:"stuck,omitempty"`  // level that stayed invalid
 	Reason    string  `json:"reason,omitempty"` // why Hi failed, or Stuck was invalid
-	Trials    int     `json:"trials"`           //
-	Seconds   float64 `json:"seconds"`          // that it took
+	Trials    int     `json:"trials"`
+	Seconds   float64 `json:"seconds"` // that it took
 }
 
 // SearchReport is one goal of a run in reports: what was found, and every level.
@@ -291,7 +291,7 @@ func (s *SearchReport) conclude() {
 		}
 	}
 	if len(held) > 0 {
-		s.Median, s.Lowest, s.Highest = medianOf(slices.Clone(held)), slices.Min(held), slices.Max(held)
+		s.Median, s.Lowest, s.Highest = medianOf(held), slices.Min(held), slices.Max(held)
 	}
 	slo := strings.Join(s.SLO, " and ")
 	subject := fmt.Sprintf("%s at %s", s.Scenario, s.Target)
