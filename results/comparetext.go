@@ -8,13 +8,12 @@ import (
 )
 
 // WriteText writes the comparison for a terminal of the given width in columns,
-// 100 if it is 0, in colours if that is wanted: the sentences of the primary figure, the gates, and a table of
-// the other figures that the summary shows, which decide nothing.
+// 100 if it is 0, in colours if that is wanted: the sentences of the primary figure,
+// the gates, and a table of the other figures that the summary shows, which decide
+// nothing.
 func (c *Comparison) WriteText(w io.Writer, width int, color bool) error {
-	t := &textReport{table: Metrics(), width: width, color: color}
-	if t.width <= 0 {
-		t.width = 100
-	}
+	t := newTextReport(Metrics(), width)
+	t.color = color
 	t.comparison(&Document{Comparison: c})
 	for _, group := range c.groups() {
 		g := t.exploratory(c, group)
@@ -67,7 +66,7 @@ func (t *textReport) exploratory(c *Comparison, group string) grid {
 				row[1+i] = "-"
 			}
 			rows[v.Metric] = row
-			g.rows, g.note = append(g.rows, row), append(g.note, "")
+			g.add(row...)
 		}
 		row[1+slices.Index(g.head[1:], v.Variant)] = v.short()
 	}

@@ -331,8 +331,7 @@ func errorGrid(p PlanReport) grid {
 	for _, v := range p.Variants {
 		for _, metric := range slices.Sorted(maps.Keys(v.Errors)) {
 			for _, kind := range slices.Sorted(maps.Keys(v.Errors[metric])) {
-				g.rows = append(g.rows, []string{v.Name, metric, kind, fmt.Sprint(v.Errors[metric][kind])})
-				g.note = append(g.note, "")
+				g.add(v.Name, metric, kind, fmt.Sprint(v.Errors[metric][kind]))
 			}
 		}
 	}

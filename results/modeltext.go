@@ -12,10 +12,7 @@ import (
 // WriteText writes what one more of each driver costs, by variant, and what the last
 // check said. Width is that of the terminal in columns, 0 for the default.
 func (m *Model) WriteText(w io.Writer, width int) error {
-	t := &textReport{table: Metrics(), width: width}
-	if t.width <= 0 {
-		t.width = 100
-	}
+	t := newTextReport(Metrics(), width)
 	for i := range m.Parts {
 		if i > 0 {
 			t.line("")
@@ -61,13 +58,13 @@ func (t *textReport) part(p *ModelPart) {
 		for i, c := range q.Coefficients {
 			row = append(row, price(c, math.Sqrt(q.Covariance[i][i]), q.Unit))
 		}
-		g.rows, g.note = append(g.rows, append(row, errorShare(q.Residual))), append(g.note, "")
+		g.add(append(row, errorShare(q.Residual))...)
 	}
 	seen := []string{"calibrated with", ""}
 	for _, d := range p.Drivers {
 		seen = append(seen, formatCount(d.Min)+" to "+formatCount(d.Max))
 	}
-	g.rows, g.note = append(g.rows, append(seen, "")), append(g.note, "")
+	g.add(append(seen, "")...)
 	t.grid(g)
 }
 
@@ -101,10 +98,7 @@ func significantShare(v float64) string {
 // WriteText writes the errors of a check, and whether it passed. Width is that of the
 // terminal in columns, 0 for the default.
 func (c *ModelCheck) WriteText(w io.Writer, width int) error {
-	t := &textReport{table: Metrics(), width: width}
-	if t.width <= 0 {
-		t.width = 100
-	}
+	t := newTextReport(Metrics(), width)
 	t.check(c)
 	_, err := w.Write(t.out.Bytes())
 	return err
@@ -158,7 +152,7 @@ func (t *textReport) check(c *ModelCheck) {
 			}
 			row = append(row, text)
 		}
-		g.rows, g.note = append(g.rows, row), append(g.note, "")
+		g.add(row...)
 	}
 	t.grid(g)
 	t.line("")

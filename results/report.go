@@ -362,9 +362,9 @@ type ReportOptions struct {
 func Formats() []string { return []string{"text", "html", "md", "json", "csv", "hlog", "bench"} }
 
 // Report writes runs in one of the [Formats]: tables for a terminal, one HTML file
-// with pictures that fetches nothing, the tables in Markdown, the [Document], its figures as comma-separated values, one
-// HdrHistogram interval log of all runs, or lines in the format of Go's
-// benchmarks.
+// with pictures that fetches nothing, the tables in Markdown, the [Document], its
+// figures as comma-separated values, one HdrHistogram interval log of all runs, or
+// lines in the format of Go's benchmarks.
 func Report(w io.Writer, runs []*Run, format string, o ReportOptions) error {
 	if o.Compare.Metrics == nil {
 		o.Compare.Metrics = Metrics()
@@ -372,7 +372,8 @@ func Report(w io.Writer, runs []*Run, format string, o ReportOptions) error {
 	var err error
 	switch format {
 	case "text", "md":
-		t := textReport{table: o.Compare.Metrics, width: o.Width, markdown: format == "md", color: o.Color && format == "text"}
+		t := newTextReport(o.Compare.Metrics, o.Width)
+		t.markdown, t.color = format == "md", o.Color && format == "text"
 		_, err = w.Write(t.render(Summarize(runs, o.Compare)))
 	case "html":
 		err = writeHTML(w, runs, Summarize(runs, o.Compare), o.Compare)

@@ -70,7 +70,7 @@ func (s SearchReport) grid() grid {
 			judged += "*"
 		}
 		row = append(row, significant(100*l.Errors)+"%", l.trials(), judged)
-		g.rows, g.note = append(g.rows, row), append(g.note, "")
+		g.add(row...)
 	}
 	return g
 }

@@ -114,7 +114,7 @@ func (t *textReport) sheet(s *Sheet) {
 		if r.Value != nil {
 			value = r.figure(*r.Value)
 		}
-		g.rows, g.note = append(g.rows, []string{r.Name, value, r.between()}), append(g.note, "")
+		g.add(r.Name, value, r.between())
 	}
 	t.grid(g)
 	t.gap()

@@ -20,10 +20,16 @@ type textReport struct {
 	out      bytes.Buffer
 }
 
-func (t *textReport) render(d *Document) []byte {
-	if t.width <= 0 {
-		t.width = 100
+// newTextReport returns an empty report for a terminal of the given width in columns,
+// 100 if it is 0.
+func newTextReport(table []Metric, width int) *textReport {
+	if width <= 0 {
+		width = 100
 	}
+	return &textReport{table: table, width: width}
+}
+
+func (t *textReport) render(d *Document) []byte {
 	// A terminal shows the end first, a web page the beginning.
 	if t.markdown {
 		t.comparison(d)
@@ -298,6 +304,11 @@ type grid struct {
 	left int      // columns kept when the table is broken, aligned to the left
 }
 
+// add appends a row without a note.
+func (g *grid) add(cells ...string) {
+	g.rows, g.note = append(g.rows, cells), append(g.note, "")
+}
+
 // scalars makes one row per variant, one column per figure that the metric
 // table shows.
 func (t *textReport) scalars(p PlanReport, planned int) grid {
@@ -354,7 +365,7 @@ func turn(g grid) (turned grid, notes []string) {
 		for _, i := range rows {
 			cells = append(cells, g.rows[i][column])
 		}
-		turned.rows, turned.note = append(turned.rows, cells), append(turned.note, "")
+		turned.add(cells...)
 	}
 	return turned, notes
 }
@@ -411,8 +422,7 @@ func (t *textReport) costs(p PlanReport) grid {
 				interval = formatUnit(e.Lo, m.Unit) + " to " + formatUnit(e.Hi, m.Unit)
 				g.head[4] = percent(e.Level) + " interval"
 			}
-			g.rows = append(g.rows, []string{m.Name, v.Name, fmt.Sprint(value.Blocks), formatUnit(estimate, m.Unit), interval})
-			g.note = append(g.note, "")
+			g.add(m.Name, v.Name, fmt.Sprint(value.Blocks), formatUnit(estimate, m.Unit), interval)
 		}
 	}
 	return g
@@ -445,7 +455,7 @@ func (t *textReport) latencies(p PlanReport) grid {
 					}
 					row = append(row, s)
 				}
-				g.rows, g.note = append(g.rows, append(row, formatSeconds(l.Max))), append(g.note, "")
+				g.add(append(row, formatSeconds(l.Max))...)
 			}
 		}
 	}
