@@ -258,7 +258,7 @@ func MakePlots(runs []*Run, d *Document, o CompareOptions) *Plots {
 	p.name(runs)
 	p.latencies()
 	p.timelines()
-	p.ratios(o)
+	p.ratios()
 	p.resources()
 	p.loads()
 	p.meshes()
@@ -613,21 +613,15 @@ func roundedPoints(points []Point) []Point {
 	return out
 }
 
-// ratios takes the verdicts of the comparison and asks once more for the pairs
-// behind them.
-func (p *plotter) ratios(o CompareOptions) {
+// ratios takes the verdicts of the comparison.
+func (p *plotter) ratios() {
 	c := p.doc.Comparison
-	if c == nil || len(c.Verdicts) == 0 {
+	if c == nil {
 		return
 	}
-	again := *c
-	all, err := again.observe(p.runs, c.By, nil)
-	if err != nil {
-		return // It was no error when the document was made.
-	}
 	for _, v := range c.Verdicts {
-		s := parseScalar(o.Metrics, v.Metric)
-		if !v.Primary && !(&textReport{table: o.Metrics}).shown(s) || v.Exact && v.Ratio == 1 {
+		s := parseScalar(p.table, v.Metric)
+		if !v.Primary && !(&textReport{table: p.table}).shown(s) || v.Exact && v.Ratio == 1 {
 			continue
 		}
 		row := RatioRow{
@@ -637,13 +631,8 @@ func (p *plotter) ratios(o CompareOptions) {
 		if math.IsNaN(float64(v.Ratio)) || math.IsInf(float64(v.Ratio), 0) || v.Ratio <= 0 {
 			continue // The table tells why.
 		}
-		if v.Paired {
-			q := again.ask(all, o.Metrics, v.Group, v.Metric, [2]string{v.Baseline, v.Variant}, 1)
-			for i := range min(len(q.x), len(q.y)) {
-				if q.x[i] > 0 && q.y[i] > 0 {
-					row.Blocks = append(row.Blocks, rounded(q.y[i]/q.x[i]))
-				}
-			}
+		for _, r := range v.ratios {
+			row.Blocks = append(row.Blocks, rounded(r))
 		}
 		i := slices.IndexFunc(p.out.Ratios, func(r RatioPlot) bool { return r.Group == v.Group && r.Metric == v.Metric })
 		if i < 0 {

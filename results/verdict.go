@@ -69,6 +69,8 @@ type Verdict struct {
 	Primary       bool     `json:"primary"`                // the figure declared to decide; all others are exploratory
 	Decision      Decision `json:"decision"`
 	Reason        string   `json:"reason,omitempty"` // why there is no ratio
+
+	ratios []float64 // of the pairs of blocks, as far as there are any
 }
 
 // comparison is one question put to the figures of two arms.
@@ -95,7 +97,9 @@ func (c comparison) judge() Verdict {
 		Level: c.level, Blocks: len(c.y), Paired: c.paired, Primary: c.primary,
 		Lo: 0, Hi: Ratio(math.Inf(1)),
 	}
-	if !c.paired {
+	if c.paired {
+		v.ratios = c.ratios()
+	} else {
 		v.OtherBlocks = len(c.x)
 	}
 	switch {
@@ -120,6 +124,17 @@ func (c comparison) judge() Verdict {
 		}
 	}
 	return v
+}
+
+// ratios are those of the pairs.
+func (c comparison) ratios() []float64 {
+	var out []float64
+	for i, x := range c.x {
+		if x > 0 && c.y[i] > 0 {
+			out = append(out, c.y[i]/x)
+		}
+	}
+	return out
 }
 
 func (c comparison) estimate(v *Verdict) {
