@@ -887,36 +887,40 @@ func rateOf(dimensions map[string]string) (name string, rate float64, ok bool) {
 	return "", 0, false
 }
 
-// meshes looks for runs of federations: those whose plans say how many domains there
-// are.
-func (p *plotter) meshes() {
+// A meshCell is what a variant showed in a plan that says how many domains there are.
+type meshCell struct {
+	plan      string
+	arm, a, b int // a and b are the domains of the first provider and of the others
+	values    []Value
+}
+
+// meshCells looks for runs of federations.
+func (p *plotter) meshCells() []meshCell {
+	var out []meshCell
 	for _, r := range p.runs {
-		report := p.report(r)
-		for _, plan := range report.Plans {
+		i := slices.IndexFunc(p.doc.Runs, func(rr RunReport) bool { return rr.ID == r.Manifest.ID })
+		if i < 0 {
+			continue
+		}
+		for _, plan := range p.doc.Runs[i].Plans {
 			a, b, ok := meshSize(r.Manifest, plan.Name)
 			if !ok {
 				continue
 			}
 			for _, v := range plan.Variants {
-				i := slices.IndexFunc(v.Values, func(v Value) bool { return v.Name == "connections" })
-				if i < 0 {
-					continue
-				}
-				p.out.Meshes = append(p.out.Meshes, MeshPlot{
-					Plan: plan.Name, Arm: p.arms[[2]string{report.ID, v.Name}], A: a, B: b, Connections: v.Values[i].Median,
-				})
+				out = append(out, meshCell{plan.Name, p.arms[[2]string{r.Manifest.ID, v.Name}], a, b, v.Values})
 			}
 		}
 	}
+	return out
 }
 
-// report is a run's part of the document.
-func (p *plotter) report(r *Run) *RunReport {
-	i := slices.IndexFunc(p.doc.Runs, func(rr RunReport) bool { return rr.ID == r.Manifest.ID })
-	if i < 0 {
-		return &RunReport{}
+func (p *plotter) meshes() {
+	for _, c := range p.meshCells() {
+		if v, ok := findValue(c.values, "connections"); ok {
+			p.out.Meshes = append(p.out.Meshes, MeshPlot{Plan: c.plan, Arm: c.arm, A: c.a, B: c.b, Connections: v.Median})
+		}
 	}
-	return &p.doc.Runs[i]
 }
 
 // meshSize is how many domains the providers of a plan have, as the scenario in the
@@ -953,25 +957,14 @@ func costMetrics() []string {
 }
 
 func (p *plotter) costs() {
+	cells := p.meshCells()
 	for _, metric := range costMetrics() {
 		out := CostPlot{Metric: metric, Unit: parseScalar(p.table, metric).unit()}
-		for _, r := range p.runs {
-			report := p.report(r)
-			for _, plan := range report.Plans {
-				a, b, ok := meshSize(r.Manifest, plan.Name)
-				if !ok {
-					continue
-				}
-				for _, v := range plan.Variants {
-					for _, value := range v.Values {
-						if value.Name == metric && value.Median > 0 {
-							out.Points = append(out.Points, CostPoint{
-								Arm: p.arms[[2]string{report.ID, v.Name}], Plan: plan.Name, Pairs: float64(a) * float64(b),
-								Value: rounded(value.Median), Lo: rounded(value.Min), Hi: rounded(value.Max),
-							})
-						}
-					}
-				}
+		for _, c := range cells {
+			if v, ok := findValue(c.values, metric); ok && v.Median > 0 {
+				out.Points = append(out.Points, CostPoint{
+					Arm: c.arm, Plan: c.plan, Pairs: float64(c.a) * float64(c.b), Value: rounded(v.Median), Lo: rounded(v.Min), Hi: rounded(v.Max),
+				})
 			}
 		}
 		if len(out.Points) > 0 {

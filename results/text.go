@@ -389,12 +389,20 @@ func columnLabel(s scalar) string {
 	return s.metric.Name + " " + s.stat
 }
 
-func cell(values []Value, name string) string {
+// findValue returns a figure by its name.
+func findValue(values []Value, name string) (v Value, ok bool) {
 	i := slices.IndexFunc(values, func(v Value) bool { return v.Name == name })
 	if i < 0 {
+		return Value{}, false
+	}
+	return values[i], true
+}
+
+func cell(values []Value, name string) string {
+	v, ok := findValue(values, name)
+	if !ok {
 		return "-"
 	}
-	v := values[i]
 	s := formatUnit(v.Median, v.Unit)
 	if v.Theory != nil {
 		s += " (theory " + formatUnit(*v.Theory, v.Unit) + ")"
@@ -411,11 +419,10 @@ func (t *textReport) costs(p PlanReport) grid {
 			continue
 		}
 		for _, v := range p.Variants {
-			i := slices.IndexFunc(v.Values, func(v Value) bool { return v.Name == m.Name })
-			if i < 0 {
+			value, ok := findValue(v.Values, m.Name)
+			if !ok {
 				continue
 			}
-			value := v.Values[i]
 			estimate, interval := value.Median, "n/a"
 			if e := value.Estimate; e != nil {
 				estimate = e.Value
