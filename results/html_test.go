@@ -353,7 +353,11 @@ func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
 	}
 	r.Series = nil
 	for i := range 1300 {
-		s := Second{Elapsed: float64(i + 1), Figures: map[string]float64{"cpu.server": 0.25 * float64(i), "rss.server": 1 << 20, "fds.server": 7}}
+		s := Second{Elapsed: float64(i + 1), Figures: map[string]float64{
+			"cpu.server": 0.25 * float64(i), "rss.server": 1 << 20, "fds.server": 7,
+			// These are no processes of their own.
+			"rss.peak.server": 9 << 20, "fds.limit.server": 1024, "thread.cpu.server/a-1": 1, "pressure.cpu": 1,
+		}}
 		if i == 700 {
 			s.Figures["rss.server"] = 9 << 20
 		}
@@ -374,8 +378,13 @@ func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
 		t.Errorf("costs %+v", p.Costs)
 	}
 	res := p.Resources[0]
-	if len(res.T) > seriesSteps || len(res.CPU) != 1 || len(res.CPU[0].Value) != len(res.T) {
-		t.Fatalf("%d points, %d CPU lines", len(res.T), len(res.CPU))
+	for what, lines := range map[string][]ResourceLine{"CPU": res.CPU, "memory": res.RSS, "descriptors": res.FDs} {
+		if len(lines) != 1 || lines[0].Role != "server" || len(lines[0].Value) != len(res.T) {
+			t.Fatalf("%s of %+v, want one line of %d points", what, lines, len(res.T))
+		}
+	}
+	if len(res.T) > seriesSteps {
+		t.Errorf("%d points", len(res.T))
 	}
 	most := func(line []*float64) float64 {
 		out := 0.0

@@ -655,23 +655,24 @@ func (p *plotter) resources() {
 		for chunk := range slices.Chunk(series, join) {
 			out.T = append(out.T, math.Round(chunk[len(chunk)-1].Elapsed*1e3)/1e3)
 		}
-		roles := make(map[string]bool)
+		names := make(map[string]bool)
 		for _, s := range series {
 			for name := range s.Figures {
-				if kind, role, ok := strings.Cut(name, "."); ok && (kind == "cpu" || kind == "rss" || kind == "fds") {
-					roles[role] = true
-				}
+				names[name] = true
 			}
 		}
-		for _, role := range slices.Sorted(maps.Keys(roles)) {
-			if line := cpuLine(series, "cpu."+role, join); hasValue(line) {
-				out.CPU = append(out.CPU, ResourceLine{role, line})
-			}
-			if line := levelLine(series, "rss."+role, join); hasValue(line) {
-				out.RSS = append(out.RSS, ResourceLine{role, line})
-			}
-			if line := levelLine(series, "fds."+role, join); hasValue(line) {
-				out.FDs = append(out.FDs, ResourceLine{role, line})
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			f, role, _, ok := FindSeries(name)
+			switch {
+			case !ok:
+			case f.Name == SeriesCPU:
+				if line := cpuLine(series, name, join); hasValue(line) {
+					out.CPU = append(out.CPU, ResourceLine{role, line})
+				}
+			case f.Name == SeriesRSS:
+				out.RSS = append(out.RSS, ResourceLine{role, levelLine(series, name, join)})
+			case f.Name == SeriesFDs:
+				out.FDs = append(out.FDs, ResourceLine{role, levelLine(series, name, join)})
 			}
 		}
 		for _, metric := range metrics {
