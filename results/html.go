@@ -303,7 +303,7 @@ func makePageRun(run *Run, r RunReport, table []Metric) pageRun {
 	t := textReport{table: table}
 	for i, p := range r.Plans {
 		part := pagePart{Plan: p.Name, Folded: len(r.Plans) > maxUnfolded, Open: i == 0}
-		if g := t.scalars(p, r.Blocks); len(g.rows) > 0 {
+		if g := t.scalars(p, cmp.Or(p.Blocks, r.Blocks)); len(g.rows) > 0 {
 			turned, skipped := turn(g)
 			part.Tables = append(part.Tables, pageTable{"Median of the blocks", makeGrid(turned), skipped})
 		}

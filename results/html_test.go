@@ -463,3 +463,14 @@ func TestTimelinesRoundTrip(t *testing.T) {
 		t.Errorf("theory %v", got)
 	}
 }
+
+// Blocks are told of those that the plan asks for, where it asks for others than the run.
+func TestBlocksOfPlans(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	r.Manifest.Plans[0].Blocks = 19
+	for _, format := range []string{"text", "md", "html"} {
+		if out := string(report(t, format, ReportOptions{}, r)); !strings.Contains(out, "8/19") || strings.Count(out, "/19") > len(r.Manifest.Variants) {
+			t.Errorf("%s: the blocks of the first plan are not told as of 19:\n%.2000s", format, out)
+		}
+	}
+}
