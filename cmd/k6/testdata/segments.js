@@ -1,10 +1,12 @@
-// 30 iterations of a fixed number, and 40 more at a rate, with a virtual user for each: a slow machine drops none. Every login changes its account and fails if somebody did so before.
+// 30 iterations of a fixed number, and 40 more at a rate. Each of these has a virtual user, and the stages go on after
+// the last one is due: a slow machine drops none and loses none. Every login changes its account and fails if somebody
+// did so before.
 import { connect, UserPool } from "k6/x/xmpp";
 
 export const options = {
   scenarios: {
     number: { executor: "shared-iterations", vus: 6, iterations: 30, env: { OFFSET: "0" } },
-    rate: { executor: "ramping-arrival-rate", startRate: 20, timeUnit: "1s", stages: [{ target: 20, duration: "1980ms" }], preAllocatedVUs: 60, env: { OFFSET: "200" } },
+    rate: { executor: "ramping-arrival-rate", startRate: 20, timeUnit: "1s", stages: [{ target: 20, duration: "1980ms" }, { target: 0, duration: "0s" }, { target: 0, duration: "5s" }], preAllocatedVUs: 60, env: { OFFSET: "200" } },
   },
   thresholds: { xmpp_login_success: ["rate==1"], dropped_iterations: ["count==0"], xmpp_errors: ["count==0"] },
 };
