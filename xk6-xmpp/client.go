@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/grafana/sobek"
@@ -16,7 +15,7 @@ import (
 
 // client is the class Client: one session of one virtual user.
 type client struct {
-	m          *instance
+	listening
 	o          loginOptions
 	persistent bool
 	userTags   sobek.Value
@@ -24,11 +23,7 @@ type client struct {
 	session *live // the one logged in; used on the event loop only, set there
 	busy    bool  // connecting
 
-	listeners map[string][]sobek.Value // event loop only
-	queue     *taskQueue               // holds the iteration while there are listeners; nil without
-
-	mu       sync.Mutex
-	wanted   map[string]bool // events that have a listener
+	// Guarded by the lock of listening.
 	waiters  []*waiter
 	handover *handover      // the last one, nil if there was none
 	inbox    []func() error // events of a persistent client, for the next call
@@ -85,7 +80,7 @@ func lazily[T any](m *instance, slot **sobek.Object, table func() class[T], valu
 // newClient reads the options of a client.
 func (m *instance) newClient(v sobek.Value, call string) *client {
 	p := m.options(call, v, true)
-	c := &client{m: m}
+	c := &client{listening: listening{m: m}}
 	p.get("index") // of credentials, which a script may spread into the options
 	jid, password := p.required("jid"), p.text("password", "")
 	c.o = p.login()

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/grafana/sobek"
@@ -22,7 +21,7 @@ const nsComponent = "jabber:component:accept"
 
 // component is the class Component: a domain behind a server, which does the federation.
 type component struct {
-	m              *instance
+	listening
 	domain, secret string
 	host           string
 	port           int
@@ -30,12 +29,7 @@ type component struct {
 	tags           sobek.Value
 	reply          bool
 
-	listeners map[string][]sobek.Value // event loop only
-	queue     *taskQueue
-
-	mu     sync.Mutex
-	wanted map[string]bool
-	stream *wire.Stream // nil before connect
+	stream *wire.Stream // nil before connect; guarded by the lock of listening
 	busy   bool         // event loop only
 }
 
@@ -56,9 +50,8 @@ func componentClass() class[*component] {
 func newComponent(m *instance, call sobek.ConstructorCall) *component {
 	p := m.options("Component()", call.Argument(0), true)
 	x := &component{
-		m: m, domain: p.required("domain"), secret: p.required("secret"), host: p.required("host"),
+		listening: listening{m: m}, domain: p.required("domain"), secret: p.required("secret"), host: p.required("host"),
 		port: p.integer("port", 5347, 1, 65535), timeout: p.duration("timeout", defaultTimeout), reply: p.flag("autoReply", true),
-		listeners: make(map[string][]sobek.Value),
 	}
 	x.tags = p.get("tags")
 	p.tags()
@@ -191,7 +184,7 @@ func (x *component) arrives(s *wire.Stream, head *wire.Stanza) wire.Handler {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		if x.queue != nil {
-			x.queue.push(func() error { return x.call(received) })
+			x.queue.push(func() error { _, err := x.call(received.Name, received); return err })
 		}
 		return nil
 	}}
@@ -217,48 +210,12 @@ func (x *component) answer(s *wire.Stream, st *wire.Stanza) error {
 	return s.Post(b, nil)
 }
 
-// call calls the listeners of a stanza, on the event loop.
-func (x *component) call(s *stanza) error {
-	for _, listener := range x.listeners[s.Name] {
-		f, _ := sobek.AssertFunction(listener)
-		if _, err := f(sobek.Undefined(), x.m.rt.ToValue(s)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (x *component) on(call sobek.FunctionCall) sobek.Value {
-	event, _ := call.Argument(0).Export().(string)
-	if event != eventMessage && event != eventPresence {
-		x.m.typeErrorf("Component.on(): there is no event %q: use message or presence", call.Argument(0))
-	}
-	if _, ok := sobek.AssertFunction(call.Argument(1)); !ok {
-		x.m.typeErrorf("Component.on(): the listener of %q is not a function", event)
-	}
-	x.listeners[event] = append(x.listeners[event], call.Argument(1))
-	x.mu.Lock()
-	x.wanted = map[string]bool{}
-	for name := range x.listeners {
-		x.wanted[name] = true
-	}
-	x.mu.Unlock()
+	x.listen("Component.on()", []string{eventMessage, eventPresence}, call)
 	if x.current() != nil {
 		x.holdOpen()
 	}
 	return call.This
-}
-
-// holdOpen keeps the iteration alive while there are listeners.
-func (x *component) holdOpen() {
-	if len(x.listeners) == 0 || x.queue != nil {
-		return
-	}
-	q := newTaskQueue(x.m.vu.RegisterCallback)
-	x.mu.Lock()
-	x.queue = q
-	x.mu.Unlock()
-	context.AfterFunc(x.m.vu.Context(), q.close)
 }
 
 // linked returns the stream for a call, and throws without one.
@@ -343,15 +300,7 @@ func (x *component) disconnect(call sobek.FunctionCall) sobek.Value {
 	timeout := p.duration("timeout", defaultClose)
 	p.done()
 	s := x.current()
-	return x.m.async(ctx, func() {
-		x.mu.Lock()
-		q := x.queue
-		x.queue = nil
-		x.mu.Unlock()
-		if q != nil {
-			q.close()
-		}
-	}, func(ctx context.Context) (any, error) {
+	return x.m.async(ctx, x.release, func(ctx context.Context) (any, error) {
 		if s == nil {
 			return nil, nil
 		}

@@ -89,7 +89,7 @@ func TestComponent(t *testing.T) {
 		throws(() => c.message({ from: "a@other.test", to: "b@c.test" }), "is not at c.test");
 		throws(() => c.message({ from: "a@c.test" }), 'option "to": is required');
 		throws(() => c.ping("a@c.test"), "takes the JID that asks");
-		throws(() => c.on("iq", () => {}), "use message or presence");
+		throws(() => c.on("iq", () => {}), "use one of message, presence");
 		throws(() => new Component({ domain: "c.test" }), 'option "secret": is required');
 		await rejects(c.ping("a@c.test", "nobody@c.test", { timeout: 20 }), "iq:timeout");
 		await c.disconnect();

@@ -3,6 +3,7 @@ package xk6xmpp
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -87,13 +88,92 @@ func (q *taskQueue) close() {
 	q.wake()
 }
 
-func (c *client) on(call sobek.FunctionCall) sobek.Value {
-	event, listener := c.listener("on()", call)
-	if c.listeners == nil {
-		c.listeners = make(map[string][]sobek.Value)
+// listening is the side of a client or component to which scripts listen.
+type listening struct {
+	m         *instance
+	listeners map[string][]sobek.Value // by event; event loop only
+
+	mu     sync.Mutex
+	wanted map[string]bool // events that have a listener
+	queue  *taskQueue      // holds the iteration while there are listeners; nil without. Set on the event loop
+}
+
+// listen adds a listener of one of the events.
+func (x *listening) listen(what string, events []string, call sobek.FunctionCall) {
+	event, listener := x.listener(what, events, call)
+	if x.listeners == nil {
+		x.listeners = make(map[string][]sobek.Value)
 	}
-	c.listeners[event] = append(c.listeners[event], listener)
-	c.noteWanted()
+	x.listeners[event] = append(x.listeners[event], listener)
+	x.noteWanted()
+}
+
+func (x *listening) listener(what string, events []string, call sobek.FunctionCall) (event string, listener sobek.Value) {
+	event, _ = call.Argument(0).Export().(string)
+	if !slices.Contains(events, event) {
+		x.m.typeErrorf("%s: there is no event %q: use one of %s", what, call.Argument(0), strings.Join(events, ", "))
+	}
+	listener = call.Argument(1)
+	if _, ok := sobek.AssertFunction(listener); !ok {
+		x.m.typeErrorf("%s: the listener of %q is not a function", what, event)
+	}
+	return event, listener
+}
+
+func (x *listening) noteWanted() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.wanted = make(map[string]bool, len(x.listeners))
+	for event := range x.listeners {
+		x.wanted[event] = true
+	}
+}
+
+// holdOpen keeps the iteration alive while there are listeners.
+func (x *listening) holdOpen() {
+	if len(x.listeners) == 0 || x.queue != nil || x.m.vu.State() == nil {
+		return
+	}
+	q := newTaskQueue(x.m.vu.RegisterCallback)
+	x.mu.Lock()
+	x.queue = q
+	x.mu.Unlock()
+	// The end of the iteration must not wait for the session's.
+	context.AfterFunc(x.m.vu.Context(), q.close)
+}
+
+// release lets the iteration end.
+func (x *listening) release() {
+	x.mu.Lock()
+	q := x.queue
+	x.queue = nil
+	x.mu.Unlock()
+	if q != nil {
+		q.close()
+	}
+}
+
+// call calls the listeners of an event. It runs on the event loop.
+func (x *listening) call(event string, args ...any) (last sobek.Value, err error) {
+	values := make([]sobek.Value, 0, len(args))
+	for _, a := range args {
+		values = append(values, x.m.rt.ToValue(a))
+	}
+	for _, listener := range slices.Clone(x.listeners[event]) {
+		f, _ := sobek.AssertFunction(listener)
+		result, err := f(sobek.Undefined(), values...)
+		if err != nil {
+			return nil, err
+		}
+		if !common.IsNullish(result) {
+			last = result
+		}
+	}
+	return last, nil
+}
+
+func (c *client) on(call sobek.FunctionCall) sobek.Value {
+	c.listen("on()", eventNames(), call)
 	if c.connected() {
 		c.holdOpen()
 	}
@@ -101,7 +181,7 @@ func (c *client) on(call sobek.FunctionCall) sobek.Value {
 }
 
 func (c *client) off(call sobek.FunctionCall) sobek.Value {
-	event, listener := c.listener("off()", call)
+	event, listener := c.listener("off()", eventNames(), call)
 	c.listeners[event] = slices.DeleteFunc(c.listeners[event], func(v sobek.Value) bool { return v.StrictEquals(listener) })
 	if len(c.listeners[event]) == 0 {
 		delete(c.listeners, event)
@@ -113,49 +193,11 @@ func (c *client) off(call sobek.FunctionCall) sobek.Value {
 	return call.This
 }
 
-func (c *client) listener(what string, call sobek.FunctionCall) (event string, listener sobek.Value) {
-	event, _ = call.Argument(0).Export().(string)
-	if !slices.Contains(eventNames(), event) {
-		c.m.typeErrorf("%s: there is no event %q: use one of %v", what, call.Argument(0), eventNames())
-	}
-	listener = call.Argument(1)
-	if _, ok := sobek.AssertFunction(listener); !ok {
-		c.m.typeErrorf("%s: the listener of %q is not a function", what, event)
-	}
-	return event, listener
-}
-
-func (c *client) noteWanted() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.wanted = make(map[string]bool, len(c.listeners))
-	for event := range c.listeners {
-		c.wanted[event] = true
-	}
-}
-
 // holdOpen keeps the iteration alive while a client has listeners, unless it outlives
 // iterations.
 func (c *client) holdOpen() {
-	if c.persistent || len(c.listeners) == 0 || c.queue != nil || c.m.vu.State() == nil {
-		return
-	}
-	q := newTaskQueue(c.m.vu.RegisterCallback)
-	c.mu.Lock()
-	c.queue = q
-	c.mu.Unlock()
-	// The end of the iteration must not wait for the session's.
-	context.AfterFunc(c.m.vu.Context(), q.close)
-}
-
-// release lets the iteration end.
-func (c *client) release() {
-	c.mu.Lock()
-	q := c.queue
-	c.queue = nil
-	c.mu.Unlock()
-	if q != nil {
-		q.close()
+	if !c.persistent {
+		c.listening.holdOpen()
 	}
 }
 
@@ -193,25 +235,6 @@ func (c *client) deliver() {
 			enqueue(func() error { return err })
 		}
 	}
-}
-
-// call calls the listeners of an event. It runs on the event loop.
-func (c *client) call(event string, args ...any) (last sobek.Value, err error) {
-	values := make([]sobek.Value, 0, len(args))
-	for _, a := range args {
-		values = append(values, c.m.rt.ToValue(a))
-	}
-	for _, listener := range slices.Clone(c.listeners[event]) {
-		f, _ := sobek.AssertFunction(listener)
-		result, err := f(sobek.Undefined(), values...)
-		if err != nil {
-			return nil, err
-		}
-		if !common.IsNullish(result) {
-			last = result
-		}
-	}
-	return last, nil
 }
 
 // starter says what a session of the client does with what it receives.

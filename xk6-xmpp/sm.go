@@ -86,7 +86,7 @@ func (x *smOf) resume(call sobek.FunctionCall) sobek.Value {
 		}
 		c.deliver()
 	}, func(ctx context.Context) (any, error) {
-		defer h.end()
+		defer close(h.over)
 		l.flush(r)
 		l.cut()
 		l.management.Interrupted(l.Handled())
@@ -108,8 +108,6 @@ type handover struct {
 	to   *live         // nil if that has failed; valid once over
 	over chan struct{} // closed when it is known
 }
-
-func (h *handover) end() { close(h.over) }
 
 // failed reports whether there is no successor, as far as is known.
 func (h *handover) failed() bool {
