@@ -11,7 +11,7 @@ import (
 // TestCheck looks at real servers before a run: each line of the answer is as a user
 // reads it.
 func TestCheck(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			size := []string{"--set", "roster.items=20"}

@@ -58,7 +58,7 @@ HOME=%[1]s LANG=C.UTF-8 setpriv --reuid=%[2]s --regid=%[2]s --clear-groups %[3]s
 // and rosters keep their versions through it.
 func TestReconnectHerd(t *testing.T) {
 	const n = 100
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			sizes := []string{"--set", "roster.items=20", "--set", fmt.Sprintf("accounts=%d", n)}

@@ -43,7 +43,7 @@ func observed(t *testing.T, c observe.Config) *observe.Observer {
 // TestObserve takes no figure of a server on trust: each is held against what the test
 // itself has counted.
 func TestObserve(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			const accounts = 7
 			s := create(t, Options{Metrics: true})
@@ -126,7 +126,7 @@ func TestObserve(t *testing.T) {
 // TestObserveElsewhere runs the agent as on the server's machine, and a load that takes
 // everything it knows of the server from there.
 func TestObserveElsewhere(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{Metrics: true})
 			size := []string{"--set", "accounts=20", "--set", "roster.items=20"}

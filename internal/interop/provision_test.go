@@ -62,7 +62,7 @@ func massive(t *testing.T, domain string) (pops []*population.Population) {
 // TestProvisionRosters creates massive rosters and many accounts, has a foreign
 // client read them, and takes them away.
 func TestProvisionRosters(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			pops := massive(t, s.Domains[0])
@@ -97,7 +97,7 @@ func TestProvisionRosters(t *testing.T) {
 // TestProvisionKeys stores SCRAM keys instead of passwords.
 func TestProvisionKeys(t *testing.T) {
 	for _, hash := range []string{"SHA-1", "SHA-256"} {
-		for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+		for kind, create := range servers() {
 			t.Run(kind+", "+hash, func(t *testing.T) {
 				s := create(t, Options{Storage: hash})
 				s.Spec.Hash = hash

@@ -96,7 +96,7 @@ var patient = []string{"--progress", "none", "--set", "limits.lateness-floor=1m"
 // 1 000 items, the deployed one with 10 000 and 100 000, every roster verified by
 // count and digest.
 func TestRosterLogin(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			sizes := "roster.items=[1k,10k,100k]"

@@ -13,7 +13,7 @@ import (
 // nothing of them: levels are run, a server that bears all of them ends the search at
 // the maximum, and one that bears none at exit 99.
 func TestSearch(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{RequireTLS: true})
 			size := []string{"--set", "accounts=20", "--set", "roster.items=10"}

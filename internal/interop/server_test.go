@@ -158,6 +158,11 @@ func StartEjabberd(t *testing.T, opts Options) *Server {
 	return s
 }
 
+// servers makes a server of each kind, without starting it.
+func servers() map[string]func(*testing.T, Options) *Server {
+	return map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd}
+}
+
 // NewProsody configures a Prosody without starting it.
 func NewProsody(t *testing.T, opts Options) *Server {
 	t.Helper()

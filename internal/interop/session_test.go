@@ -37,7 +37,7 @@ func ping(ctx context.Context, t *testing.T, s *session.Session, domain string) 
 
 // TestSession logs in to real servers in every way they offer.
 func TestSession(t *testing.T) {
-	for kind, start := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, start := range servers() {
 		for _, storage := range []string{"plain", "SHA-1", "SHA-256"} {
 			t.Run(kind+"/"+storage, func(t *testing.T) {
 				s := start(t, Options{Storage: storage})

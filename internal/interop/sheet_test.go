@@ -12,7 +12,7 @@ import (
 // TestCapacitySheet makes a whole sheet of real servers at a size that says nothing of
 // them: every answer has a value, or a reason why not.
 func TestCapacitySheet(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{RequireTLS: true})
 			size := []string{

@@ -13,7 +13,7 @@ import (
 // lost, doubled or out of order, and every contact who is online sees each change of
 // presence.
 func TestSteady(t *testing.T) {
-	for kind, create := range map[string]func(*testing.T, Options) *Server{"prosody": NewProsody, "ejabberd": NewEjabberd} {
+	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			s := create(t, Options{RequireTLS: true, Domains: []string{"m1.test", "m2.test"}})
 			size := []string{"--set", "accounts=24", "--set", "roster.items=8"}
