@@ -227,7 +227,7 @@ func TestListeners(t *testing.T) {
 		const b = new Client({ ...account(2), resource: "b" });
 		const log = [];
 		const silent = () => { throw new Error("was taken off"); };
-		b.on("message", silent).on("message", (m) => log.push(m.body)).off("message", silent);
+		b.off("message", silent).on("message", silent).on("message", (m) => log.push(m.body)).off("message", silent);
 		b.on("close", (r) => log.push("close " + r.clean));
 		b.on("presence", (p) => log.push(p.type + p.from));
 		b.on("rosterpush", (item) => log.push("push " + item.jid + " " + item.subscription));

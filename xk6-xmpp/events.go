@@ -182,8 +182,10 @@ func (c *client) on(call sobek.FunctionCall) sobek.Value {
 
 func (c *client) off(call sobek.FunctionCall) sobek.Value {
 	event, listener := c.listener("off()", eventNames(), call)
-	c.listeners[event] = slices.DeleteFunc(c.listeners[event], func(v sobek.Value) bool { return v.StrictEquals(listener) })
-	if len(c.listeners[event]) == 0 {
+	left := slices.DeleteFunc(c.listeners[event], func(v sobek.Value) bool { return v.StrictEquals(listener) })
+	if len(left) > 0 {
+		c.listeners[event] = left
+	} else {
 		delete(c.listeners, event)
 	}
 	c.noteWanted()
