@@ -162,8 +162,8 @@ func TestHerdLosesServer(t *testing.T) {
 		}
 		return s.Control(ctx, controlRestart, simulator.Restart{}, nil)
 	}}
-	run, _, err := carryOut(t, herded, Override{Set: []string{"herd.limit=2s"}, Blocks: new(5)}, lost)
-	if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "nobody was back within herd.limit, 2s") {
+	run, _, err := carryOut(t, herded, Override{Set: []string{"herd.limit=8s"}, Blocks: new(5)}, lost)
+	if _, ok := errors.AsType[*UnreachableError](err); !ok || !strings.Contains(err.Error(), "nobody was back within herd.limit, 8s") {
 		t.Errorf("the run ended with %v", err)
 	}
 	if len(run.Blocks) != 2 || !run.Blocks[0].Valid || run.Blocks[1].Valid {

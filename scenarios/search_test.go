@@ -204,6 +204,14 @@ func TestWatch(t *testing.T) {
 	if grown, arrivals := w.growth(stats); grown < 39 || grown > 41 || arrivals != 200 {
 		t.Errorf("grew by %v of %v", grown, arrivals)
 	}
+	// Two looks, a moment apart, at one operation more: it did not grow by hundreds.
+	w, _ = watching()
+	for i := range 2 {
+		w.progress(bench.Progress{Elapsed: 3*time.Second + time.Duration(i)*10*time.Millisecond, InFlight: i})
+	}
+	if grown, _ := w.growth(stats); grown < 0.9 || grown > 1.1 {
+		t.Errorf("grew by %v", grown)
+	}
 }
 
 // TestSearchKey searches every scenario over what it is about, if there is such a thing.

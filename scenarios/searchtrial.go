@@ -421,16 +421,22 @@ func (w *watch) growth(stats *bench.Stats) (grown, arrivals float64) {
 	half := stats.Window / 2
 	from := w.plan.warmup() + half
 	to := w.plan.warmup() + stats.Window
-	var n, st, so, stt, sto float64
+	var n, st, so, stt, sto, first, last float64
 	for _, b := range w.backlog {
 		if b.at < from || b.at > to {
 			continue
 		}
 		t := b.at.Seconds()
+		if n == 0 {
+			first = t
+		}
+		last = t
 		n, st, so, stt, sto = n+1, st+t, so+b.outstanding, stt+t*t, sto+t*b.outstanding
 	}
 	if spread := n*stt - st*st; n >= 2 && spread > 0 {
-		grown = (n*sto - st*so) / spread * half.Seconds()
+		// Only over the time that was seen: what two looks close together differ by, no
+		// long time may be multiplied with.
+		grown = (n*sto - st*so) / spread * (last - first)
 	}
 	return grown, stats.PlannedRate() * half.Seconds()
 }
