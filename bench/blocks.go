@@ -28,6 +28,10 @@ type BlocksConfig struct {
 	// Repeat is how often an invalid block is run again before the comparison
 	// ends invalid. 0: DefaultRepeat; negative: never.
 	Repeat int
+	// Affords, where set, is asked before each block that counts whether there is time
+	// for it. If not, the comparison ends well after the blocks that were run; the first
+	// is run in any case.
+	Affords func(block int) bool
 	// After, where set, is called when an attempt at a block has ended: with
 	// nil when every arm was valid and what they recorded counts, else with the
 	// error that ended it, and what they recorded is to be discarded. An error
@@ -98,6 +102,9 @@ func Blocks(ctx context.Context, cfg BlocksConfig, run func(context.Context, Blo
 		}
 	}
 	for block, order := range Order(cfg.Seed, cfg.Blocks, len(cfg.Arms)) {
+		if cfg.Affords != nil && !cfg.Affords(block) && block > 0 {
+			return nil
+		}
 		if err := cfg.block(ctx, block, order, run); err != nil {
 			return err
 		}

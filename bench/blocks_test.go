@@ -90,6 +90,29 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// Without time for more, a comparison ends well, and with one block at least.
+func TestBlocksAffords(t *testing.T) {
+	for afforded := range 4 {
+		var asked []int
+		ran := 0
+		err := bench.Blocks(t.Context(), bench.BlocksConfig{Arms: []string{"a", "b"}, Blocks: 3, Affords: func(block int) bool {
+			asked = append(asked, block)
+			return block < afforded
+		}}, func(_ context.Context, b bench.BlockRun) error {
+			if !b.Warmup {
+				ran++
+			}
+			return nil
+		})
+		if want := max(1, min(afforded, 3)); err != nil || ran != 2*want {
+			t.Errorf("time for %d: %d arms ran, want %d: %v", afforded, ran, 2*want, err)
+		}
+		if want := min(max(1, afforded)+1, 3); len(asked) != want || asked[0] != 0 {
+			t.Errorf("time for %d: it was asked for %v", afforded, asked)
+		}
+	}
+}
+
 func TestBlocksRepeat(t *testing.T) {
 	tests := []struct {
 		name    string

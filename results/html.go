@@ -252,11 +252,7 @@ func (p *page) sheet(s *Sheet) {
 	}
 	out := pageSheet{Target: s.Target}
 	for _, r := range s.Rows {
-		row := pageSheetRow{Name: r.Name, Value: "n/a", Between: r.between(), About: r.about()}
-		if r.Value != nil {
-			row.Value = r.figure(*r.Value)
-		}
-		out.Rows = append(out.Rows, row)
+		out.Rows = append(out.Rows, pageSheetRow{Name: r.Name, Value: r.value(), Between: r.between(), About: r.about()})
 	}
 	p.Sheets = append(p.Sheets, out)
 }

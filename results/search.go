@@ -102,6 +102,9 @@ type SearchReport struct {
 	// failed.
 	Limit  string     `json:"limit,omitempty"`
 	Limits []Evidence `json:"limits,omitempty"`
+	// Bound says why Median is a lower bound of what holds: what ended searches other
+	// than a level that failed. It is empty if nothing did.
+	Bound string `json:"bound,omitempty"`
 	// Searches that ended with a level that holds: the median of these levels, and
 	// their range. All are 0 if there is none.
 	Median float64 `json:"median"`
@@ -264,7 +267,7 @@ func (s *SearchReport) firstLimit(r *Run, trials []SearchTrial) {
 // conclude finds the answer and puts it into words.
 func (s *SearchReport) conclude() {
 	var held []float64
-	var stuck, nothing, budget int
+	var stuck, nothing, budget, maximum int
 	unconfirmed := 0
 	var last SearchFound
 	for _, f := range s.Searches {
@@ -272,12 +275,13 @@ func (s *SearchReport) conclude() {
 		switch f.End {
 		case "invalid":
 			stuck++
-			continue
 		case "nothing":
 			nothing++
 			continue
 		case "budget":
 			budget++
+		case "maximum":
+			maximum++
 		}
 		if f.Lo <= 0 {
 			continue
@@ -292,6 +296,17 @@ func (s *SearchReport) conclude() {
 	}
 	if len(held) > 0 {
 		s.Median, s.Lowest, s.Highest = medianOf(held), slices.Min(held), slices.Max(held)
+		var why []string
+		if maximum > 0 {
+			why = append(why, fmt.Sprintf("the highest level that was allowed held in %s", ofSearches(maximum, len(s.Searches))))
+		}
+		if budget > 0 {
+			why = append(why, fmt.Sprintf("the time ran out in %s", ofSearches(budget, len(s.Searches))))
+		}
+		if stuck > 0 {
+			why = append(why, fmt.Sprintf("the generator could not keep its promise at %s: %s", s.level(last.Stuck), last.Reason))
+		}
+		s.Bound = strings.Join(why, ", and ")
 	}
 	slo := strings.Join(s.SLO, " and ")
 	subject := fmt.Sprintf("%s at %s", s.Scenario, s.Target)
@@ -315,8 +330,12 @@ func (s *SearchReport) conclude() {
 	case len(s.Searches) == 1:
 		s.Answer = fmt.Sprintf("%s: %s keep %s and %s do not (one search)", subject, s.level(s.Median), slo, s.level(s.Fails))
 	default:
-		s.Answer = fmt.Sprintf("%s: up to %s keep %s (median of %d searches, range %s to %s)",
-			subject, s.level(s.Median), slo, len(held), s.number(s.Lowest), s.number(s.Highest))
+		upTo := "up to"
+		if s.Bound != "" {
+			upTo = "at least"
+		}
+		s.Answer = fmt.Sprintf("%s: %s %s keep %s (median of %d searches, range %s to %s)",
+			subject, upTo, s.level(s.Median), slo, len(held), s.number(s.Lowest), s.number(s.Highest))
 	}
 	if len(s.Searches) == 1 && len(held) == 1 {
 		s.remark("One search says nothing of its own uncertainty: --repeat 5 gives median and range.")
@@ -355,6 +374,14 @@ func (s *SearchReport) conclude() {
 			s.remark("Search %d ended between %s, which held, and %s: %s.", f.Search, s.number(f.Lo), s.number(f.Hi), strings.TrimSuffix(f.Reason, "."))
 		}
 	}
+}
+
+// ofSearches says in how many of all searches something was so.
+func ofSearches(n, all int) string {
+	if all == 1 {
+		return "the only search"
+	}
+	return fmt.Sprintf("%d of %d searches", n, all)
 }
 
 func (s *SearchReport) remark(format string, args ...any) {

@@ -27,6 +27,8 @@ type SheetRow struct {
 	Value *float64 `json:"value"`
 	Lo    *float64 `json:"lo,omitempty"`
 	Hi    *float64 `json:"hi,omitempty"`
+	// AtLeast says that Value is a lower bound; Basis says why.
+	AtLeast bool `json:"at-least,omitempty"`
 	// Unit is "s" or "B", or what stands behind a count, such as "logins/s".
 	Unit string `json:"unit"`
 	// Basis says what Lo and Hi are, Valid for what the answer holds, Limit what came
@@ -60,26 +62,57 @@ func (s *Sheet) withSearches(all []SearchReport) *Sheet {
 		if r.Goal == "" || n < 0 {
 			continue
 		}
-		f := all[n]
-		r.Unit, r.Limit = f.Unit, f.Limit
-		if f.Median > 0 {
-			r.Value, r.Lo, r.Hi = &f.Median, &f.Lowest, &f.Highest
-			held := 0
-			for _, s := range f.Searches {
-				if s.Lo > 0 {
-					held++
-				}
-			}
-			r.Basis = fmt.Sprintf("median and range of %d searches", held)
-			if held == 1 {
-				r.Basis = "one search, which tells nothing of its spread"
-			}
-		}
-		if r.Missing == "" && f.Median == 0 {
-			r.Missing = f.Answer
-		}
+		r.searched(&all[n])
 	}
 	return &out
+}
+
+// searched fills in what a search has found.
+func (r *SheetRow) searched(f *SearchReport) {
+	r.Unit, r.Limit = f.Unit, f.Limit
+	if f.Median <= 0 {
+		if r.Missing == "" {
+			r.Missing = f.Answer
+		}
+		return
+	}
+	r.Value, r.AtLeast = &f.Median, f.Bound != ""
+	var held []SearchFound
+	for _, s := range f.Searches {
+		if s.Lo > 0 {
+			held = append(held, s)
+		}
+	}
+	r.Basis = fmt.Sprintf("median and range of %d searches", len(held))
+	if len(held) == 1 {
+		r.Basis = "one search, which tells nothing of its spread"
+		if s := held[0]; s.Hi > 0 {
+			r.Basis = fmt.Sprintf("one search, in which %s failed; it tells nothing of its spread", f.number(s.Hi))
+		}
+	} else {
+		r.Lo, r.Hi = &f.Lowest, &f.Highest
+	}
+	if len(f.Searches) < f.Repeat {
+		r.Basis += fmt.Sprintf("; %d were planned", f.Repeat)
+	}
+	if f.Bound != "" {
+		r.Basis += "; a lower bound, since " + f.Bound
+	}
+	if stuck := f.Searches[len(f.Searches)-1].End == "invalid"; r.Missing != "" && !stuck {
+		r.Basis += "; it ended early: " + r.Missing
+	}
+	r.Missing = ""
+}
+
+// value writes the answer; "n/a" if there is none.
+func (r SheetRow) value() string {
+	switch {
+	case r.Value == nil:
+		return "n/a"
+	case r.AtLeast:
+		return "at least " + r.figure(*r.Value)
+	}
+	return r.figure(*r.Value)
 }
 
 // figure writes a number of the row with its unit.
@@ -110,11 +143,7 @@ func (t *textReport) sheet(s *Sheet) {
 	t.heading(2, "capacity of "+s.Target)
 	g := grid{head: []string{"", "value", "from - to"}, left: 1}
 	for _, r := range s.Rows {
-		value := "n/a"
-		if r.Value != nil {
-			value = r.figure(*r.Value)
-		}
-		g.add(r.Name, value, r.between())
+		g.add(r.Name, r.value(), r.between())
 	}
 	t.grid(g)
 	t.gap()

@@ -69,3 +69,51 @@ func TestSheet(t *testing.T) {
 		}
 	}
 }
+
+// What ended searches other than a level that failed makes a row a lower bound, which
+// says why, and how many searches stand behind it.
+func TestSheetLowerBounds(t *testing.T) {
+	bracket := SearchFound{End: "bracket", Lo: 100, Hi: 106, Confirmed: true}
+	for name, c := range map[string]struct {
+		missing      string
+		planned      int
+		found        []SearchFound
+		value, basis string
+		between      string
+	}{
+		"brackets":           {planned: 3, found: []SearchFound{bracket, bracket, bracket}, value: "100 logins/s", between: "100 to 100 logins/s", basis: "median and range of 3 searches"},
+		"fewer than planned": {planned: 5, found: []SearchFound{bracket, bracket}, value: "100 logins/s", between: "100 to 100 logins/s", basis: "median and range of 2 searches; 5 were planned"},
+		"one search":         {planned: 1, found: []SearchFound{bracket}, value: "100 logins/s", basis: "one search, in which 106 failed; it tells nothing of its spread"},
+		"budget": {
+			planned: 2, found: []SearchFound{bracket, {End: "budget", Lo: 80, Hi: 160}}, value: "at least 90 logins/s", between: "80 to 100 logins/s",
+			basis: "median and range of 2 searches; a lower bound, since the time ran out in 1 of 2 searches",
+		},
+		"maximum": {
+			planned: 1, found: []SearchFound{{End: "maximum", Lo: 500, Confirmed: true}}, value: "at least 500 logins/s",
+			basis: "one search, which tells nothing of its spread; a lower bound, since the highest level that was allowed held in the only search",
+		},
+		"generator": {
+			planned: 5, missing: "the generator cannot go higher than 120/s on this machine: at 240/s it was late",
+			found: []SearchFound{bracket, {End: "invalid", Lo: 120, Stuck: 240, Reason: "it was late"}}, value: "at least 110 logins/s", between: "100 to 120 logins/s",
+			basis: "median and range of 2 searches; 5 were planned; a lower bound, since the generator could not keep its promise at 240 logins/s: it was late",
+		},
+		"generator at once": {planned: 5, missing: "it was late", found: []SearchFound{{End: "invalid", Stuck: 20, Reason: "it was late"}}, value: "n/a"},
+		"target lost": {
+			planned: 5, missing: "prosody does not answer any more", found: []SearchFound{bracket}, value: "100 logins/s",
+			basis: "one search, in which 106 failed; it tells nothing of its spread; 5 were planned; it ended early: prosody does not answer any more",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report := SearchReport{SearchGoal: SearchGoal{Name: "logins", Scenario: "login-storm", Target: "prosody", Unit: "logins/s", SLO: []string{"ready p(95)<1s"}, Repeat: c.planned}, Searches: c.found}
+			report.conclude()
+			sheet := Sheet{Rows: []SheetRow{{Name: "logins at the SLO", Goal: "logins", Missing: c.missing}}}
+			row := sheet.withSearches([]SearchReport{report}).Rows[0]
+			if row.value() != c.value || row.Basis != c.basis || row.between() != c.between || row.AtLeast != strings.HasPrefix(c.value, "at least") {
+				t.Errorf("it says %q, %q, %q, want %q, %q, %q", row.value(), row.between(), row.Basis, c.value, c.between, c.basis)
+			}
+			if (row.Missing != "") != (row.Value == nil) {
+				t.Errorf("value %v, missing %q", row.Value, row.Missing)
+			}
+		})
+	}
+}

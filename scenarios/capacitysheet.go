@@ -33,7 +33,7 @@ func capacitySheet() Scenario {
 		Name:    CapacitySheet,
 		Summary: "what a server carries, what each thing costs and what breaks first, on one page",
 		Steps: []string{
-			"hold sheet.idle sessions: memory of a session",
+			"log sheet.idle sessions in, a share in each block, and leave them idle: memory of a session",
 			"search for the highest rate of logins that keeps sheet.login-slo, sheet.searches times",
 			"fetch rosters of sheet.small and of sheet.large contacts: what a contact costs",
 			"search for the highest rate of messages between sheet.online sessions that keeps sheet.message-slo, sheet.searches times",
@@ -112,7 +112,7 @@ func (p Plan) Parts() ([]Part, error) {
 		},
 	}
 	set := map[string][]string{
-		partIdle:     {count("hold.sessions", s.Idle), "hold.settle=1s"},
+		partIdle:     {count("hold.sessions", s.Idle), "hold.settle=1s", "hold.grow=true"},
 		partRosters:  {"link.rtt=0s", "link.rate=unlimited", "probe.every=0s"},
 		partLogins:   nil,
 		partMessages: {count("online.sessions", s.Online)},
@@ -374,6 +374,7 @@ func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) ([]resul
 	c := r.RunConfig
 	c.Plans = part.Plans
 	if part.SLO == "" {
+		c.budget = r.left(rest)
 		for _, p := range part.Plans {
 			r.Results.Plan(results.Plan{Name: p.Label, Dimensions: p.Dimensions})
 		}

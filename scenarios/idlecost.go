@@ -19,7 +19,7 @@ func idleCost() Scenario {
 		Steps: []string{
 			"log a fifth of hold.sessions in, with a garbage collector that runs often (GOGC 20), wait hold.settle, read memory and descriptors",
 			"log the rest in, wait, read again: the difference is the price of a session",
-			"log out",
+			"log out; or, with hold.grow, leave them there and log the next share of hold.sessions in in the next block",
 		},
 		Metrics: []string{"sessions", "rss.client", "rss.server", "session.rss.client", "session.rss.server", "fds.client", "fds.server"},
 		level:   "hold.sessions",
@@ -28,13 +28,17 @@ func idleCost() Scenario {
 	}
 }
 
-type idle struct{ *site }
+type idle struct {
+	*site
+	held []*client // from block to block, where they are kept
+	last reading   // with these
+}
 
 func newIdle(s *site) (*idle, error) {
 	if err := holdable(s.plan.Hold.Sessions, "hold.sessions"); err != nil {
 		return nil, err
 	}
-	return &idle{s}, nil
+	return &idle{site: s}, nil
 }
 
 // holdable refuses more sessions than this process can have open; key is where they are
@@ -51,7 +55,10 @@ func holdable(sessions int, key string) error {
 // reservedDescriptors are what the process needs besides its sessions.
 const reservedDescriptors = 64
 
-func (*idle) close(context.Context) error { return nil }
+func (s *idle) close(ctx context.Context) error {
+	s.logout(ctx, s.held)
+	return nil
+}
 
 // A reading is what the processes hold at one moment.
 type reading struct {
@@ -69,28 +76,25 @@ func (s *idle) cell(ctx context.Context, c *cell) error {
 		cl.close(ctx)
 		return nil
 	}
-	var held []*client
-	defer func() { s.logout(ctx, held) }()
-	total := s.plan.Hold.Sessions
-	var readings [2]reading
-	for i, upTo := range []int{max(total/5, 1), total} {
-		more, err := s.hold(ctx, len(held), upTo)
-		held = append(held, more...)
-		if err != nil {
-			return err
-		}
-		if err := sleep(ctx, s.plan.Hold.Settle); err != nil {
-			return err
-		}
-		if readings[i], err = s.read(ctx); err != nil {
-			return err
-		}
+	if !s.plan.Hold.Grow {
+		defer func() {
+			s.logout(ctx, s.held)
+			s.held = nil
+		}()
 	}
-	few, many := readings[0], readings[1]
-	c.set("sessions", float64(total))
+	from, to := s.share()
+	few, err := s.upTo(ctx, from)
+	if err != nil {
+		return err
+	}
+	many, err := s.upTo(ctx, to)
+	if err != nil {
+		return err
+	}
+	c.set("sessions", float64(to))
 	c.set("rss.client", float64(many.client))
 	c.set("fds.client", float64(many.clientFDs))
-	if n := total - max(total/5, 1); n > 0 {
+	if n := to - from; n > 0 {
 		c.set("session.rss.client", float64(many.client-few.client)/float64(n))
 		if many.known {
 			c.set("session.rss.server", float64(many.server-few.server)/float64(n))
@@ -101,6 +105,31 @@ func (s *idle) cell(ctx context.Context, c *cell) error {
 		c.set("fds.server", float64(many.serverFDs))
 	}
 	return nil
+}
+
+// share says between which numbers of sessions the next block looks at what one costs.
+func (s *idle) share() (from, to int) {
+	total := s.plan.Hold.Sessions
+	if !s.plan.Hold.Grow {
+		return max(total/5, 1), total
+	}
+	return len(s.held), len(s.held) + max(total/s.plan.Blocks, 1)
+}
+
+// upTo sees to it that n sessions are there, and reads what they cost.
+func (s *idle) upTo(ctx context.Context, n int) (reading, error) {
+	if len(s.held) == n && n > 0 {
+		return s.last, nil
+	}
+	more, err := s.hold(ctx, len(s.held), n)
+	s.held = append(s.held, more...)
+	if err == nil {
+		err = sleep(ctx, s.plan.Hold.Settle)
+	}
+	if err == nil {
+		s.last, err = s.read(ctx)
+	}
+	return s.last, err
 }
 
 // holdGC is GOGC while sessions log in, in percent.

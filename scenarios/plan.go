@@ -199,6 +199,7 @@ type Push struct {
 type Hold struct {
 	Sessions int           `json:"sessions"`
 	Settle   time.Duration `json:"settle"`
+	Grow     bool          `json:"grow,omitzero"` // from block to block
 }
 
 // Herd is what happens to the sessions of the scenario reconnect-herd.

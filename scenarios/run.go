@@ -27,6 +27,9 @@ type RunConfig struct {
 	Recorder *results.Recorder
 	// block, where set, is shown every block.
 	block func(results.Block)
+	// budget, where set, is the time after which no block begins any more: each plan
+	// makes as many of its blocks as its share of what is left allows, one at least.
+	budget time.Duration
 	// AA runs the baseline a second time under the name "<baseline>#aa": a
 	// comparison that must not find a difference.
 	AA bool
@@ -102,7 +105,11 @@ func Run(ctx context.Context, c RunConfig) (Outcome, error) {
 			c.Results.Flag(r.warnings[kind])
 		}
 	}()
-	for _, p := range c.Plans {
+	for i, p := range c.Plans {
+		if c.budget > 0 {
+			left := c.budget - time.Since(r.started)
+			r.deadline = time.Now().Add(left / time.Duration(len(c.Plans)-i))
+		}
 		if err := r.plan(ctx, p); err != nil {
 			return r.outcome, err
 		}
@@ -122,6 +129,7 @@ func newRunner(c RunConfig) *runner {
 type runner struct {
 	RunConfig
 	started  time.Time
+	deadline time.Time                   // of the plan; zero: none
 	monitor  func() func() bench.Figures // begins to watch this process; what it returns tells what was seen since
 	expected time.Duration
 	total    int
@@ -210,7 +218,7 @@ func (r *runner) blocks(ctx context.Context, p Plan, booths []*booth) error {
 		names = append(names, b.arm.Label+" at "+b.site.about.Name)
 	}
 	err := bench.Blocks(ctx, bench.BlocksConfig{
-		Arms: names, Blocks: p.Blocks, Seed: p.Seed, Repeat: repeat,
+		Arms: names, Blocks: p.Blocks, Seed: p.Seed, Repeat: repeat, Affords: r.affords(),
 		After: func(b bench.BlockRun, err error) error { return r.after(ctx, b, err, booths) },
 	}, func(ctx context.Context, b bench.BlockRun) error { return r.cell(ctx, p, b, booths[b.Arm]) })
 	for _, b := range booths {
@@ -246,6 +254,22 @@ func (r *runner) blocks(ctx context.Context, p Plan, booths []*booth) error {
 		}
 	}
 	return nil
+}
+
+// affords returns what tells whether there is time for one more block of a plan, by
+// those that it has run; nil if it may take as long as it does.
+func (r *runner) affords() func(block int) bool {
+	if r.deadline.IsZero() {
+		return nil
+	}
+	var began time.Time
+	return func(block int) bool {
+		if block == 0 {
+			began = time.Now()
+			return true
+		}
+		return time.Until(r.deadline) >= time.Since(began)/time.Duration(block)
+	}
 }
 
 // PlanName is the label of a plan in results: with several targets, the target

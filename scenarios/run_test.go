@@ -542,6 +542,20 @@ func TestIdleCost(t *testing.T) {
 	}
 }
 
+// Sessions that are kept make each block hold more than the one before, and none is
+// logged in twice.
+func TestIdleCostGrows(t *testing.T) {
+	run, _, err := carryOut(t, "scenario: idle-cost\naccounts: 5\nroster: {items: 3}\nhold: {sessions: 20, settle: 1ms, grow: true}\nblocks: 4\n", Override{}, rig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range run.Blocks {
+		if b.Scalars["sessions"] != float64(5*(i+1)) || b.Scalars["fds.client"] < float64(5*(i+1)) {
+			t.Errorf("block %d: scalars %v", i, b.Scalars)
+		}
+	}
+}
+
 // TestTheory holds the estimates of a plan against what is known of it.
 func TestTheory(t *testing.T) {
 	source, err := Shipped(RosterLogin)
@@ -584,6 +598,7 @@ func TestEstimates(t *testing.T) {
 		{"primed", "scenario: roster-login\nvariants: versioned\nblocks: 2\n", 12, 0, false},
 		{"logins at a rate", "scenario: login-storm\nload: {rate: 10/s, warmup: 1s, duration: 3s, cooldown: 1s}\nblocks: 2\n", 101, 10*time.Second + overhead, false},
 		{"idle sessions", "scenario: idle-cost\nhold: {sessions: 1k, settle: 2s}\nblocks: 2\n", 2001, 10*time.Second + overhead, false},
+		{"idle sessions that stay", "scenario: idle-cost\nhold: {sessions: 1k, settle: 2s, grow: true}\nblocks: 2\n", 1001, 5*time.Second + overhead, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -89,8 +89,9 @@ func idleRows(r *partRun) []results.SheetRow {
 	if memory.Value == nil {
 		memory.Missing = "the memory of the server could not be read: say in the target file, under observe, which process it is"
 	}
-	hold := r.part.Plans[0].Hold.Sessions
-	memory.Valid = fmt.Sprintf("from %d to %d sessions, %s", max(hold/5, 1), hold, r.conditions())
+	if held := r.values("", "sessions"); len(held) > 0 {
+		memory.Valid = fmt.Sprintf("up to %.0f sessions, %s", slices.Max(held), r.conditions())
+	}
 	return []results.SheetRow{inverse(rowSessions, "sessions", 1<<30, memory), memory}
 }
 
@@ -155,8 +156,30 @@ func returnRows(r *partRun) []results.SheetRow {
 		about = "the server restarts"
 	}
 	valid := about + " under " + strconv.Itoa(r.plan.Sheet.Online) + " sessions, which log in anew; " + r.conditions()
-	most := estimated(rowBack95, results.UnitSeconds, r.values("", "back.95"))
-	all := estimated(rowBackAll, results.UnitSeconds, r.values("", "back.all"))
+	most, all := r.until(rowBack95, "back.95"), r.until(rowBackAll, "back.all")
 	most.Valid, all.Valid = valid, valid
 	return []results.SheetRow{most, all}
+}
+
+// until is a row of when so many were back. Blocks in which they never were count with
+// the time after which nobody was waited for any more, so that the answer is a lower
+// bound.
+func (r *partRun) until(name, scalar string) results.SheetRow {
+	var times []float64
+	never := 0
+	limit := r.part.Plans[0].Herd.Limit
+	for _, b := range r.blocks {
+		t, ok := b.Scalars[scalar]
+		if !ok {
+			never++
+			t = limit.Seconds()
+		}
+		times = append(times, t)
+	}
+	row := estimated(name, results.UnitSeconds, times)
+	if never > 0 {
+		row.AtLeast = true
+		row.Basis += fmt.Sprintf("; a lower bound, since they were not back within %s in %d of %d blocks", limit, never, len(times))
+	}
+	return row
 }

@@ -193,6 +193,8 @@ func (p Plan) cellDuration(arm Arm) time.Duration {
 		return d + p.Load.end() + overhead
 	case p.Scenario == ReconnectHerd:
 		return p.herdDuration(arm)
+	case p.Hold.Grow:
+		return p.Hold.Settle + time.Duration(p.Hold.Sessions/p.Blocks)*time.Millisecond
 	case p.Scenario == IdleCost:
 		return 2*p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
 	case p.Scenario == RosterPushStorm:
@@ -264,6 +266,8 @@ func (p Plan) connections(arm Arm) int {
 		return bench.DefaultWarmupBlocks + p.Blocks*p.online(p.Accounts)
 	case p.Scenario == ReconnectHerd:
 		return 2 * (bench.DefaultWarmupBlocks*min(p.Herd.Sessions, herdWarmup) + p.Blocks*p.Herd.Sessions)
+	case p.Hold.Grow:
+		return bench.DefaultWarmupBlocks + p.Hold.Sessions
 	case p.Scenario == IdleCost:
 		return bench.DefaultWarmupBlocks + p.Blocks*p.Hold.Sessions
 	case p.Scenario == RosterPushStorm:
