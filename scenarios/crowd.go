@@ -20,7 +20,6 @@ import (
 type crowd struct {
 	*site
 	cell    *cell
-	tag     string // of the ids of this cell
 	members []*member
 	index   map[string]int32 // by bare JID
 
@@ -32,7 +31,7 @@ type crowd struct {
 	mu sync.Mutex // of members, while they join
 }
 
-// A member is one session of a crowd, and what it keeps of its traffic.
+// A member is one session of a crowd.
 type member struct {
 	*client
 	crowd *crowd
@@ -42,19 +41,6 @@ type member struct {
 	message, presence wire.Handler // made once: a stanza costs no closure
 
 	watches []int32 // members whose presence this one may see, by its roster
-
-	out struct { // guarded by mu
-		mu      sync.Mutex
-		turn    [2]int           // of the next message, by remote
-		numbers map[int32]uint32 // of messages sent, by receiver
-		changes uint32           // of presence sent
-		open    map[uint32]*change
-	}
-	in struct { // guarded by mu
-		mu       sync.Mutex
-		messages map[int32]*pairing // by sender
-		presence map[int32]*pairing
-	}
 }
 
 // raise logs the crowd in, on schedule, and waits at the barriers "online" and, where
@@ -65,7 +51,6 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 		return nil, fmt.Errorf("scenarios: %d sessions are to be online, one of each account, and %s has %d accounts: lower online.sessions", n, s.about.Name, s.about.Accounts)
 	}
 	cr := &crowd{site: s, cell: c, index: make(map[string]int32, n), epoch: time.Now(), members: make([]*member, n)}
-	cr.tag = fmt.Sprintf("xb%x", cr.epoch.UnixNano())
 	for i := range n {
 		cr.index[s.target.Account(i).JID()] = int32(i) //nolint:gosec // bounded by the key
 	}
@@ -108,10 +93,20 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 	}
 	if err != nil {
 		cr.close(ctx)
-		return nil, err
+		return nil, &offlineError{err}
 	}
 	return cr, nil
 }
+
+// offlineError says that the sessions which a cell begins with did not come online. It
+// wraps why.
+type offlineError struct{ err error }
+
+// Error is that of what it wraps.
+func (e *offlineError) Error() string { return e.err.Error() }
+
+// Unwrap returns why.
+func (e *offlineError) Unwrap() error { return e.err }
 
 // logins is how n sessions come online.
 func (s *site) logins(n int) (bench.Config, error) {
@@ -225,6 +220,35 @@ func (cr *crowd) settle(ctx context.Context) error {
 	settled.After = time.Since(start)
 	cr.passed(settled)
 	return nil
+}
+
+// restLimit bounds the wait for sessions to be through with what they have sent.
+const restLimit = drainLimit
+
+// rested waits until the server has answered everybody, and so is through with what the
+// sessions have sent before. It reports false if one of them is lost, or that takes too
+// long.
+func (cr *crowd) rested(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, restLimit)
+	defer cancel()
+	all := cr.alive()
+	answers := make(chan error, len(all))
+	for _, m := range all {
+		if err := m.Ping(m.Domain, func(_ time.Time, err error) { answers <- err }); err != nil {
+			return false
+		}
+	}
+	for range all {
+		select {
+		case err := <-answers:
+			if err != nil {
+				return false
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // alive returns those that are online.

@@ -60,6 +60,7 @@ type cell struct {
 	arm    Arm
 	block  int
 	warmup bool         // discarded, and read with full verification
+	keep   bool         // sessions that were online before the load may stay for the next cell
 	sink   results.Sink // samples and counts of the measured operation
 
 	// What the cell found, filled in by the actor.

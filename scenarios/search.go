@@ -246,7 +246,7 @@ func (s *Search) shape() {
 	if s.limit > 0 {
 		// What takes ten times as long as it may has failed, and what is late by less
 		// than a part of what it may take changes nothing.
-		if !given("login.limit") {
+		if !given("login.limit") && p.setup() == 0 {
 			p.Login.Limit = min(p.Login.Limit, max(hopeless*s.limit, 5*time.Second))
 		}
 		if !given("limits.lateness-floor") {
@@ -416,13 +416,15 @@ func (s *Search) planOf(t bench.Trial) Plan {
 	return p
 }
 
-// takes estimates the time of a trial.
+// takes estimates the time of a trial, the first of which on a target brings its
+// sessions online.
 func (s *Search) takes(t bench.Trial) time.Duration {
-	d := s.planOf(t).cellDuration(s.arm) + 3*overhead
-	if !s.keeps() {
-		d += time.Second // another target is opened
+	p := s.planOf(t)
+	d := p.cellDuration(s.arm) + 3*overhead
+	if s.keeps() {
+		return d - p.setup()
 	}
-	return d
+	return d + time.Second // another target is opened
 }
 
 // afford shortens what it can until the budget holds a search.
@@ -438,6 +440,9 @@ func (s *Search) afford() error {
 		s.plan.Load.Warmup = max(s.plan.Load.Warmup/2, time.Second)
 	}
 	least := s.takes(bench.Trial{Level: c.Start, Phase: bench.PhaseGrow}) + s.takes(bench.Trial{Level: c.Start, Phase: bench.PhaseConfirm})
+	if s.keeps() {
+		least += s.plan.setup()
+	}
 	if least > c.Budget {
 		return fmt.Errorf("a budget of %s is too short: a level at %s and its confirmation take %s", c.Budget, s.show(c.Start), least.Round(time.Second))
 	}
@@ -459,6 +464,9 @@ func (s *Search) estimate() (total time.Duration, trials int) {
 	knee := min(guess*s.config.Start, s.config.Max)
 	levels := make(map[float64]bool)
 	previous := 0.0
+	if s.keeps() {
+		total = s.plan.setup()
+	}
 	for n := range s.config.Repeat {
 		found, err := bench.Search(context.Background(), s.searchConfig(n, previous, nil), func(_ context.Context, t bench.Trial) (bench.Judged, error) {
 			trials++

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -155,6 +156,50 @@ limits: {lateness-floor: 1m, rate-shortfall: 1}
 				}
 			}
 		})
+	}
+}
+
+// The sessions of a search over traffic log in once, for all of its levels; that they
+// cannot is no level that failed.
+func TestSearchKeepsSessions(t *testing.T) {
+	const source = `
+scenario: message-steady
+accounts: 4
+roster: {items: 2}
+login: {tls: none}
+logins: {rate: 200/s}
+messages: {rate: 8/s}
+load: {warmup: 0s, cooldown: 0s, drain: 100ms}
+limits: {lateness-floor: 1m, rate-shortfall: 1}
+`
+	s, dir := searching(t, source, "message mean<1m", func(c *SearchConfig) { c.Max = 32 })
+	out, err := s.Run(t.Context())
+	if err != nil || !slices.Equal(out.Held, []float64{32}) {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	run := dir()
+	if n := run.Timings("login", results.Filter{}).Of(results.Response).N(); n != 4 {
+		t.Errorf("%d logins in %d trials, want those of 4 sessions", n, out.Searches[0].Trials)
+	}
+	for _, b := range run.Blocks {
+		if b.Scalars["sessions"] != 4 || b.Scalars["messages.lost"] != 0 || b.Scalars["messages.sent"] == 0 {
+			t.Errorf("block %d: %v", b.Block, b.Scalars)
+		}
+	}
+
+	var dials atomic.Int32
+	s, _ = searching(t, source, "message mean<1m", func(c *SearchConfig) {
+		c.Targets = []Targets{rig{connect: func() error {
+			if dials.Add(1) > 4 { // of the warm-up, which tells how fast an idle target is
+				return syscall.ECONNREFUSED
+			}
+			return nil
+		}}}
+	})
+	if _, err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "did not come online") {
+		t.Errorf("without sessions it ended with %v", err)
+	} else if _, ok := errors.AsType[*UnreachableError](err); !ok {
+		t.Errorf("it ended with %v", err)
 	}
 }
 

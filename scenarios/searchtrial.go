@@ -131,13 +131,17 @@ func (s *Search) trial(ctx context.Context, t bench.Trial) (bench.Judged, error)
 	running, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	w := newWatch(s, p, abort)
-	c := &cell{arm: s.arm, block: key.Block, recorder: s.config.Recorder, key: key, watch: w.progress, load: s.key.Path}
+	c := &cell{arm: s.arm, block: key.Block, recorder: s.config.Recorder, key: key, watch: w.progress, load: s.key.Path, keep: s.keeps()}
 	c.sink = watchedSink{s.config.Recorder.Sink(key), w}
 	started := time.Now()
 	monitor := bench.StartMonitor()
 	err := s.actor.cell(running, c)
 	if ctx.Err() != nil {
 		return bench.Judged{}, context.Cause(ctx)
+	}
+	if offline, ok := errors.AsType[*offlineError](err); ok && w.aborted() == "" {
+		return bench.Judged{}, &UnreachableError{Target: s.site.about.Name, Err: fmt.Errorf(
+			"the sessions that each level needs did not come online, which says nothing of the level: %w; lower logins.rate", offline)}
 	}
 	digest, wrongDigest := errors.AsType[*DigestError](err)
 	if wrongDigest {

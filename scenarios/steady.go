@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
-	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios/online"
@@ -57,18 +56,24 @@ func steadyScenario(name, level, summary string) Scenario {
 	}
 }
 
-type steady struct{ *site }
-
-func newSteady(s *site) (*steady, error) {
-	need := s.plan.online(s.about.Accounts) + reservedDescriptors
-	if limit, err := proc.DescriptorLimit(); err == nil && need > limit {
-		return nil, fmt.Errorf("scenarios: %d sessions need %d file descriptors in this process, which may open %d: lower online.sessions, or raise ulimit -n",
-			need-reservedDescriptors, need, limit)
-	}
-	return &steady{s}, nil
+type steady struct {
+	*site
+	kept *crowd // of the last cell, nil if it was not kept
 }
 
-func (*steady) close(context.Context) error { return nil }
+func newSteady(s *site) (*steady, error) {
+	if err := holdable(s.plan.online(s.about.Accounts), "online.sessions"); err != nil {
+		return nil, err
+	}
+	return &steady{site: s}, nil
+}
+
+func (s *steady) close(ctx context.Context) error {
+	if s.kept != nil {
+		s.kept.close(ctx)
+	}
+	return nil
+}
 
 func (s *steady) cell(ctx context.Context, c *cell) error {
 	if err := s.configure(ctx, c.arm); err != nil {
@@ -77,16 +82,37 @@ func (s *steady) cell(ctx context.Context, c *cell) error {
 	if c.warmup {
 		return s.taste(ctx, c)
 	}
-	crowd, err := s.raise(ctx, c)
+	crowd, err := s.gather(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer crowd.close(ctx)
+	if c.keep {
+		s.kept = crowd
+	} else {
+		defer crowd.close(ctx)
+	}
 	t, err := newExchange(crowd, c)
 	if err != nil {
 		return err
 	}
 	return t.run(ctx)
+}
+
+// gather returns those of the last cell, where they were kept and all are there still,
+// or logs everybody in.
+func (s *steady) gather(ctx context.Context, c *cell) (*crowd, error) {
+	if cr := s.kept; cr != nil {
+		s.kept = nil
+		if cr.rested(ctx) {
+			c.set("sessions", float64(len(cr.alive())))
+			return cr, nil
+		}
+		cr.close(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return s.raise(ctx, c)
 }
 
 // taste logs one account in and out, which tells whether the target can be used and
@@ -136,6 +162,8 @@ func leading(flows []flow, key string) int {
 type exchange struct {
 	*crowd
 	cell    *cell
+	tag     string // of the ids of this exchange
+	talks   []talk // of each member
 	load    Load
 	online  []*member
 	start   time.Time
@@ -155,6 +183,22 @@ type exchange struct {
 	unanswered               atomic.Int64 // requests
 }
 
+// A talk is what an exchange keeps of one member's traffic.
+type talk struct {
+	out struct { // guarded by mu
+		mu      sync.Mutex
+		turn    [2]int           // of the next message, by remote
+		numbers map[int32]uint32 // of messages sent, by receiver
+		changes uint32           // of presence sent
+		open    map[uint32]*change
+	}
+	in struct { // guarded by mu
+		mu       sync.Mutex
+		messages map[int32]*pairing // by sender
+		presence map[int32]*pairing
+	}
+}
+
 // change is a presence that has not reached everybody yet.
 type change struct {
 	due, start time.Time
@@ -169,11 +213,12 @@ func newExchange(cr *crowd, c *cell) (*exchange, error) {
 	for _, i := range shuffled(cr.plan.Seed, len(t.online)) {
 		t.order = append(t.order, t.online[i])
 	}
-	for _, m := range t.online {
-		m.out.numbers = make(map[int32]uint32)
-		m.out.open = make(map[uint32]*change)
-		m.in.messages = make(map[int32]*pairing)
-		m.in.presence = make(map[int32]*pairing)
+	t.tag = fmt.Sprintf("xb%x", time.Now().UnixNano())
+	t.talks = make([]talk, len(t.members))
+	for i := range t.talks {
+		k := &t.talks[i]
+		k.out.numbers, k.out.open = make(map[int32]uint32), make(map[uint32]*change)
+		k.in.messages, k.in.presence = make(map[int32]*pairing), make(map[int32]*pairing)
 	}
 	if cr.plan.Messages.Rate.Any() {
 		if err := t.choosePeers(); err != nil {
@@ -355,11 +400,12 @@ func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink result
 		remote = 1
 	}
 	// The order of numbers has to be that of the stream.
-	m.out.mu.Lock()
+	out := &t.talks[m.at].out
+	out.mu.Lock()
 	peers := t.peers[remote][m.at]
-	to := peers[m.out.turn[remote]%len(peers)]
-	m.out.turn[remote]++
-	number := m.out.numbers[to] + 1
+	to := peers[out.turn[remote]%len(peers)]
+	out.turn[remote]++
+	number := out.numbers[to] + 1
 	start := time.Now()
 	b := make([]byte, 0, 256)
 	b = append(b, "<message type='chat'"...)
@@ -377,12 +423,12 @@ func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink result
 		t.waiting.Store(id, arrived)
 	}
 	t.begin("message")
-	m.out.numbers[to] = number // before it can arrive
+	out.numbers[to] = number // before it can arrive
 	err := m.Stream.Post(b, nil)
 	if err != nil {
-		m.out.numbers[to]--
+		out.numbers[to]--
 	}
-	m.out.mu.Unlock()
+	out.mu.Unlock()
 	if err != nil {
 		now := time.Now()
 		t.end("message", now, err)
@@ -427,11 +473,11 @@ func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
 	if !ok || k.sender >= len(t.members) || t.members[k.sender] == nil {
 		return
 	}
-	from := t.members[k.sender]
-	from.out.mu.Lock()
-	sent := from.out.numbers[int32(m.at)] //nolint:gosec // an index
-	from.out.mu.Unlock()
-	if !m.arrived(m.in.messages, k, sent) {
+	from, in := &t.talks[k.sender].out, &t.talks[m.at].in
+	from.mu.Lock()
+	sent := from.numbers[int32(m.at)] //nolint:gosec // an index
+	from.mu.Unlock()
+	if !arrived(&in.mu, in.messages, k, sent) {
 		return
 	}
 	t.delivered.Add(1)
@@ -445,9 +491,9 @@ func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
 }
 
 // arrived books a number with its pair. It reports whether it is new.
-func (m *member) arrived(pairs map[int32]*pairing, k mark, sent uint32) bool {
-	m.in.mu.Lock()
-	defer m.in.mu.Unlock()
+func arrived(mu *sync.Mutex, pairs map[int32]*pairing, k mark, sent uint32) bool {
+	mu.Lock()
+	defer mu.Unlock()
 	p := pairs[int32(k.sender)] //nolint:gosec // an index
 	if p == nil {
 		p = new(pairing)
@@ -490,9 +536,10 @@ func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink res
 	if t.plan.Presence.Rate.Workers() > 0 && watchers > 0 {
 		c.all = make(chan struct{})
 	}
-	m.out.mu.Lock()
-	m.out.changes++
-	number := m.out.changes
+	out := &t.talks[m.at].out
+	out.mu.Lock()
+	out.changes++
+	number := out.changes
 	b := append(make([]byte, 0, 160), "<presence id='"...)
 	b = mark{m.at, number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
 	b = append(b, "'>"...)
@@ -501,15 +548,15 @@ func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink res
 	}
 	b = append(b, "</presence>"...)
 	if watchers > 0 {
-		m.out.open[number] = c
+		out.open[number] = c
 	}
 	t.begin("presence.fanout")
 	err := m.Stream.Post(b, nil)
 	if err != nil {
-		m.out.changes--
-		delete(m.out.open, number)
+		out.changes--
+		delete(out.open, number)
 	}
-	m.out.mu.Unlock()
+	out.mu.Unlock()
 	if err != nil {
 		now := time.Now()
 		t.end("presence.fanout", now, err)
@@ -530,27 +577,27 @@ func (t *exchange) presenceArrived(m *member, st *wire.Stanza) {
 	if !ok || k.sender == m.at || k.sender >= len(t.members) || t.members[k.sender] == nil {
 		return // not of this cell, or the server's word to the sender itself
 	}
-	from := t.members[k.sender]
-	from.out.mu.Lock()
-	sent := from.out.changes
-	from.out.mu.Unlock()
-	if !m.arrived(m.in.presence, k, sent) {
+	from, in := &t.talks[k.sender].out, &t.talks[m.at].in
+	from.mu.Lock()
+	sent := from.changes
+	from.mu.Unlock()
+	if !arrived(&in.mu, in.presence, k, sent) {
 		return
 	}
 	t.heard.Add(1)
 	due, start := t.epoch.Add(k.due), t.epoch.Add(k.start)
 	sink := t.sinkOf(due)
 	sink.Observe(results.Sample{Metric: "presence", Intended: due, Start: start, End: st.End})
-	from.out.mu.Lock()
-	c := from.out.open[k.number]
+	from.mu.Lock()
+	c := from.open[k.number]
 	last := false
 	if c != nil {
 		c.left--
 		if last = c.left == 0; last {
-			delete(from.out.open, k.number)
+			delete(from.open, k.number)
 		}
 	}
-	from.out.mu.Unlock()
+	from.mu.Unlock()
 	if last {
 		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: due, Start: start, End: st.End})
 		t.end("presence.fanout", st.End, nil)
@@ -665,23 +712,24 @@ func (n *tally) add(p *pairing, sent uint32) {
 // meanwhile: they count as lost, since they came too late.
 func (t *exchange) tallies() (messages, presence tally) {
 	for _, from := range t.online {
-		from.out.mu.Lock()
-		numbers, changes := maps.Clone(from.out.numbers), from.out.changes
-		from.out.mu.Unlock()
-		pair := func(n *tally, of func(*member) map[int32]*pairing, to int32, sent uint32) {
-			m := t.members[to]
-			m.in.mu.Lock()
-			defer m.in.mu.Unlock()
-			n.add(of(m)[int32(from.at)], sent) //nolint:gosec // an index
+		out := &t.talks[from.at].out
+		out.mu.Lock()
+		numbers, changes := maps.Clone(out.numbers), out.changes
+		out.mu.Unlock()
+		pair := func(n *tally, of func(*talk) map[int32]*pairing, to int32, sent uint32) {
+			k := &t.talks[to]
+			k.in.mu.Lock()
+			defer k.in.mu.Unlock()
+			n.add(of(k)[int32(from.at)], sent) //nolint:gosec // an index
 		}
 		for to, sent := range numbers {
-			pair(&messages, func(m *member) map[int32]*pairing { return m.in.messages }, to, sent)
+			pair(&messages, func(k *talk) map[int32]*pairing { return k.in.messages }, to, sent)
 		}
 		if t.watched == nil {
 			continue
 		}
 		for _, to := range t.watched[from.at] {
-			pair(&presence, func(m *member) map[int32]*pairing { return m.in.presence }, to, changes)
+			pair(&presence, func(k *talk) map[int32]*pairing { return k.in.presence }, to, changes)
 		}
 	}
 	return messages, presence

@@ -183,14 +183,22 @@ func (p Plan) loaded() bool { return p.Scenario == IdleCost || p.Load.Rate.Any()
 // two fetches and the ends of the sessions.
 const overhead = 50 * time.Millisecond
 
+// setup is how long a cell takes to bring those online who are there before its load.
+func (p Plan) setup() time.Duration {
+	if !p.steady() {
+		return 0
+	}
+	d, _ := p.Logins.reaches(p.online(p.Accounts))
+	if p.Presence.Send != presenceNever {
+		d += p.Presence.Quiet
+	}
+	return d
+}
+
 func (p Plan) cellDuration(arm Arm) time.Duration {
 	switch {
 	case p.steady():
-		d, _ := p.Logins.reaches(p.online(p.Accounts))
-		if p.Presence.Send != presenceNever {
-			d += p.Presence.Quiet
-		}
-		return d + p.Load.end() + overhead
+		return p.setup() + p.Load.end() + overhead
 	case p.Scenario == ReconnectHerd:
 		return p.herdDuration(arm)
 	case p.Hold.Grow:
