@@ -173,6 +173,8 @@ type Host struct {
 	closing bool
 	number  uint64    // of streams, for Trace
 	coming  int       // routes that are about to seek their target
+	fresh   []*route  // those of them that no goroutine has taken yet
+	leaders int       // goroutines that take them
 	seeking int       // routes whose target is being looked up
 	begun   time.Time // when the last route began
 	routes  map[Pair]*route
@@ -419,7 +421,33 @@ func (h *Host) begin(r *route, now time.Time) {
 	r.busy = true
 	h.coming++
 	h.begun = now
-	h.wg.Go(func() { h.establish(r) })
+	h.fresh = append(h.fresh, r)
+	if h.leaders < maxLeaders {
+		h.leaders++
+		h.wg.Go(h.establishAll)
+	}
+}
+
+// maxLeaders bounds the goroutines that lead routes to streams. Nothing of it blocks, and
+// one goroutine for each pair would leave its descriptor behind, which the runtime never
+// frees: half of the memory that a pair on a shared stream takes.
+const maxLeaders = 16
+
+// establishAll establishes routes until there are none that nobody has taken.
+func (h *Host) establishAll() {
+	for {
+		h.mu.Lock()
+		if len(h.fresh) == 0 {
+			h.fresh = nil
+			h.leaders--
+			h.mu.Unlock()
+			return
+		}
+		r := h.fresh[0]
+		h.fresh = h.fresh[1:]
+		h.mu.Unlock()
+		h.establish(r)
+	}
 }
 
 // count adds to a counter of routes.
