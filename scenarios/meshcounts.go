@@ -203,7 +203,7 @@ const fewConnections = 100
 // holding is what the processes of a provider hold.
 type holding struct {
 	proc.Figures
-	heap int64 // bytes in use of objects and stacks
+	heap int64 // bytes alive on the heap
 }
 
 // read returns what the processes of each provider hold, after what nobody needs has

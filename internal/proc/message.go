@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,27 +30,30 @@ type response struct {
 	Error string          `json:"error,omitempty"`
 }
 
-// lines reads messages, one a line.
-type lines struct{ scanner *bufio.Scanner }
+// lines reads messages, one a line. It keeps no more than a small buffer between them:
+// the memory of children is measured, and one long message would stay in it.
+type lines struct{ r *bufio.Reader }
 
-func newLines(r io.Reader) *lines {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, maxLine)
-	return &lines{scanner: s}
-}
+func newLines(r io.Reader) *lines { return &lines{bufio.NewReader(r)} }
 
 // next decodes the next line into v. It returns io.EOF at the end of the stream.
 func (l *lines) next(v any) error {
-	if !l.scanner.Scan() {
-		switch err := l.scanner.Err(); {
-		case errors.Is(err, bufio.ErrTooLong):
-			return fmt.Errorf("message longer than %d bytes", maxLine)
-		case err != nil:
-			return err
+	line, err := l.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		long := bytes.Clone(line)
+		for errors.Is(err, bufio.ErrBufferFull) && len(long) <= maxLine {
+			line, err = l.r.ReadSlice('\n')
+			long = append(long, line...)
 		}
-		return io.EOF
+		line = long
 	}
-	if err := json.Unmarshal(l.scanner.Bytes(), v); err != nil {
+	switch {
+	case len(line) > maxLine:
+		return fmt.Errorf("message longer than %d bytes", maxLine)
+	case err != nil && !errors.Is(err, io.EOF), len(line) == 0:
+		return err
+	}
+	if err := json.Unmarshal(line, v); err != nil {
 		return fmt.Errorf("malformed message: %w", err)
 	}
 	return nil
