@@ -10,7 +10,7 @@ import (
 	"github.com/xmppbench/xmppbench/internal/golden"
 )
 
-//go:generate go test -run "^(TestMetricsDoc|TestSeriesDoc)$" . -update
+//go:generate go test -run "^(TestMetricsDoc|TestSeriesDoc|TestPlotsSchema)$" . -update
 
 // TestSeriesDoc holds the table of figures of docs/run-directory.md against that of
 // the code; -update writes it anew.

@@ -55,6 +55,7 @@ type page struct {
 	Flags    []pageFlag
 	Runs     []pageRun
 	Several  bool
+	Model    *pageTable // errors of a model
 }
 
 // pageSheet is a capacity sheet.
@@ -100,6 +101,7 @@ type pagePart struct {
 
 type pageTable struct {
 	Title string
+	Plan  string // where there are several
 	Grid  pageGrid
 	Notes []string
 }
@@ -179,6 +181,7 @@ func (p *page) fill(runs []*Run, d *Document, o CompareOptions) {
 	}
 	p.Refused = d.Refused
 	p.verdicts(d.Comparison)
+	p.model(d.Model)
 	for i, r := range d.Runs {
 		p.searches(r)
 		p.sheet(r.Sheet)
@@ -223,6 +226,21 @@ func (p *page) verdicts(c *Comparison) {
 		}
 		mark := map[Decision]string{Faster: "↓", Fewer: "↓", Slower: "↑", More: "↑", Same: "=", CannotTell: "?"}[v.Decision]
 		p.Verdicts[n-1].Verdicts = append(p.Verdicts[n-1].Verdicts, verdictLine{v.String(), strings.ReplaceAll(string(v.Decision), " ", "-"), mark})
+	}
+}
+
+// model shows the errors of a model, and says what came of them.
+func (p *page) model(m *ModelReport) {
+	if m == nil || m.Check == nil {
+		return
+	}
+	p.Model = &pageTable{Title: modelErrors, Grid: makeGrid(m.Check.grid())}
+	kind, mark := outcomeMark(m.Check.State)
+	p.Flags = append(p.Flags, pageFlag{kind, mark, "model: " + m.Check.outcome()})
+	for _, v := range m.Check.Verdicts {
+		if v.Judged && !v.Within {
+			p.Model.Notes = append(p.Model.Notes, v.String())
+		}
 	}
 }
 
@@ -299,18 +317,22 @@ func makePageRun(run *Run, r RunReport, table []Metric) pageRun {
 	t := textReport{table: table}
 	for i, p := range r.Plans {
 		part := pagePart{Plan: p.Name, Folded: len(r.Plans) > maxUnfolded, Open: i == 0}
+		plan := ""
+		if len(r.Plans) > 1 {
+			plan = p.Name
+		}
 		if g := t.scalars(p, cmp.Or(p.Blocks, r.Blocks)); len(g.rows) > 0 {
 			turned, skipped := turn(g)
-			part.Tables = append(part.Tables, pageTable{"Median of the blocks", makeGrid(turned), skipped})
+			part.Tables = append(part.Tables, pageTable{"Median of the blocks", plan, makeGrid(turned), skipped})
 		}
 		if g := t.costs(p); len(g.rows) > 0 {
-			part.Tables = append(part.Tables, pageTable{"Costs", makeGrid(g), nil})
+			part.Tables = append(part.Tables, pageTable{"Costs", plan, makeGrid(g), nil})
 		}
 		if g := t.latencies(p); len(g.rows) > 0 {
-			part.Tables = append(part.Tables, pageTable{"Response times", makeGrid(g), nil})
+			part.Tables = append(part.Tables, pageTable{"Response times", plan, makeGrid(g), nil})
 		}
 		if g := errorGrid(p); len(g.rows) > 0 {
-			part.Tables = append(part.Tables, pageTable{"Errors", makeGrid(g), nil})
+			part.Tables = append(part.Tables, pageTable{"Errors", plan, makeGrid(g), nil})
 		}
 		out.Parts = append(out.Parts, part)
 	}

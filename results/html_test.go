@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/xmppbench/xmppbench/internal/golden"
+	"github.com/xmppbench/xmppbench/internal/schema"
 )
 
 // withTimelines gives the fixture pings that were slow at first, and what theory
@@ -87,6 +89,15 @@ func TestHTMLData(t *testing.T) {
 		}
 	}
 	golden.File(t, filepath.Join("testdata", "plots.txt"), lines.Bytes())
+}
+
+// TestPlotsSchema holds the schema of what pictures are drawn from against the types;
+// -update writes it anew.
+func TestPlotsSchema(t *testing.T) {
+	golden.File(t, filepath.Join("schema", "plots.schema.json"), schema.Document{
+		ID: "plots.schema.json", Title: "xmppbench plots: what the pictures of an HTML report are drawn from", Version: PlotsSchema,
+		Other: map[reflect.Type]map[string]any{reflect.TypeFor[Ratio](): {"type": []string{"number", "null"}}},
+	}.Of(Plots{}))
 }
 
 // parsePage walks the elements of a page.
@@ -374,7 +385,7 @@ func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
 	if i < 0 || p.Meshes[0].A != 5 || p.Meshes[0].B != 4 || p.Meshes[i].B != 20 || p.Meshes[0].Connections != 40 {
 		t.Errorf("meshes %+v", p.Meshes)
 	}
-	if len(p.Costs) != 1 || p.Costs[0].Metric != "connections" || p.Costs[0].Points[0].Pairs != 20 {
+	if len(p.Costs) != 1 || p.Costs[0].Metric != "connections" || p.Costs[0].Points[0].Size != 20 {
 		t.Errorf("costs %+v", p.Costs)
 	}
 	res := p.Resources[0]

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -97,10 +98,11 @@ const (
 
 // ModelPoint is one size: the median of its blocks beside what the model says.
 type ModelPoint struct {
-	Role    string             `json:"role"` // RoleCalibration or RoleHeldOut
-	Runs    []string           `json:"runs"`
-	Plan    string             `json:"plan"`
-	Blocks  int                `json:"blocks"` // of all runs
+	Role   string   `json:"role"` // RoleCalibration or RoleHeldOut
+	Runs   []string `json:"runs"`
+	Plan   string   `json:"plan"`
+	Blocks int      `json:"blocks"` // of all runs
+	// Drivers are those of the scenario, also what the costs of this variant were not fitted to.
 	Drivers map[string]float64 `json:"drivers"`
 	// Factor is how far beyond the calibration the size lies: the largest ratio of a
 	// driver to the calibration's largest value of it.
@@ -134,6 +136,10 @@ type ModelDesign struct {
 	// those before it by closed form is left out of the variant's model.
 	Drivers    []Driver
 	Quantities []Quantity
+	// Over is the driver by which pictures tell sizes, and Group what those in one picture
+	// have in common, as a caption; pictures leave out sizes that have none of Over.
+	Over  string
+	Group func(drivers map[string]float64) string
 	// Counts are the names of figures whose closed form must be met exactly.
 	Counts []string
 	// Forms are the figures of a plan and variant of a run by closed form, nil where
@@ -303,34 +309,37 @@ func (g group) String() string {
 }
 
 // groups collects the blocks of runs. What was skipped makes none. Several runs of the
-// same plan are one size: what drifts from one to the next is not that of the size.
+// same size are one: what drifts from one to the next is not that of the size.
 func (d ModelDesign) groups(runs []*Run) ([]group, error) {
 	var all []group
 	for _, r := range runs {
 		for _, plan := range r.Manifest.Plans {
 			for _, variant := range r.Manifest.Variants {
-				var blocks []Block
+				g := group{run: r, runs: []string{r.Manifest.ID}, plan: plan.Name, variant: variant}
 				for _, b := range r.Blocks {
 					if b.Plan == plan.Name && b.Variant == variant && b.Valid && b.Skipped == "" && !r.discarded[b.Key] {
-						blocks = append(blocks, b)
+						g.blocks = append(g.blocks, b)
 					}
 				}
-				if len(blocks) == 0 {
+				if len(g.blocks) == 0 {
 					continue
 				}
-				i := slices.IndexFunc(all, func(g group) bool { return g.plan == plan.Name && g.variant == variant })
-				if i < 0 {
-					i = len(all)
-					all = append(all, group{run: r, plan: plan.Name, variant: variant})
+				if err := d.fill(&g); err != nil {
+					return nil, fmt.Errorf("%s: %w", g, err)
 				}
-				all[i].runs = append(all[i].runs, r.Manifest.ID)
-				all[i].blocks = append(all[i].blocks, blocks...)
+				// Plans of different runs may have one name and differ in what was said for all of a run.
+				i := slices.IndexFunc(all, func(o group) bool {
+					return o.plan == g.plan && o.variant == variant && maps.Equal(o.drivers, g.drivers)
+				})
+				if i < 0 {
+					all = append(all, g)
+					continue
+				}
+				all[i].runs, all[i].blocks = append(all[i].runs, r.Manifest.ID), append(all[i].blocks, g.blocks...)
+				if err := d.fill(&all[i]); err != nil {
+					return nil, fmt.Errorf("%s: %w", all[i], err)
+				}
 			}
-		}
-	}
-	for i := range all {
-		if err := d.fill(&all[i]); err != nil {
-			return nil, fmt.Errorf("%s: %w", all[i], err)
 		}
 	}
 	return all, nil

@@ -33,6 +33,13 @@ func meshDesign() ModelDesign {
 			{Name: "memory", Unit: UnitBytes, Of: []string{"rss.a", "rss.b"}, By: []string{"links", "proofs"}, Limit: QuantityLimits{Relative: 0.02}},
 			{Name: "fds", Unit: UnitCount, Of: []string{"fds"}, By: []string{"links"}, Limit: QuantityLimits{Exact: true}},
 		},
+		Over: "proofs",
+		Group: func(drivers map[string]float64) string {
+			if drivers["messages"] < 600 {
+				return "few messages"
+			}
+			return "many messages"
+		},
 		Counts: []string{"links", "messages"},
 		Forms: func(_ *Run, plan, variant string) (map[string]float64, error) {
 			return parseSize(plan).counts(variant), nil
@@ -726,5 +733,122 @@ func TestZipfPairsDrawn(t *testing.T) {
 		if tolerance := 4*math.Sqrt(squares/(trials-1)/trials) + 1e-3*tt.want; math.Abs(mean-tt.want) > tolerance {
 			t.Errorf("%s: %.2f drawn, %.2f expected, tolerance %.2f", name, mean, tt.want, tolerance)
 		}
+	}
+}
+
+// A report shows a model beside runs: what it was fitted to, what it was checked on, and
+// the sizes of runs that it has not seen.
+func TestModelReport(t *testing.T) {
+	m := mustFit(t, []*Run{meshRun("small", 0.02, 1, 3, small()...)}, FitOptions{})
+	if _, err := m.Check([]*Run{meshRun("checked", 0, 8, 3, gridSize{24, 24, 10})}, meshDesign(), CheckOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	before := len(m.Parts[0].Points)
+	large := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
+	for i := range large.Blocks {
+		if b := &large.Blocks[i]; b.Variant == "shared" {
+			b.Scalars["cpu"] *= 1.4
+		}
+	}
+	beside, err := m.Report([]*Run{large}, meshDesign())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(m.Parts[0].Points); n != before || len(m.Checks) != 1 {
+		t.Errorf("the model changed: %d points, %d checks", n, len(m.Checks))
+	}
+	if c := beside.Check; c.State != Failed || c.Reach != 6.25 || !slices.Equal(c.Runs, []string{"checked", "large"}) {
+		t.Errorf("check %s, reach %v of %v", c.State, c.Reach, c.Runs)
+	}
+	o := ReportOptions{Model: beside}
+	golden.File(t, filepath.Join("testdata", "report-model.text"), report(t, "text", o, large))
+	md := string(report(t, "md", o, large))
+	for _, want := range []string{"# " + modelErrors, "| shared | 30x30,10 | 6.25x", "- cpu of shared, 30x30,10: predicted "} {
+		if !strings.Contains(md, want) {
+			t.Errorf("the report in Markdown lacks %q:\n%s", want, md)
+		}
+	}
+	page := report(t, "html", o, large)
+	for _, want := range []string{modelErrors, "model: FAILED: 1 error of ", "cpu of shared, 30x30,10: predicted "} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	var data struct{ Plots struct{ Costs []CostPlot } }
+	if err := json.Unmarshal(dataOf(t, page), &data); err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	for _, c := range data.Plots.Costs {
+		fmt.Fprintf(&lines, "%s (%s) over %s, %s\n", c.Metric, c.Unit, c.Over, c.Group)
+		for _, part := range []any{c.Points, c.Lines} {
+			b, err := json.Marshal(part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines.WriteString(strings.ReplaceAll(string(b), "},{", "},\n{") + "\n")
+		}
+	}
+	golden.File(t, filepath.Join("testdata", "plots-model.txt"), lines.Bytes())
+
+	// The line goes through what the model says of each size.
+	for _, c := range data.Plots.Costs {
+		for _, pt := range c.Points {
+			i := slices.IndexFunc(c.Lines, func(l CostLine) bool { return l.Arm == pt.Arm })
+			at := slices.Index(c.Lines[i].Size, pt.Size)
+			if at < 0 || c.Lines[i].Lo[at] > pt.Model*1.2 || c.Lines[i].Hi[at] < pt.Model*0.8 {
+				t.Errorf("%s: the line of arm %d does not meet %+v", c.Metric, pt.Arm, pt)
+			}
+		}
+	}
+
+	other := meshRun("storm", 0, 9, 3, gridSize{30, 30, 10})
+	other.Manifest.Scenario = "storm"
+	if _, err := m.Report([]*Run{other}, meshDesign()); err == nil || !strings.Contains(err.Error(), "is of scenario storm, the model of mesh") {
+		t.Errorf("error %v", err)
+	}
+	unlike := meshRun("unlike", 0, 9, 3, gridSize{30, 30, 10})
+	unlike.Manifest.Config = 600
+	if _, err := m.Report([]*Run{unlike}, meshDesign()); !errors.As(err, new(*DifferentError)) {
+		t.Errorf("error %v, want a DifferentError", err)
+	}
+	// An invalid run has no figures, and the model is shown all the same.
+	large.Done = Done{Status: StatusInvalid, Reasons: []string{"it was late"}}
+	beside, err = m.Report([]*Run{large}, meshDesign())
+	if err != nil || !slices.Equal(beside.Check.Runs, []string{"checked"}) {
+		t.Errorf("%+v, error %v", beside, err)
+	}
+	// Models of earlier programs do not tell sizes.
+	for _, p := range m.Parts {
+		for _, pt := range p.Points {
+			delete(pt.Drivers, "proofs")
+		}
+	}
+	if _, err := m.Report(nil, meshDesign()); err == nil || !strings.Contains(err.Error(), "do not tell proofs") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Runs whose plans have one name but differ in size are sizes of their own.
+func TestModelTellsSizesOfEqualNames(t *testing.T) {
+	m := mustFit(t, []*Run{meshRun("small", 0, 1, 3, small()...)}, FitOptions{})
+	a, b := meshRun("a", 0, 8, 3, gridSize{50, 50, 1}), meshRun("b", 0, 9, 3, gridSize{60, 60, 1})
+	d := meshDesign()
+	sizes := map[*Run]string{a: "50x50,1", b: "60x60,1"}
+	for r := range sizes {
+		r.Manifest.Plans[0].Name = "messages=1"
+		for i := range r.Blocks {
+			r.Blocks[i].Plan = "messages=1"
+		}
+	}
+	d.Forms = func(r *Run, _, variant string) (map[string]float64, error) {
+		return parseSize(sizes[r]).counts(variant), nil
+	}
+	c, err := m.Check([]*Run{a, b}, d, CheckOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.State != Passed || len(m.Parts[0].Points) != 10 {
+		t.Errorf("state %s, %d points, want both sizes", c.State, len(m.Parts[0].Points))
 	}
 }

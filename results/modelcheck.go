@@ -1,7 +1,6 @@
 package results
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -88,7 +87,6 @@ func (m *Model) Check(runs []*Run, d ModelDesign, o CheckOptions) (*ModelCheck, 
 // check holds the model against sizes that it was not fitted to, and adds what came of
 // it.
 func (m *Model) check(c ModelCheck, groups []group, d ModelDesign) error {
-	c.State = Passed
 	reach := make(map[string]float64)
 	points := make(map[string][]ModelPoint)
 	for _, g := range groups {
@@ -105,28 +103,29 @@ func (m *Model) check(c ModelCheck, groups []group, d ModelDesign) error {
 		}
 		points[g.variant] = append(points[g.variant], point)
 		reach[g.variant] = max(reach[g.variant], point.Factor)
-		c.Reach = max(c.Reach, point.Factor)
 		c.Verdicts = append(c.Verdicts, verdicts...)
 	}
-	slices.SortStableFunc(c.Verdicts, func(a, b ModelVerdict) int { return cmp.Compare(a.Variant, b.Variant) })
+	c.conclude()
 	for _, variant := range slices.Sorted(maps.Keys(reach)) {
 		if reach[variant] < ModelReach {
 			return fmt.Errorf("results: model: %s was run at %s times the size of the calibration at most: a check takes %s times at least",
 				variant, significant(reach[variant]), significant(ModelReach))
 		}
 	}
-	if slices.ContainsFunc(c.Verdicts, func(v ModelVerdict) bool { return v.Judged && !v.Within }) {
-		c.State = Failed
-	}
 	for i := range m.Parts {
 		p := &m.Parts[i]
 		for _, point := range points[p.Variant] {
-			p.Points = slices.DeleteFunc(p.Points, func(o ModelPoint) bool { return o.Role == RoleHeldOut && o.Plan == point.Plan })
+			p.Points = slices.DeleteFunc(p.Points, point.same)
 			p.Points = append(p.Points, point)
 		}
 	}
 	m.Checks = append(m.Checks, c)
 	return nil
+}
+
+// same reports whether both are the same held-out size.
+func (p ModelPoint) same(o ModelPoint) bool {
+	return p.Role == RoleHeldOut && o.Role == RoleHeldOut && p.Plan == o.Plan && maps.Equal(p.Drivers, o.Drivers)
 }
 
 // judge holds the model against one size. The size is that of the closed form where
@@ -163,7 +162,7 @@ func (p *ModelPart) judge(g group, d ModelDesign) (ModelPoint, []ModelVerdict, e
 			verdicts = append(verdicts, v.judged(QuantityLimits{Exact: true}))
 		}
 	}
-	point := ModelPoint{Role: RoleHeldOut, Runs: g.runs, Plan: g.plan, Blocks: len(g.blocks), Drivers: p.only(drivers), Values: make(map[string]ModelOutcome)}
+	point := ModelPoint{Role: RoleHeldOut, Runs: g.runs, Plan: g.plan, Blocks: len(g.blocks), Drivers: drivers, Values: make(map[string]ModelOutcome)}
 	point.Factor, _ = p.Factor(drivers)
 	for _, q := range p.Quantities {
 		if len(g.sums[q.Name]) == 0 {

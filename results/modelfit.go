@@ -174,7 +174,7 @@ func (p *ModelPart) fit(d ModelDesign, groups []group) error {
 	}
 	p.Points = make([]ModelPoint, len(groups))
 	for i, g := range groups {
-		p.Points[i] = ModelPoint{Role: RoleCalibration, Runs: g.runs, Plan: g.plan, Blocks: len(g.blocks), Drivers: p.only(g.drivers), Values: make(map[string]ModelOutcome)}
+		p.Points[i] = ModelPoint{Role: RoleCalibration, Runs: g.runs, Plan: g.plan, Blocks: len(g.blocks), Drivers: g.drivers, Values: make(map[string]ModelOutcome)}
 		p.Points[i].Factor, _ = p.Factor(g.drivers)
 	}
 	for _, q := range d.Quantities {
@@ -230,15 +230,6 @@ func (q ModelQuantity) spread(of []int, k int) ModelQuantity {
 	}
 	q.Coefficients, q.Covariance = coefficients, covariance
 	return q
-}
-
-// only are the drivers of the part.
-func (p *ModelPart) only(drivers map[string]float64) map[string]float64 {
-	out := make(map[string]float64, len(p.Drivers))
-	for _, d := range p.Drivers {
-		out[d.Name] = drivers[d.Name]
-	}
-	return out
 }
 
 func driverNames(drivers []Driver) string {

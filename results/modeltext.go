@@ -105,6 +105,61 @@ func (c *ModelCheck) WriteText(w io.Writer, width int) error {
 }
 
 func (t *textReport) check(c *ModelCheck) {
+	t.errors(c)
+	text := c.outcome()
+	if of := c.failed(); len(of) > 0 {
+		text += fmt.Sprintf(" The model predicts nothing of %s until a check passes.", strings.Join(of, ", "))
+	}
+	t.item(text)
+}
+
+// failed are the variants that a verdict went against.
+func (c *ModelCheck) failed() (of []string) {
+	for _, v := range c.Verdicts {
+		if v.Judged && !v.Within && !slices.Contains(of, v.Variant) {
+			of = append(of, v.Variant)
+		}
+	}
+	return of
+}
+
+// outcome says in a sentence what came of the check.
+func (c *ModelCheck) outcome() string {
+	judged, beyond := 0, 0
+	for _, v := range c.Verdicts {
+		if v.Judged {
+			judged++
+			if !v.Within {
+				beyond++
+			}
+		}
+	}
+	if beyond > 0 {
+		return fmt.Sprintf("FAILED: %s of %d beyond the limit.", plural(int64(beyond), "error"), judged)
+	}
+	return fmt.Sprintf("passed: all of %d within their limits, up to %s times the size of the calibration.", judged, significant(c.Reach))
+}
+
+// errors writes the errors as a table, and those beyond their limits as sentences.
+func (t *textReport) errors(c *ModelCheck) {
+	t.heading(1, modelErrors)
+	t.grid(c.grid())
+	t.gap()
+	for _, w := range c.Warnings {
+		t.item("warning: " + w)
+	}
+	for _, v := range c.Verdicts {
+		if v.Judged && !v.Within {
+			t.item(v.String())
+		}
+	}
+}
+
+// modelErrors is the title of the table of errors.
+const modelErrors = "Error of the model on sizes that it was not fitted to"
+
+// grid sets the errors of each size side by side, the counts of one as a whole.
+func (c *ModelCheck) grid() grid {
 	type size struct{ plan, variant string }
 	var (
 		sizes      []size
@@ -132,7 +187,6 @@ func (t *textReport) check(c *ModelCheck) {
 			quantities = append(quantities, v.Name)
 		}
 	}
-	t.heading(1, "Error of the model on sizes that it was not fitted to")
 	g := grid{head: []string{"variant", "plan", "size", "counts"}, left: 2}
 	g.head = append(g.head, quantities...)
 	for _, s := range sizes {
@@ -154,28 +208,7 @@ func (t *textReport) check(c *ModelCheck) {
 		}
 		g.add(row...)
 	}
-	t.grid(g)
-	t.line("")
-	for _, w := range c.Warnings {
-		t.item("warning: " + w)
-	}
-	failed := 0
-	var of []string
-	for _, v := range c.Verdicts {
-		if v.Judged && !v.Within {
-			failed++
-			t.item(v.String())
-			if !slices.Contains(of, v.Variant) {
-				of = append(of, v.Variant)
-			}
-		}
-	}
-	if failed > 0 {
-		t.item(fmt.Sprintf("FAILED: %s of %d beyond the limit. The model predicts nothing of %s until a check passes.",
-			plural(int64(failed), "error"), len(c.Verdicts), strings.Join(of, ", ")))
-		return
-	}
-	t.item(fmt.Sprintf("passed: all of %d within their limits, up to %s times the size of the calibration.", len(c.Verdicts), significant(c.Reach)))
+	return g
 }
 
 // errorText is the error of a quantity in a table. An error beyond its limit is marked.

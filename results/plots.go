@@ -10,7 +10,7 @@ import (
 )
 
 // PlotsSchema is the version of what the pictures of an HTML report are drawn from.
-const PlotsSchema = "xmppbench.plots/1"
+const PlotsSchema = "xmppbench.plots/2"
 
 // Plots are what the pictures of a report are drawn from, beside its [Document].
 // Everything refers to arms by their place in Arms. Times are in seconds, sizes in
@@ -203,21 +203,35 @@ type MeshPlot struct {
 	Connections float64 `json:"connections"`
 }
 
-// CostPlot is one figure against the number of domain pairs.
+// CostPlot is one figure against size.
 type CostPlot struct {
 	Metric string      `json:"metric"`
 	Unit   string      `json:"unit"`
+	Over   string      `json:"over"`            // what sizes are told by, such as pairs
+	Group  string      `json:"group,omitempty"` // what the sizes of a model have in common
 	Points []CostPoint `json:"points"`
+	Lines  []CostLine  `json:"lines,omitempty"` // of a model
 }
 
 // CostPoint is the median over blocks with their range.
 type CostPoint struct {
 	Arm   int     `json:"arm"`
 	Plan  string  `json:"plan"`
-	Pairs float64 `json:"pairs"`
+	Role  string  `json:"role,omitempty"` // RoleCalibration or RoleHeldOut, of a model
+	Size  float64 `json:"size"`
 	Value float64 `json:"value"`
 	Lo    float64 `json:"lo"`
 	Hi    float64 `json:"hi"`
+	Model float64 `json:"model,omitempty"` // what the model says
+}
+
+// CostLine is what a model says of one arm, with its band at 95 %.
+type CostLine struct {
+	Arm   int       `json:"arm"`
+	Size  []float64 `json:"size"`
+	Value []float64 `json:"value"`
+	Lo    []float64 `json:"lo"`
+	Hi    []float64 `json:"hi"`
 }
 
 const (
@@ -958,19 +972,26 @@ func costMetrics() []string {
 }
 
 func (p *plotter) costs() {
+	if p.doc.Model != nil {
+		p.modelled(p.doc.Model)
+	}
+	known := len(p.out.Costs) // a figure that the model shows is not shown again
 	cells := p.meshCells()
 	for _, metric := range costMetrics() {
-		out := CostPlot{Metric: metric, Unit: parseScalar(p.table, metric).unit()}
+		if slices.ContainsFunc(p.out.Costs[:known], func(c CostPlot) bool { return c.Metric == metric }) {
+			continue
+		}
+		out := CostPlot{Metric: metric, Unit: parseScalar(p.table, metric).unit(), Over: "pairs"}
 		for _, c := range cells {
 			if v, ok := findValue(c.values, metric); ok && v.Median > 0 {
 				out.Points = append(out.Points, CostPoint{
-					Arm: c.arm, Plan: c.plan, Pairs: float64(c.a) * float64(c.b), Value: rounded(v.Median), Lo: rounded(v.Min), Hi: rounded(v.Max),
+					Arm: c.arm, Plan: c.plan, Size: float64(c.a) * float64(c.b), Value: rounded(v.Median), Lo: rounded(v.Min), Hi: rounded(v.Max),
 				})
 			}
 		}
 		if len(out.Points) > 0 {
 			slices.SortStableFunc(out.Points, func(a, b CostPoint) int {
-				return cmp.Or(cmp.Compare(a.Arm, b.Arm), cmp.Compare(a.Pairs, b.Pairs))
+				return cmp.Or(cmp.Compare(a.Arm, b.Arm), cmp.Compare(a.Size, b.Size))
 			})
 			p.out.Costs = append(p.out.Costs, out)
 			p.describe(metric)

@@ -21,6 +21,8 @@ type Document struct {
 	Runs       []RunReport `json:"runs"`
 	Comparison *Comparison `json:"comparison,omitempty"` // of several runs; of one run's variants otherwise
 	Refused    string      `json:"refused,omitempty"`    // why there is no comparison
+	// Model is what a model says of the runs, where one was given.
+	Model *ModelReport `json:"model,omitempty"`
 }
 
 // RunReport is one run of a [Document]. If Invalid is not empty it holds no
@@ -354,8 +356,16 @@ func Rebuild(dir string, table []Metric) error {
 // ReportOptions say what a report holds beside the figures of the runs.
 type ReportOptions struct {
 	Compare CompareOptions
-	Width   int  // columns of the text form; 0 means 100
-	Color   bool // verdicts and flags of the text form in colours of a terminal
+	Width   int          // columns of the text form; 0 means 100
+	Color   bool         // verdicts and flags of the text form in colours of a terminal
+	Model   *ModelReport // what a model says of the runs; nil for none
+}
+
+// summarize makes the document of a report.
+func (o ReportOptions) summarize(runs []*Run) *Document {
+	d := Summarize(runs, o.Compare)
+	d.Model = o.Model
+	return d
 }
 
 // Formats returns the names of the forms that [Report] writes.
@@ -374,13 +384,13 @@ func Report(w io.Writer, runs []*Run, format string, o ReportOptions) error {
 	case "text", "md":
 		t := newTextReport(o.Compare.Metrics, o.Width)
 		t.markdown, t.color = format == "md", o.Color && format == "text"
-		_, err = w.Write(t.render(Summarize(runs, o.Compare)))
+		_, err = w.Write(t.render(o.summarize(runs)))
 	case "html":
-		err = writeHTML(w, runs, Summarize(runs, o.Compare), o.Compare)
+		err = writeHTML(w, runs, o.summarize(runs), o.Compare)
 	case "json":
-		err = encodeJSON(w, Summarize(runs, o.Compare), "  ")
+		err = encodeJSON(w, o.summarize(runs), "  ")
 	case "csv":
-		err = writeCSV(w, Summarize(runs, o.Compare), runs)
+		err = writeCSV(w, o.summarize(runs), runs)
 	case "hlog":
 		err = writeLog(w, runs)
 	case "bench":

@@ -279,14 +279,34 @@ func TestSchemas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	plotsOf := func(runs ...*Run) []byte {
+		b, err := json.Marshal(MakePlots(runs, Summarize(runs, CompareOptions{}), CompareOptions{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	m := mustFit(t, []*Run{meshRun("small", 0, 1, 3, small()...)}, FitOptions{})
+	large := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
+	beside, err := m.Report([]*Run{large}, meshDesign())
+	if err != nil {
+		t.Fatal(err)
+	}
+	withModel := ReportOptions{Model: beside}
+	var page struct{ Plots json.RawMessage }
+	if err := json.Unmarshal(dataOf(t, report(t, "html", withModel, large)), &page); err != nil {
+		t.Fatal(err)
+	}
 	for name, docs := range map[string][][]byte{
 		"report.schema.json": {
+			report(t, "json", withModel, large),
 			report(t, "json", ReportOptions{}, r),
 			report(t, "json", ReportOptions{}, flagged),
 			report(t, "json", ReportOptions{}, r, fixture(t, "other", 2, 1)),
 			report(t, "json", ReportOptions{Compare: CompareOptions{Gates: []Expr{gate}}}, r),
 		},
-		"run.schema.json": {manifest, real},
+		"run.schema.json":   {manifest, real},
+		"plots.schema.json": {plotsOf(r), plotsOf(r, fixture(t, "other", 2, 1)), plotsOf(withTimelines(fixture(t, "pings", 1, 1))), page.Plots},
 	} {
 		c := jsonschema.NewCompiler()
 		schema, err := c.Compile(filepath.Join("schema", name))

@@ -7,5 +7,7 @@ var schemaFiles embed.FS
 
 // Schemas returns the JSON Schemas of what this package writes:
 // schema/run.schema.json for manifest.json, schema/report.schema.json for
-// summary.json and the JSON report, schema/model.schema.json for model files.
+// summary.json and the JSON report, schema/model.schema.json for model files,
+// schema/plots.schema.json for what the pictures of an HTML report are drawn from, and
+// schema/forecast.schema.json for what model predict prints as JSON.
 func Schemas() embed.FS { return schemaFiles }

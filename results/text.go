@@ -40,6 +40,7 @@ func (t *textReport) render(d *Document) []byte {
 		}
 		t.run(r)
 	}
+	t.model(d.Model)
 	if !t.markdown {
 		t.comparison(d)
 	}

@@ -281,7 +281,7 @@ func TestReportOfRosters(t *testing.T) {
 // Phones and walls show the same, without scrolling sideways.
 func TestReportWidths(t *testing.T) {
 	_, run := rosters("rosters").make(t)
-	_, mesh := federations().make(t)
+	_, mesh := federations(5, 10, 40).make(t)
 	for _, width := range []int64{360, 768, 3840} {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
 			for name, r := range map[string]*results.Run{"report": run, "federation": mesh} {
@@ -297,7 +297,7 @@ func TestReportWidths(t *testing.T) {
 }
 
 func TestReportOfFederations(t *testing.T) {
-	_, run := federations().make(t)
+	_, run := federations(5, 10, 40).make(t)
 	url, plots := reportPage(t, run)
 	p := open(t, url, 1280, 900)
 	if got, want := p.panels(), []string{"mesh", "latency", "ratios", "cost", "heat", "resources"}; !slices.Equal(got, want) {
@@ -342,6 +342,70 @@ func TestReportOfFederations(t *testing.T) {
 	}
 	p.shot("federation-1280")
 	p.quiet(onlyFiles)
+}
+
+// A model is a line with its band, dots that it was fitted to and rings that it was not.
+func TestReportWithModel(t *testing.T) {
+	r := federations(6, 8, 10, 12, 16, 20, 40)
+	r.id = "modelled"
+	_, run := r.make(t)
+	design := results.ModelDesign{
+		Scenario: r.scenario, Over: "pairs", Group: func(map[string]float64) string { return "full mesh" },
+		Drivers:    []results.Driver{{Name: "pairs", Of: []string{"pairs"}}},
+		Quantities: []results.Quantity{{Name: "cpu.mesh", Unit: results.UnitSeconds, Of: []string{"cpu.mesh"}, Doc: "CPU time of both ends.", Limit: results.QuantityLimits{Relative: 0.15}}},
+	}
+	model, _, err := results.FitModel([]*results.Run{run}, design, results.FitOptions{HoldOut: []string{"40x40"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside, err := model.Report([]*results.Run{run}, design)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, width := range []int64{1280, 360} {
+		url, plots := reportWith(t, results.ReportOptions{Model: beside}, run)
+		p := open(t, url, width, 900)
+		p.painted()
+		p.fits()
+		p.choose("choose-cost", "cpu.mesh, full mesh")
+		var cost [][]*float64
+		p.drawn("cost", &cost)
+		next := 1
+		for _, line := range plots.Costs[0].Lines {
+			var fitted, held []float64
+			for _, pt := range plots.Costs[0].Points {
+				switch {
+				case pt.Arm != line.Arm:
+				case pt.Role == results.RoleHeldOut:
+					held = append(held, pt.Value)
+				default:
+					fitted = append(fitted, pt.Value)
+				}
+			}
+			if len(fitted) != 6 || len(held) != 1 || len(line.Size) < 20 {
+				t.Fatalf("arm %d has %d and %d points and a line of %d", line.Arm, len(fitted), len(held), len(line.Size))
+			}
+			for i, want := range [][]float64{line.Value, line.Hi, line.Lo, fitted, held} {
+				if diff := cmp.Diff(want, values(cost[next+i])); diff != "" {
+					t.Errorf("series %d of arm %d (-want +drawn):\n%s", i, line.Arm, diff)
+				}
+			}
+			next += 5
+		}
+		if next != len(cost) {
+			t.Errorf("%d series were drawn, want %d", len(cost)-1, next-1)
+		}
+		p.do(chromedp.Click(`#panel-cost details summary`, chromedp.ByQuery))
+		p.wait(`document.querySelectorAll("#panel-cost details tbody tr").length === 21`)
+		var head string
+		p.eval(&head, `[...document.querySelectorAll("#panel-cost details thead th")].map((h) => h.textContent).join(" ")`)
+		if head != "arm pairs median smallest largest size model error" {
+			t.Errorf("head of the table: %s", head)
+		}
+		p.do(chromedp.ScrollIntoView(`#panel-cost`, chromedp.ByQuery))
+		p.shot(fmt.Sprintf("model-%d", width))
+		p.quiet(onlyFiles)
+	}
 }
 
 func TestReportOfStorms(t *testing.T) {

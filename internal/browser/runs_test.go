@@ -120,9 +120,8 @@ func rosters(id string) recipe {
 	}
 }
 
-// federations is a run of meshes of three sizes.
-func federations() recipe {
-	sizes := []int{5, 10, 40}
+// federations is a run of meshes of so many domains each side.
+func federations(sizes ...int) recipe {
 	var plans []results.Plan
 	var config []any
 	for _, n := range sizes {
@@ -137,7 +136,7 @@ func federations() recipe {
 			n := float64(sizes[plan])
 			noise := 1 + 0.2*rng.Float64()
 			return map[string]float64{
-				"connections": []float64{2 * n * n, 2, 1}[v], "cpu.mesh": []float64{0.001 * n * n, 0.0005 * n, 0.0002 * n}[v] * noise,
+				"pairs": n * n, "connections": []float64{2 * n * n, 2, 1}[v], "cpu.mesh": []float64{0.001 * n * n, 0.0005 * n, 0.0002 * n}[v] * noise,
 				"bytes.mesh": []float64{4000 * n * n, 900 * n * n, 500 * n * n}[v], "rss.a": 2e7 + 1e4*n*n, "mesh.mean": 0.01 * n * noise,
 			}
 		},
@@ -160,16 +159,24 @@ func storms() recipe {
 // pictures are drawn from.
 func reportPage(t testing.TB, runs ...*results.Run) (string, *results.Plots) {
 	t.Helper()
+	return reportWith(t, results.ReportOptions{}, runs...)
+}
+
+// reportWith is reportPage with options.
+func reportWith(t testing.TB, o results.ReportOptions, runs ...*results.Run) (string, *results.Plots) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.html")
 	f, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := results.Report(f, runs, "html", results.ReportOptions{}); err != nil {
+	if err := results.Report(f, runs, "html", o); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return fileURL(t, file), results.MakePlots(runs, results.Summarize(runs, results.CompareOptions{}), results.CompareOptions{})
+	d := results.Summarize(runs, o.Compare)
+	d.Model = o.Model
+	return fileURL(t, file), results.MakePlots(runs, d, o.Compare)
 }

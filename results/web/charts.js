@@ -646,37 +646,57 @@ const charts = (() => {
     return { head: ["arm", "domains", "pairs", "connections"], rows: plots.map((m) => [ctx.arms[m.arm].label, `${m.a} × ${m.b}`, count(m.a * m.b), count(m.connections)]) };
   }
 
-  // cost is a figure of federations against their size, both logarithmic.
+  // cost is a figure against size, both logarithmic. What a model says is a line with its
+  // band; the sizes that it was fitted to are dots, those that it was not are rings.
+  const sizeName = (plot) => (plot.over === "pairs" ? "pairs of domains, n × m" : plot.over);
   function cost(el, plot, ctx) {
-    const points = shown(ctx, plot.points);
-    const xs = [...new Set(plot.points.map((p) => p.pairs))].sort((a, b) => a - b);
-    const data = [xs], series = [], whiskers = [];
-    for (const arm of [...new Set(points.map((p) => p.arm))]) {
-      const mine = points.filter((p) => p.arm === arm);
+    const points = shown(ctx, plot.points), models = shown(ctx, plot.lines || []);
+    const every = (key) => [...plot.points.map((p) => p[key]), ...(plot.lines || []).flatMap((l) => l[key])];
+    const xs = [...new Set(every("size"))].sort((a, b) => a - b);
+    const at = (sizes, values) => { const m = new Map(sizes.map((x, i) => [x, values[i]])); return xs.map((x) => m.get(x) ?? null); };
+    const data = [xs], series = [], bands = [], whiskers = [];
+    for (const arm of [...new Set([...models, ...points].map((p) => p.arm))]) {
       const stroke = color(ctx.theme, arm), label = ctx.arms[arm].label;
-      data.push(xs.map((x) => { const p = mine.find((q) => q.pairs === x); return p ? p.value : null; }));
-      series.push({ label, stroke, width: 1.75, dash: dash(arm), spanGaps: true, points: { show: true, size: 8, fill: stroke, stroke, width: 0 } });
-      for (const p of mine) whiskers.push({ ...p, stroke });
+      const line = models.find((l) => l.arm === arm);
+      if (line) {
+        data.push(at(line.size, line.value), at(line.size, line.hi), at(line.size, line.lo));
+        series.push({ label: label + ", model", stroke, width: 1.75, dash: dash(arm), spanGaps: true, points: { show: false } });
+        for (const end of ["upper", "lower"]) series.push({ label: `${label} ${end}`, stroke: "transparent", width: 0, quiet: true, spanGaps: true, points: { show: false } });
+        bands.push({ series: [data.length - 2, data.length - 1], fill: alpha(stroke, 0.16) });
+      }
+      for (const role of ["calibration", "held-out", undefined]) {
+        const mine = points.filter((p) => p.arm === arm && p.role === role);
+        if (!mine.length) continue;
+        data.push(at(mine.map((p) => p.size), mine.map((p) => p.value)));
+        const dots = { show: true, size: role === "held-out" ? 10 : 8, fill: role === "held-out" ? ctx.theme.paper : stroke, stroke, width: role === "held-out" ? 2 : 0 };
+        series.push(role ? { label: `${label}, ${role}`, stroke, width: 0, paths: () => null, points: dots }
+          : { label, stroke, width: 1.75, dash: dash(arm), spanGaps: true, points: dots });
+        for (const p of mine) whiskers.push({ ...p, stroke });
+      }
     }
     const format = unitFormat(plot.unit);
-    const [lo, hi] = extent(plot.points.flatMap((p) => [p.lo > 0 ? p.lo : p.value, p.hi]));
+    const [lo, hi] = extent(["value", "lo", "hi"].flatMap(every).filter((v) => v > 0));
     return lines(el, {
-      label: `${plot.metric} against the number of domain pairs`, data, series,
-      hooks: { draw: [(u) => {
+      label: `${plot.metric} against ${sizeName(plot)}`, data, series, bands,
+      hooks: { drawClear: [(u) => {
         for (const p of whiskers) {
           if (!(p.lo > 0) || p.lo === p.hi) continue;
-          const x = u.valToPos(p.pairs, "x", true);
+          const x = u.valToPos(p.size, "x", true);
           u.ctx.save(); u.ctx.strokeStyle = p.stroke; u.ctx.lineWidth = 1.5 * devicePixelRatio;
           u.ctx.beginPath(); u.ctx.moveTo(x, u.valToPos(p.lo, "y", true)); u.ctx.lineTo(x, u.valToPos(p.hi, "y", true)); u.ctx.stroke(); u.ctx.restore();
         }
       }] },
-      x: { label: "pairs of domains, n × m", log: true, range: logRange(xs[0], xs[xs.length - 1]), format: count, wide: 5 },
+      x: { label: sizeName(plot), log: true, range: logRange(xs[0], xs[xs.length - 1]), format: count, wide: 5 },
       y: { label: plot.metric, log: true, format, range: logRange(lo, hi) },
     }, ctx);
   }
   function costTable(plot, ctx) {
-    const format = unitFormat(plot.unit);
-    return { head: ["arm", "pairs", "median", "smallest", "largest"], rows: plot.points.map((p) => [ctx.arms[p.arm].label, count(p.pairs), format(p.value), format(p.lo), format(p.hi)]) };
+    const format = unitFormat(plot.unit), modelled = plot.lines?.length;
+    const error = (p) => { const e = 100 * (p.model - p.value) / p.value; return (e > 0 ? "+" : "") + significant(parseFloat(e.toFixed(2))) + " %"; };
+    return {
+      head: ["arm", plot.over, "median", "smallest", "largest", ...(modelled ? ["size", "model", "error"] : [])],
+      rows: plot.points.map((p) => [ctx.arms[p.arm].label, count(p.size), format(p.value), format(p.lo), format(p.hi), ...(modelled ? [p.role, format(p.model), error(p)] : [])]),
+    };
   }
 
   return {

@@ -46,9 +46,10 @@
         : " Arrivals come at the offered rate whether or not the server keeps up."),
     },
     {
-      id: "cost", title: "Cost against the size of the federation", draw: charts.cost, table: charts.tables.cost,
-      entries: () => (plots.costs || []).filter((c) => new Set(c.points.map((p) => p.pairs)).size > 1), name: (c) => c.metric,
-      caption: (c) => `${about(c.metric)} Median over blocks, with the range. Both axes are logarithmic.`,
+      id: "cost", title: "Cost against size", draw: charts.cost, table: charts.tables.cost,
+      entries: () => (plots.costs || []).filter((c) => new Set(c.points.map((p) => p.size)).size > 1), name: (c) => [c.metric, c.group].filter(Boolean).join(", "),
+      caption: (c) => `${about(c.metric)} Median over blocks, with the range. Both axes are logarithmic.` + (c.lines?.length
+        ? " The line is the model, with its band of 95 %. Dots are the sizes that it was fitted to, rings those that it was not." : ""),
     },
     {
       id: "heat", title: "Response times over the run", draw: charts.heat, table: charts.tables.heat,
