@@ -17,6 +17,12 @@ import (
 // forecastSchema is the version of the JSON answer of model predict.
 const forecastSchema = "xmppbench.forecast/1"
 
+// forecasts are the JSON answer of model predict.
+type forecasts struct {
+	Schema      string     `json:"schema"`
+	Predictions []forecast `json:"predictions"`
+}
+
 // A forecast is what a model says of one variant at one size.
 type forecast struct {
 	Variant string                 `json:"variant"`

@@ -363,10 +363,7 @@ func (a *app) predictModel(f predictFlags) error {
 		all = append(all, one)
 	}
 	if a.json {
-		return a.writeJSON(struct {
-			Schema      string     `json:"schema"`
-			Predictions []forecast `json:"predictions"`
-		}{forecastSchema, all})
+		return a.writeJSON(forecasts{forecastSchema, all})
 	}
 	for i, one := range all {
 		if i > 0 {

@@ -1,11 +1,14 @@
 package cli_test
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios"
@@ -49,6 +52,24 @@ func federated(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(w.Close(results.StatusOK))
+}
+
+// valid SCHEMA checks what the last command has printed against a shipped schema.
+func valid(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: valid SCHEMA")
+	}
+	text, err := results.Schemas().ReadFile("schema/" + args[0])
+	ts.Check(err)
+	source, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	ts.Check(err)
+	c := jsonschema.NewCompiler()
+	ts.Check(c.AddResource(args[0], source))
+	schema, err := c.Compile(args[0])
+	ts.Check(err)
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
+	ts.Check(err)
+	ts.Check(schema.Validate(doc))
 }
 
 // meshCosts are the figures of a block of a mesh with these counts.

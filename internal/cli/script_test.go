@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     exits,
-			"federated": federated,
+			"federated": federated, "valid": valid,
 			"interrupt": interrupt,
 		},
 	})

@@ -1,0 +1,19 @@
+package cli
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/xmppbench/xmppbench/internal/golden"
+	"github.com/xmppbench/xmppbench/internal/schema"
+)
+
+//go:generate go test -run "^TestForecastSchema$" . -update
+
+// TestForecastSchema holds the schema of what model predict prints as JSON against the
+// types; -update writes it anew. The script model validates answers against it.
+func TestForecastSchema(t *testing.T) {
+	golden.File(t, filepath.Join("..", "..", "results", "schema", "forecast.schema.json"), schema.Document{
+		ID: "forecast.schema.json", Title: "xmppbench forecast: what model predict --json prints", Version: forecastSchema,
+	}.Of(forecasts{}))
+}
