@@ -171,10 +171,21 @@ type Quantity struct {
 	// By names the drivers that it depends on; nil is all of them.
 	By    []string
 	Limit QuantityLimits
+	// LimitWith, where not empty, names a driver: the limit holds for variants whose costs
+	// have it, and in others the quantity is shown and not judged.
+	LimitWith string
 }
 
 // depends reports whether the quantity is taken to depend on a driver.
 func (q Quantity) depends(driver string) bool { return q.By == nil || slices.Contains(q.By, driver) }
+
+// limit is what bounds the error of the quantity in a model with these drivers.
+func (q Quantity) limit(drivers []DriverRange) QuantityLimits {
+	if q.LimitWith != "" && !slices.ContainsFunc(drivers, func(d DriverRange) bool { return d.Name == q.LimitWith }) {
+		return QuantityLimits{}
+	}
+	return q.Limit
+}
 
 func sumOf(scalars map[string]float64, names []string) (sum float64, any bool) {
 	for _, name := range names {

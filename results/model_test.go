@@ -829,6 +829,34 @@ func TestModelReport(t *testing.T) {
 	}
 }
 
+// A limit may hold for those variants only whose costs have a driver.
+func TestModelLimitWith(t *testing.T) {
+	d := meshDesign()
+	i := slices.IndexFunc(d.Quantities, func(q Quantity) bool { return q.Name == "memory" })
+	d.Quantities[i].LimitWith = "links"
+	m, _, err := FitModel([]*Run{meshRun("small", 0, 1, 3, small()...)}, d, FitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
+	for i := range large.Blocks {
+		large.Blocks[i].Scalars["rss.a"] *= 1.5
+	}
+	c, err := m.Check([]*Run{large}, d, CheckOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged := make(map[string]bool)
+	for _, v := range c.Verdicts {
+		if v.Name == "memory" {
+			judged[v.Variant] = v.Judged && !v.Within
+		}
+	}
+	if !judged["each"] || judged["shared"] || c.State != Failed {
+		t.Errorf("failed %v, state %s", judged, c.State)
+	}
+}
+
 // Runs whose plans have one name but differ in size are sizes of their own.
 func TestModelTellsSizesOfEqualNames(t *testing.T) {
 	m := mustFit(t, []*Run{meshRun("small", 0, 1, 3, small()...)}, FitOptions{})

@@ -204,7 +204,7 @@ func (p *ModelPart) fit(d ModelDesign, groups []group) error {
 			return fmt.Errorf("%s: %w", q.Name, err)
 		}
 		fitted = fitted.spread(of, len(p.Drivers)+1)
-		fitted.Name, fitted.Unit, fitted.Doc, fitted.Limit = q.Name, q.Unit, q.Doc, q.Limit
+		fitted.Name, fitted.Unit, fitted.Doc, fitted.Limit = q.Name, q.Unit, q.Doc, q.limit(p.Drivers)
 		p.Quantities = append(p.Quantities, fitted)
 		for i, g := range groups {
 			p.Points[i].Values[q.Name] = p.outcome(fitted, g.drivers, g)
