@@ -180,7 +180,8 @@ func (m Manifest) differences(o Manifest, target bool) []string {
 			diff = append(diff, fmt.Sprintf("wire format of %s %s / %s", name, a, b))
 		}
 	}
-	if a, b := targets(m), targets(o); target && a != b {
+	known := m.versioned() && o.versioned()
+	if a, b := targets(m, known), targets(o, known); target && a != b {
 		diff = append(diff, fmt.Sprintf("target %s / %s", orUnknown(a), orUnknown(b)))
 	}
 	return append(diff, m.Environment.differences(o.Environment)...)
@@ -203,12 +204,21 @@ func mergedKeys(a, b map[string]string) map[string]string {
 	return out
 }
 
-func targets(m Manifest) string {
+// targets names the targets of a run, with their versions where all is known of these.
+func targets(m Manifest, versions bool) string {
 	var out []string
 	for _, t := range m.Targets {
+		if !versions {
+			t.Version = ""
+		}
 		out = append(out, strings.Join(slices.DeleteFunc([]string{t.Name, t.Server, t.Version}, func(s string) bool { return s == "" }), " "))
 	}
 	return strings.Join(out, ", ")
+}
+
+// versioned reports whether the versions of all targets are known.
+func (m Manifest) versioned() bool {
+	return !slices.ContainsFunc(m.Targets, func(t TargetInfo) bool { return t.Version == "" })
 }
 
 // observe turns the valid blocks of all runs into evidence and finds the arms.

@@ -53,9 +53,9 @@ type Plan struct {
 
 // TargetInfo describes what was measured.
 type TargetInfo struct {
-	Name    string            `json:"name"`             // "sim", or the name of the target file
-	Server  string            `json:"server,omitempty"` // software
-	Version string            `json:"version,omitempty"`
+	Name    string            `json:"name"`              // "sim", or the name of the target file
+	Server  string            `json:"server,omitempty"`  // software
+	Version string            `json:"version,omitempty"` // as it says of itself (XEP-0092); the simulator has that of the environment
 	Details map[string]string `json:"details,omitempty"`
 }
 

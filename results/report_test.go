@@ -455,6 +455,7 @@ func TestCompareRefuses(t *testing.T) {
 		{"scenario", []*Run{first, change(func(r *Run) { r.Manifest.Scenario = "room" })}, CompareOptions{}, "ran scenario", false},
 		{"wire", []*Run{first, change(func(r *Run) { r.Manifest.Wire["chunked-push"] = "2" })}, CompareOptions{}, "wire format of chunked-push 1 / 2", true},
 		{"target", []*Run{first, change(func(r *Run) { r.Manifest.Targets[0].Name = "prosody" })}, CompareOptions{}, "target sim 1 / prosody 1", true},
+		{"version", []*Run{first, change(func(r *Run) { r.Manifest.Targets[0].Version = "2" })}, CompareOptions{}, "target sim 1 / sim 2", true},
 		{"machine", []*Run{first, change(func(r *Run) { r.Manifest.Environment.CPUs = 64 })}, CompareOptions{}, "number of CPUs 2 / 64", true},
 		{"gate unit", []*Run{first}, CompareOptions{Gates: []Expr{mustParse(t, "probe mean<2s")}}, "ratio to the baseline", false},
 		{"gate metric", []*Run{first}, CompareOptions{Gates: []Expr{mustParse(t, "victim mean<2")}}, "has that figure", false},
@@ -475,6 +476,15 @@ func TestCompareRefuses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A version that only one of two runs knows tells no difference.
+func TestCompareUnknownVersion(t *testing.T) {
+	first, other := fixture(t, "run", 1, 1), fixture(t, "run", 1, 1)
+	other.Manifest.Targets[0].Version = ""
+	if _, err := Compare([]*Run{first, other}, CompareOptions{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -44,16 +44,17 @@ type Writer struct {
 	opts    Options
 	created time.Time
 
-	mu      sync.Mutex // guards what follows, never held during output
-	pending map[string]*bytes.Buffer
-	events  map[string]int64
-	counts  []Count
-	dirty   bool // counts.json is older than counts
-	started []Process
-	plans   []Plan
-	sheet   *Sheet // not written yet
-	err     error
-	closed  bool
+	mu       sync.Mutex // guards what follows, never held during output
+	pending  map[string]*bytes.Buffer
+	events   map[string]int64
+	counts   []Count
+	dirty    bool // counts.json is older than counts
+	started  []Process
+	versions map[string]string // of targets, not in the manifest yet
+	plans    []Plan
+	sheet    *Sheet // not written yet
+	err      error
+	closed   bool
 
 	// Used by the flusher, and by Close after it ended. A file that could not be
 	// written stays nil: what would follow a torn line could not be read.
@@ -166,6 +167,17 @@ func (w *Writer) Process(p Process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.started = append(w.started, p)
+}
+
+// TargetVersion notes the version of a target's software, which was learned during the
+// run. It appears in the manifest at the next flush.
+func (w *Writer) TargetVersion(target, version string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.versions == nil {
+		w.versions = make(map[string]string)
+	}
+	w.versions[target] = version
 }
 
 // Plan notes a plan that was met during the run, and is not in the manifest yet.
@@ -290,11 +302,15 @@ func (w *Writer) flush() {
 	if w.dirty {
 		counts, w.dirty = slices.Clone(w.counts), false
 	}
-	started, plans := w.started, w.plans
+	started, plans, versions := w.started, w.plans, w.versions
 	sheet := w.sheet
-	w.started, w.plans, w.sheet = nil, nil, nil
+	w.started, w.plans, w.versions, w.sheet = nil, nil, nil, nil
 	w.mu.Unlock()
-	if len(started)+len(plans) > 0 {
+	for i := range w.manifest.Targets {
+		t := &w.manifest.Targets[i]
+		t.Version = cmp.Or(versions[t.Name], t.Version)
+	}
+	if len(started)+len(plans)+len(versions) > 0 {
 		w.manifest.Processes = append(w.manifest.Processes, started...)
 		w.manifest.Plans = append(w.manifest.Plans, plans...)
 		w.fail(writeJSON(w.dir, fileManifest, w.manifest))

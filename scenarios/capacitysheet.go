@@ -112,11 +112,11 @@ func (p Plan) Parts() ([]Part, error) {
 		},
 	}
 	set := map[string][]string{
-		partIdle:     {count("hold.sessions", s.Idle), "hold.settle=1s", "hold.grow=true"},
+		partIdle:     {count("hold.sessions", s.Idle), "hold.settle=2s", "hold.grow=true"},
 		partRosters:  {"link.rtt=0s", "link.rate=unlimited", "probe.every=0s"},
 		partLogins:   nil,
 		partMessages: {count("online.sessions", s.Online)},
-		partPresence: {count("online.sessions", s.Online)},
+		partPresence: {count("online.sessions", s.Online), "load.warmup=1s", "load.duration=5s"},
 		partReturn:   {count("herd.sessions", s.Online), "herd.event=" + s.Event},
 	}
 	for i := range parts {
@@ -179,7 +179,7 @@ func (s Sheet) check() (key string, err error) {
 	} {
 		e, err := results.Parse(slo.text)
 		if err == nil {
-			err = checkThreshold(slo.scenario, e)
+			err = checkSLO(slo.scenario, e)
 		}
 		if err != nil {
 			return slo.key, err

@@ -91,6 +91,7 @@ func TestSheetErrors(t *testing.T) {
 		"variants":     {scenarios.Override{Variants: []string{"monolithic"}}, "compares none: leave them out"},
 		"no metric":    {scenarios.Override{Set: []string{`sheet.login-slo="speed p(95)<1s"`}}, "sheet.login-slo: "},
 		"other metric": {scenarios.Override{Set: []string{`sheet.message-slo="push p(95)<1s"`}}, "sheet.message-slo: the scenario message-steady does not measure push"},
+		"abort":        {scenarios.Override{Set: []string{`sheet.login-slo="ready p(95)<1s abort"`}}, "leave abort out"},
 		"sizes":        {scenarios.Override{Set: []string{"sheet.small=10k"}}, "sheet.small: 10000 is not below sheet.large, 10000"},
 		"too short":    {scenarios.Override{Set: []string{"budget=10s"}}, "below the minimum, 1m0s"},
 	} {

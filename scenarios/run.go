@@ -183,6 +183,7 @@ func (r *runner) plan(ctx context.Context, p Plan) (err error) {
 		}
 		defer func() { err = errors.Join(err, s.close()) }()
 		s.record(r.Results, PlanName(p, targets.Name(), len(r.Targets)), targets.Name())
+		s.identify(ctx, r.Results)
 		a, err := scenario.prepare(ctx, s)
 		if err != nil {
 			if ctx.Err() != nil {

@@ -147,7 +147,7 @@ func NewSearch(c SearchConfig) (*Search, error) {
 // conditions checks the SLO and finds what it needs.
 func (s *Search) conditions() error {
 	for _, e := range s.config.SLO {
-		if err := checkThreshold(s.plan.Scenario, e); err != nil {
+		if err := checkSLO(s.plan.Scenario, e); err != nil {
 			return err
 		}
 		timed := slices.ContainsFunc(results.Metrics(), func(m results.Metric) bool { return m.Name == e.Metric && m.Timed() })
@@ -165,6 +165,14 @@ func (s *Search) conditions() error {
 		}
 	}
 	return nil
+}
+
+// checkSLO refuses a condition that no level can be held against.
+func checkSLO(scenario string, e results.Expr) error {
+	if e.Abort {
+		return fmt.Errorf("%s: a search ends a level by itself as soon as it can only fail: leave abort out", e)
+	}
+	return checkThreshold(scenario, e)
 }
 
 // over finds the key.

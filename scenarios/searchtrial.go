@@ -31,6 +31,7 @@ func (s *Search) open(ctx context.Context, p Plan) error {
 		return err
 	}
 	site.record(s.config.Results, p.Label, targets.Name())
+	site.identify(ctx, s.config.Results)
 	a, err := s.scenario.prepare(ctx, site)
 	if err != nil {
 		err = errors.Join(&UnreachableError{Target: targets.Name(), Err: err}, site.close())

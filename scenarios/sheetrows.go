@@ -1,10 +1,12 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/xmppbench/xmppbench/results"
 )
@@ -85,14 +87,45 @@ func inverse(name, unit string, whole float64, row results.SheetRow) results.She
 }
 
 func idleRows(r *partRun) []results.SheetRow {
-	memory := estimated(rowSessionMemory, results.UnitBytes, r.values("", "session.rss.server"))
+	slopes, of := r.slopes("sessions", "rss.server", "session.rss.server")
+	memory := estimated(rowSessionMemory, results.UnitBytes, slopes)
 	if memory.Value == nil {
 		memory.Missing = "the memory of the server could not be read: say in the target file, under observe, which process it is"
 	}
 	if held := r.values("", "sessions"); len(held) > 0 {
 		memory.Valid = fmt.Sprintf("up to %.0f sessions, %s", slices.Max(held), r.conditions())
 	}
+	if len(slopes) > 1 {
+		memory.Basis = strings.Replace(memory.Basis, fmt.Sprintf("%d blocks", len(slopes)), of, 1)
+	}
 	return []results.SheetRow{inverse(rowSessions, "sessions", 1<<30, memory), memory}
+}
+
+// slopes are those of y over x between blocks that lie half of them apart, each block
+// in one pair (Theil's incomplete method): what memory jitters by from block to block
+// weighs less there than between neighbours. Of fewer than four blocks they are what
+// each block says itself. The text says what they are of.
+func (r *partRun) slopes(x, y, each string) (slopes []float64, of string) {
+	type point struct{ x, y float64 }
+	var points []point
+	for _, b := range r.blocks {
+		if v, ok := b.Scalars[y]; ok {
+			points = append(points, point{b.Scalars[x], v})
+		}
+	}
+	if len(points) < 4 {
+		own := r.values("", each)
+		return own, fmt.Sprintf("%d blocks", len(own))
+	}
+	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
+	half := len(points) / 2
+	for i := range half {
+		a, b := points[i], points[len(points)-half+i]
+		if b.x > a.x {
+			slopes = append(slopes, (b.y-a.y)/(b.x-a.x))
+		}
+	}
+	return slopes, fmt.Sprintf("%d pairs of blocks", len(slopes))
 }
 
 // conditions are those under which all clients of the sheet log in.

@@ -33,3 +33,27 @@ func TestSheetOfAbsent(t *testing.T) {
 		t.Errorf("nothing was measured: %+v", row)
 	}
 }
+
+// Memory that jitters from block to block by more than a share of the sessions costs must
+// not hide what they cost.
+func TestSheetOfMemory(t *testing.T) {
+	r := &partRun{part: Part{Plans: []Plan{{Scenario: IdleCost}}}, blocks: make(map[results.Key]results.Block)}
+	jitter := []float64{3e6, -2e6, 1e6, -3e6, 2e6, -1e6, 2e6, -3e6, 1e6, -2e6, 3e6, -1e6}
+	last := 50e6
+	for i, j := range jitter {
+		n := float64(80 * (i + 1))
+		rss := 50e6 + 45e3*n + j
+		b := results.Block{Key: results.Key{Block: i}, Scalars: map[string]float64{"sessions": n, "rss.server": rss, "session.rss.server": (rss - last) / 80}}
+		last, r.blocks[b.Key] = rss, b
+	}
+	memory := idleRows(r)[1]
+	if *memory.Value < 40e3 || *memory.Value > 50e3 || *memory.Lo < 30e3 || *memory.Hi > 60e3 || memory.Basis != "95 % interval over 6 pairs of blocks" {
+		t.Errorf("%.0f, %.0f to %.0f, %s", *memory.Value, *memory.Lo, *memory.Hi, memory.Basis)
+	}
+	for i := 2; i < len(jitter); i++ {
+		delete(r.blocks, results.Key{Block: i})
+	}
+	if memory := idleRows(r)[1]; memory.Basis != "range of 2 blocks" {
+		t.Errorf("of two blocks it is the %s", memory.Basis)
+	}
+}

@@ -116,6 +116,28 @@ func (s *site) record(w *results.Writer, plan, target string) {
 	}
 }
 
+// versionLimit bounds the wait for a server to tell its version.
+const versionLimit = 10 * time.Second
+
+// identify asks a real server for the version of its software, over a session of its own
+// before anything is measured, and puts it into the manifest. One that does not tell has
+// none there; one that cannot be reached is told by what comes next.
+func (s *site) identify(ctx context.Context, w *results.Writer) {
+	if s.about.Simulated || s.about.Accounts == 0 || s.plan.Scenario == FederationScenario {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionLimit)
+	defer cancel()
+	cl, err := s.login(ctx, studied, direct, false)
+	if err != nil {
+		return
+	}
+	defer cl.close(ctx)
+	if version, err := cl.Version(ctx, cl.Domain); err == nil {
+		w.TargetVersion(s.about.Name, version)
+	}
+}
+
 func (s *site) close() error {
 	var errs []error
 	if s.relay != nil {

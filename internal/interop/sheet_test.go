@@ -31,6 +31,9 @@ func TestCapacitySheet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if v := run.Manifest.Targets[0].Version; v == "" {
+				t.Error("the manifest does not tell the version of the server")
+			}
 			if run.Sheet == nil {
 				t.Fatal("the run has no sheet")
 			}

@@ -147,6 +147,23 @@ func (c *Client) Discover(to string, done func(time.Time, error)) error {
 	return c.ask(to, "<query xmlns='"+wire.NSDiscoInfo+"'/>", done)
 }
 
+// Version asks an entity for the version of its software (XEP-0092) and waits for the
+// answer.
+func (c *Client) Version(ctx context.Context, to string) (string, error) {
+	id := c.Stream.NextID()
+	b := wire.AppendIQStart(nil, "get", id, "", to)
+	el, err := c.Stream.IQ(ctx, id, append(b, "<query xmlns='"+wire.NSVersion+"'/></iq>"...))
+	if err != nil {
+		return "", err
+	}
+	if q := el.Child(wire.NSVersion, "query"); q != nil {
+		if v := q.Child(wire.NSVersion, "version"); v != nil {
+			return v.Text(), nil
+		}
+	}
+	return "", fmt.Errorf("online: %s does not tell its version", to)
+}
+
 func (c *Client) ask(to, payload string, done func(time.Time, error)) error {
 	id := c.Stream.NextID()
 	var once sync.Once

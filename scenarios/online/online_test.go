@@ -3,6 +3,7 @@ package online_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -83,4 +84,39 @@ func TestAnswers(t *testing.T) {
 	if got := strings.Join(seen, " "); got != "push" {
 		t.Errorf("shown as pushes: %q", got)
 	}
+}
+
+// A server that tells its version is understood, and one that refuses is no version.
+func TestVersion(t *testing.T) {
+	near, far := net.Pipe()
+	server := wire.NewStream(far, nil, wire.StreamOptions{Opened: true, Server: true})
+	answers := []string{
+		"<iq type='result' id='%s'><query xmlns='jabber:iq:version'><name>Prosody</name><version>0.12.3 &amp; more</version></query></iq>",
+		"<iq type='result' id='%s'><query xmlns='jabber:iq:version'><name>Prosody</name></query></iq>",
+		"<iq type='error' id='%s'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
+	}
+	server.Handle(func(head *wire.Stanza) wire.Handler {
+		id, answer := head.ID(), answers[0]
+		answers = answers[1:]
+		return wire.Handler{Done: func(*wire.Stanza) error { return server.Post(fmt.Appendf(nil, answer, id), nil) }}
+	})
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(context.Background()) // ends with the client
+	}()
+	client := online.New(&session.Session{
+		Stream: wire.NewStream(near, nil, wire.StreamOptions{Opened: true, CloseTimeout: time.Second}),
+	}, online.Config{Account: "u@a.test", Domain: "a.test"})
+	client.Start()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for i, want := range []string{"0.12.3 & more", "", ""} {
+		got, err := client.Version(ctx, "a.test")
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("answer %d: %q, %v", i, got, err)
+		}
+	}
+	client.Close(ctx)
+	<-served
 }
