@@ -3,7 +3,6 @@ package results
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -113,14 +112,18 @@ func (p *plotter) modelled(m *ModelReport) {
 	for _, part := range m.parts {
 		arm := p.armOf(part.Variant)
 		groups := make(map[string][]ModelPoint)
+		var names []string
 		for _, pt := range part.Points {
 			if pt.Drivers[m.design.Over] > 0 {
 				name := m.design.Group(pt.Drivers)
+				if groups[name] == nil {
+					names = append(names, name)
+				}
 				groups[name] = append(groups[name], pt)
 			}
 		}
 		for _, q := range part.Quantities {
-			for _, name := range slices.Sorted(maps.Keys(groups)) {
+			for _, name := range names {
 				i := slices.IndexFunc(p.out.Costs, func(c CostPlot) bool { return c.Metric == q.Name && c.Group == name })
 				if i < 0 {
 					i = len(p.out.Costs)

@@ -249,5 +249,10 @@ func hours(d time.Duration) string {
 	return s
 }
 
-// share writes a share in percent.
-func share(v float64) string { return strconv.FormatFloat(100*v, 'g', 2, 64) + " %" }
+// share writes a share in percent, with two digits at least.
+func share(v float64) string {
+	if v >= 0.1 {
+		return strconv.FormatFloat(100*v, 'f', 0, 64) + " %"
+	}
+	return strconv.FormatFloat(100*v, 'g', 2, 64) + " %"
+}

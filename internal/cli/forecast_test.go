@@ -17,3 +17,11 @@ func TestForecastSchema(t *testing.T) {
 		ID: "forecast.schema.json", Title: "xmppbench forecast: what model predict --json prints", Version: forecastSchema,
 	}.Of(forecasts{}))
 }
+
+func TestShare(t *testing.T) {
+	for v, want := range map[float64]string{1: "100 %", 0.997: "100 %", 0.2048: "20 %", 0.089: "8.9 %", 0.00075: "0.075 %"} {
+		if got := share(v); got != want {
+			t.Errorf("%v is %q, want %q", v, got, want)
+		}
+	}
+}

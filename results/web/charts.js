@@ -147,6 +147,7 @@ const charts = (() => {
         if (a.ticks) return a.ticks(min, max, room);
         return a.log ? logTicks(min, max, room) : linearTicks(min, max, room);
       },
+      filter: (u, splits) => splits, // there are as many as there is room for
       values: (u, splits) => splits.map((v) => (v == null ? "" : a.format(v))),
     });
     const height = () => Math.round(o.height ? o.height : Math.min(t.size * 38, Math.max(230, holder.clientWidth * 0.52)));
