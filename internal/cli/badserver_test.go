@@ -227,9 +227,9 @@ func badTarget(t *testing.T, address, roots string) (file string) {
 // TestLaterFailure runs against a server that is well at first: what fails is
 // told, and the rest of the run goes on.
 func TestLaterFailure(t *testing.T) {
-	// The program connects once to see that the server is there, and then twice
-	// in each block, of which the first is the warm-up.
-	const block1, block2 = 3, 5
+	// The program connects once to see that the server is there, once to ask for its
+	// version, and then twice in each block, of which the first is the warm-up.
+	const block1, block2 = 4, 6
 	tests := []struct {
 		name   string
 		fails  func(connection int) bool
