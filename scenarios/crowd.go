@@ -62,11 +62,16 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 	// What is not online when the barrier opens will not be.
 	joining, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	var group sync.WaitGroup
+	var (
+		group sync.WaitGroup
+		lost  error // of the first that failed
+		once  sync.Once
+	)
 	group.Go(func() {
 		_, _ = bench.Run(joining, logins, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
 			m, err := cr.join(ctx, int(a.Seq), a.At, sink) //nolint:gosec // below n
 			if err != nil {
+				once.Do(func() { lost = err })
 				barrier.Lose()
 				return err
 			}
@@ -87,6 +92,9 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 	c.set("logins.failed", float64(n-there))
 	if online.Reached < n && err == nil {
 		c.flags = append(c.flags, results.Flag{Kind: "online", Severity: results.Warning, Text: online.String() + "; the run went on without the others"})
+	}
+	if err != nil && lost != nil {
+		err = fmt.Errorf("%w; the first failed with: %w", err, lost)
 	}
 	if err == nil && s.plan.Presence.Send != presenceNever {
 		err = cr.settle(ctx)

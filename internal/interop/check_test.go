@@ -13,6 +13,7 @@ import (
 func TestCheck(t *testing.T) {
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			size := []string{"--set", "roster.items=20"}
 			mustXmppbench(t, append([]string{"provision", "roster-login", "--target", s.targetFile(t)}, size...)...)

@@ -60,6 +60,7 @@ func TestReconnectHerd(t *testing.T) {
 	const n = 100
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			sizes := []string{"--set", "roster.items=20", "--set", fmt.Sprintf("accounts=%d", n)}
 			mustXmppbench(t, append([]string{"provision", "reconnect-herd", "--target", s.targetFile(t)}, sizes...)...)

@@ -127,6 +127,7 @@ func TestK6(t *testing.T) {
 		"ejabberd": {NewEjabberd, "spoken"},
 	} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := tt.create(t, Options{Domains: []string{domain}, RequireTLS: true, Versioning: true, Services: true, Admins: []string{"u0000000@" + domain, "m0@" + domain}})
 			accounts := func(pattern string, n, contacts int) *population.Population {
 				return mustPopulation(t, population.Config{Seed: 1, Domains: s.Domains, Pattern: pattern, Accounts: n, Contacts: contacts, Password: k6Password, Settled: true})

@@ -64,6 +64,7 @@ func massive(t *testing.T, domain string) (pops []*population.Population) {
 func TestProvisionRosters(t *testing.T) {
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			pops := massive(t, s.Domains[0])
 			mustApply(t, s, pops...)
@@ -99,6 +100,7 @@ func TestProvisionKeys(t *testing.T) {
 	for _, hash := range []string{"SHA-1", "SHA-256"} {
 		for kind, create := range servers() {
 			t.Run(kind+", "+hash, func(t *testing.T) {
+				t.Parallel()
 				s := create(t, Options{Storage: hash})
 				s.Spec.Hash = hash
 				p := mustPopulation(t, population.Config{Seed: 5, Domains: s.Domains, Accounts: 5, Contacts: 10})
@@ -127,6 +129,7 @@ func TestProvisionRunningServers(t *testing.T) {
 		},
 	} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := start(t)
 			theirs := mustPopulation(t, population.Config{Seed: 2, Domains: domains, Pattern: "theirs{i}", Accounts: 2, Contacts: 30, Settled: s.Mnesia})
 			mustApply(t, s, theirs)

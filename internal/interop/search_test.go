@@ -15,6 +15,7 @@ import (
 func TestSearch(t *testing.T) {
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{RequireTLS: true})
 			size := []string{"--set", "accounts=20", "--set", "roster.items=10"}
 			mustXmppbench(t, append([]string{"provision", "login-storm", "--target", s.targetFile(t)}, size...)...)

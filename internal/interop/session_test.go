@@ -40,6 +40,7 @@ func TestSession(t *testing.T) {
 	for kind, start := range servers() {
 		for _, storage := range []string{"plain", "SHA-1", "SHA-256"} {
 			t.Run(kind+"/"+storage, func(t *testing.T) {
+				t.Parallel()
 				s := start(t, Options{Storage: storage})
 				p := mustPopulation(t, population.Config{Seed: 1, Domains: s.Domains, Accounts: 4, Contacts: 2})
 				mustApply(t, s, p)

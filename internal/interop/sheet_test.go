@@ -14,6 +14,7 @@ import (
 func TestCapacitySheet(t *testing.T) {
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{RequireTLS: true})
 			size := []string{
 				"--set", "budget=1m", "--set", "sheet.searches=1", "--set", "accounts=20", "--set", "roster.items=5", "--set", "sheet.online=10",

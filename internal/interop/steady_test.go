@@ -15,6 +15,7 @@ import (
 func TestSteady(t *testing.T) {
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{RequireTLS: true, Domains: []string{"m1.test", "m2.test"}})
 			size := []string{"--set", "accounts=24", "--set", "roster.items=8"}
 			mustXmppbench(t, append([]string{"provision", "message-steady", "--target", s.targetFile(t)}, size...)...)
