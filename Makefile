@@ -68,11 +68,8 @@ browser-install: ## install Chromium where missing (Debian, root)
 browser: browser-install ## the HTML report in a real browser; screenshots in bin/screenshots
 	$(GO) test -tags browser -count=1 -timeout 30m ./internal/browser
 
-pictures: build browser-install ## the pictures of the README, of runs made here (5 minutes, a quiet machine)
-	rm -rf runs/pictures
-	$(XMPPBENCH) run roster-login --blocks 8 --out runs/pictures/roster
-	$(XMPPBENCH) run federation --out runs/pictures/federation
-	$(GO) test -tags browser -count=1 -run '^TestPictures$$' ./internal/browser -pictures $(CURDIR)/runs/pictures
+pictures: browser-install ## the pictures of the README, of the runs in results/reference
+	$(GO) test -tags browser -count=1 -run '^TestPictures$$' ./internal/browser -pictures $(CURDIR)/results/reference
 
 k8s: ## the Kubernetes manifests of examples/k8s against the operator's schema
 	$(GO) test -tags k8s ./internal/k8s

@@ -147,9 +147,13 @@ func (t *textReport) sheet(s *Sheet) {
 	}
 	t.grid(g)
 	t.gap()
-	for _, r := range s.Rows {
-		if about := r.about(); about != "" {
-			t.item(r.Name + ": " + about)
+	for i := 0; i < len(s.Rows); {
+		about, names := s.Rows[i].about(), []string{s.Rows[i].Name}
+		for i++; i < len(s.Rows) && s.Rows[i].about() == about; i++ {
+			names = append(names, s.Rows[i].Name) // what was measured together is explained once
+		}
+		if about != "" {
+			t.item(strings.Join(names, ", ") + ": " + about)
 		}
 	}
 	if !s.Complete {

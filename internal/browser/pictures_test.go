@@ -16,7 +16,7 @@ import (
 	"github.com/xmppbench/xmppbench/results"
 )
 
-var picturesOf = flag.String("pictures", "", "folder with the runs roster and federation, of which to make docs/pictures")
+var picturesOf = flag.String("pictures", "", "folder with the runs roster-login and federation, of which to make docs/pictures")
 
 // TestPictures makes the pictures of the README: panels of reports, light and dark.
 func TestPictures(t *testing.T) {
@@ -31,7 +31,7 @@ func TestPictures(t *testing.T) {
 		run, panel, name string
 		width            int64
 	}{
-		{"roster", "timeline", "probe-timeline", 1200},
+		{"roster-login", "timeline", "probe-timeline", 1200},
 		{"federation", "mesh", "connections", 1200},
 	} {
 		run, err := results.Open(filepath.Join(*picturesOf, want.run))
