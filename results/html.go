@@ -258,8 +258,12 @@ func outcomeMark(s State) (kind, mark string) {
 func (p *page) searches(r RunReport) {
 	for _, s := range r.Searches {
 		p.Answers = append(p.Answers, s.Answer)
+		of := ""
+		if len(r.Searches) > 1 {
+			of = s.Name + ": "
+		}
 		for _, text := range s.Remarks {
-			p.Flags = append(p.Flags, pageFlag{"warning", "!", text})
+			p.Flags = append(p.Flags, pageFlag{"warning", "!", of + text})
 		}
 	}
 }
@@ -309,16 +313,22 @@ func (p *page) flags(r RunReport) {
 	}
 }
 
-// maxUnfolded is the number of plans whose tables are shown at once.
+// maxUnfolded is the number of plans and searches whose tables are shown at once.
 const maxUnfolded = 2
 
 func makePageRun(run *Run, r RunReport, table []Metric) pageRun {
 	out := pageRun{RunReport: r, When: r.Started.UTC().Format("2 January 2006, 15:04:05 UTC"), Argv: strings.Join(run.Manifest.Argv, " ")}
 	t := textReport{table: table}
-	for i, p := range r.Plans {
-		part := pagePart{Plan: p.Name, Folded: len(r.Plans) > maxUnfolded, Open: i == 0}
+	plans := slices.DeleteFunc(slices.Clone(r.Plans), r.searched)
+	many := len(r.Searches)+len(plans) > maxUnfolded
+	for _, s := range r.Searches {
+		out.Parts = append(out.Parts, pagePart{Plan: "search " + s.Name, Folded: many, Open: len(out.Parts) == 0,
+			Tables: []pageTable{{"Levels", s.Name, makeGrid(s.grid()), nil}}})
+	}
+	for _, p := range plans {
+		part := pagePart{Plan: p.Name, Folded: many, Open: len(out.Parts) == 0}
 		plan := ""
-		if len(r.Plans) > 1 {
+		if len(plans)+len(r.Searches) > 1 {
 			plan = p.Name
 		}
 		if g := t.scalars(p, cmp.Or(p.Blocks, r.Blocks)); len(g.rows) > 0 {
