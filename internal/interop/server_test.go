@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -477,7 +478,32 @@ func (s *Server) awaitReady(t *testing.T) {
 		}
 		if c, err := net.DialTimeout("tcp", s.C2SAddr(), time.Second); err == nil {
 			c.Close()
-			return
+			break
+		}
+	}
+	if s.Kind == "ejabberd" && !s.Mnesia {
+		s.openDatabases(t)
+	}
+}
+
+// openDatabases asks ejabberd something of each domain. It opens a database when it
+// is first used, and crashes a client that uses it at the same moment.
+func (s *Server) openDatabases(t *testing.T) {
+	t.Helper()
+	for _, domain := range s.Domains {
+		body := strings.NewReader(fmt.Sprintf(`{"host": %q}`, domain))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("http://%s/api/registered_users", s.httpAddr()), body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			t.Fatalf("ejabberd knows no users of %s: %s", domain, answer.Status)
 		}
 	}
 }
