@@ -47,7 +47,7 @@ demo: build ## five ways to fetch 10 000 contacts, on the simulator (under 2 min
 demo-all: build ## the demo with every roster variant
 	$(XMPPBENCH) run roster-login --variants all
 
-demo-federation: build ## 20 × 20 domains federate in four ways, on the simulator (2 minutes)
+demo-federation: build ## 20 × 20 domains federate in four ways, on the simulator (3 minutes)
 	$(XMPPBENCH) run federation
 
 test: ## unit tests: no root, no server, no network beyond the module proxy
@@ -100,7 +100,7 @@ tidy-check:
 	$(GO) mod tidy -diff
 
 check: build k6 k6-types tidy-check generate-check lint interop-install test-race k8s interop browser ## everything CI runs
-	$(MAKE) fuzz FUZZTIME=4000x # by count: when a time is up, Go before 1.27 may report "context deadline exceeded" (go.dev/issue/75804)
+	$(MAKE) fuzz FUZZTIME=10000x # by count: when a time is up, Go before 1.27 may report "context deadline exceeded" (go.dev/issue/75804)
 
 clean: ## remove what was built and every run made here
 	rm -rf $(BIN) runs xk6-xmpp/testdata/types/node_modules
