@@ -35,7 +35,7 @@ type crowd struct {
 type member struct {
 	*client
 	crowd *crowd
-	at    int // in the crowd
+	at    int32 // in the crowd
 	full  string
 
 	message, presence wire.Handler // made once: a stanza costs no closure
@@ -164,7 +164,7 @@ func (cr *crowd) join(ctx context.Context, at int, due time.Time, sink results.S
 		}
 	}()
 	cl.observeLogin(sink, due)
-	m := &member{client: cl, crowd: cr, at: at, full: cl.login.jid}
+	m := &member{client: cl, crowd: cr, at: int32(at), full: cl.login.jid} //nolint:gosec // bounded by the key
 	cl.login = nil
 	m.message = wire.Handler{Done: m.tookMessage}
 	m.presence = wire.Handler{Done: m.tookPresence}

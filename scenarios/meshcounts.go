@@ -203,7 +203,7 @@ const fewConnections = 100
 // holding is what the processes of a provider hold.
 type holding struct {
 	proc.Figures
-	heap int64 // bytes alive on the heap
+	heap uint64 // bytes alive on the heap
 }
 
 // read returns what the processes of each provider hold, after what nobody needs has
@@ -212,7 +212,7 @@ func (m *mesh) read(ctx context.Context) ([]holding, error) {
 	all := make([]holding, len(m.providers))
 	var mu sync.Mutex
 	err := m.each(func(i, _ int, worker Worker) error {
-		var used int64
+		var used uint64
 		err := worker.Call(ctx, workerFree, nil, &used)
 		mu.Lock()
 		defer mu.Unlock()

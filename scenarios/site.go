@@ -121,7 +121,8 @@ const versionLimit = 10 * time.Second
 
 // identify asks a real server for the version of its software, over a session of its own
 // before anything is measured, and puts it into the manifest. One that does not tell has
-// none there; one that cannot be reached is told by what comes next.
+// none there; one that cannot be reached is told by what comes next. Plans of federations
+// say nothing of how clients log in.
 func (s *site) identify(ctx context.Context, w *results.Writer) {
 	if s.about.Simulated || s.about.Accounts == 0 || s.plan.Scenario == FederationScenario {
 		return

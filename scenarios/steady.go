@@ -176,11 +176,12 @@ type exchange struct {
 	waiting sync.Map  // of closed loops: chan struct{}, by id
 
 	outstanding              latch
-	underway, done           atomic.Int64 // of the main flow: begun and not over, and ended well in the measured window
-	sent, delivered, bounces atomic.Int64 // messages
-	within                   atomic.Int64 // delivered, and due in the measured window
-	changes, heard, expected atomic.Int64 // presence
-	unanswered               atomic.Int64 // requests
+	underway                 atomic.Int64  // of the main flow: begun and not over
+	done                     atomic.Uint64 // of the main flow: ended well in the measured window
+	sent, delivered, bounces atomic.Int64  // messages
+	within                   atomic.Int64  // delivered, and due in the measured window
+	changes, heard, expected atomic.Int64  // presence
+	unanswered               atomic.Int64  // requests
 }
 
 // A talk is what an exchange keeps of one member's traffic.
@@ -238,7 +239,7 @@ func (t *exchange) findWatchers() error {
 	for _, m := range t.online {
 		for _, i := range m.watches {
 			if t.members[i] != nil && t.members[i] != m {
-				t.watched[i] = append(t.watched[i], int32(m.at)) //nolint:gosec // an index
+				t.watched[i] = append(t.watched[i], m.at)
 				pairs++
 			}
 		}
@@ -262,7 +263,7 @@ func (t *exchange) choosePeers() error {
 			var chosen []int32
 			for k := 1; k < n && len(chosen) < t.plan.Messages.Peers; k++ {
 				if o := t.online[(i+k)%n]; (o.Domain != m.Domain) == (remote == 1) {
-					chosen = append(chosen, int32(o.at)) //nolint:gosec // an index
+					chosen = append(chosen, o.at)
 				}
 			}
 			switch {
@@ -412,7 +413,7 @@ func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink result
 	b = wire.AppendAttr(b, "to", t.members[to].full)
 	b = append(b, " id='"...)
 	from := len(b)
-	b = mark{m.at, number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
+	b = mark{int(m.at), number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
 	id := string(b[from:])
 	b = append(b, "'><body>"...)
 	b = t.plan.Messages.sizes(t.plan.Seed).AppendBody(b, a.Seq)
@@ -475,7 +476,7 @@ func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
 	}
 	from, in := &t.talks[k.sender].out, &t.talks[m.at].in
 	from.mu.Lock()
-	sent := from.numbers[int32(m.at)] //nolint:gosec // an index
+	sent := from.numbers[m.at]
 	from.mu.Unlock()
 	if !arrived(&in.mu, in.messages, k, sent) {
 		return
@@ -541,7 +542,7 @@ func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink res
 	out.changes++
 	number := out.changes
 	b := append(make([]byte, 0, 160), "<presence id='"...)
-	b = mark{m.at, number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
+	b = mark{int(m.at), number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
 	b = append(b, "'>"...)
 	if number%2 == 1 {
 		b = append(b, "<show>away</show>"...)
@@ -574,7 +575,7 @@ func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink res
 // presenceArrived takes presence at a contact.
 func (t *exchange) presenceArrived(m *member, st *wire.Stanza) {
 	k, ok := parseMark(st.ID(), t.tag)
-	if !ok || k.sender == m.at || k.sender >= len(t.members) || t.members[k.sender] == nil {
+	if !ok || k.sender == int(m.at) || k.sender >= len(t.members) || t.members[k.sender] == nil {
 		return // not of this cell, or the server's word to the sender itself
 	}
 	from, in := &t.talks[k.sender].out, &t.talks[m.at].in
@@ -720,7 +721,7 @@ func (t *exchange) tallies() (messages, presence tally) {
 			k := &t.talks[to]
 			k.in.mu.Lock()
 			defer k.in.mu.Unlock()
-			n.add(of(k)[int32(from.at)], sent) //nolint:gosec // an index
+			n.add(of(k)[from.at], sent)
 		}
 		for to, sent := range numbers {
 			pair(&messages, func(k *talk) map[int32]*pairing { return k.in.messages }, to, sent)
@@ -839,6 +840,6 @@ func (t *exchange) judge(stats []bench.Stats) {
 		c.figures.Poisson = c.figures.Poisson || f.random(t.load.Arrivals)
 	}
 	main := stats[t.main]
-	main.DoneWithin = uint64(t.done.Load()) //nolint:gosec // not negative
+	main.DoneWithin = t.done.Load()
 	c.window(main, t.load.Warmup)
 }

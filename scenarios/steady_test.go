@@ -138,7 +138,7 @@ func TestBarrierOfSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if failed := outcome.Failed["all monolithic"]; failed == nil || !strings.Contains(failed.Error(), "8 of 12 online after") || !strings.Contains(failed.Error(), "4 failed, at least 12 are needed") {
+	if failed := outcome.Failed["all monolithic"]; failed == nil || !strings.Contains(failed.Error(), "8 of 12 online after") || !strings.Contains(failed.Error(), "4 failed, at least 12 are needed; the first failed with: session: login of") {
 		t.Errorf("failed: %v", outcome.Failed)
 	}
 	run, _, err := carryOut(t, source, Override{Set: []string{"barrier.least=0.5", "presence.rate=none"}}, rig{config: few})

@@ -181,14 +181,14 @@ const freeCycles = 4
 
 // settled frees what nobody needs and returns the bytes of what is then alive on the
 // heap. Stacks are not among them: how many the runtime keeps for later is chance.
-func settled() int64 {
+func settled() uint64 {
 	for range freeCycles {
 		runtime.GC()
 	}
 	debug.FreeOSMemory()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	return int64(live[0].Value.Uint64()) //nolint:gosec // Memory has fewer bytes than that.
+	return live[0].Value.Uint64()
 }
 
 // trust is a domain that a partner speaks for from now on.
