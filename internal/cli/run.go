@@ -155,6 +155,9 @@ func (a *app) runScenario(ctx context.Context, args []string, f runFlags, o scen
 	if plans[0].Scenario == scenarios.CapacitySheet && (f.aa || len(r.targets) > 1) {
 		return usage(errors.New("a capacity sheet is of one target, and compares nothing: give one --target, and no --aa"))
 	}
+	if f.aa && slices.ContainsFunc(plans, func(p scenarios.Plan) bool { return p.Hold.Grow }) {
+		return usage(errors.New("with hold.grow the baseline cannot run twice: what it left behind would be booked on its repetition; leave --aa or hold.grow out"))
+	}
 	measured, err := scenarios.Measured(plans)
 	if err != nil {
 		return usage(err)
