@@ -456,6 +456,15 @@ func TestPlotsOfSearch(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+	// The levels are one table, and no parts of their own.
+	d.Runs[0].Searches[0].Levels[0].Plan = d.Runs[0].Plans[0].Name
+	var parts []string
+	for _, part := range makePageRun(r, d.Runs[0], Metrics()).Parts {
+		parts = append(parts, fmt.Sprint(part.Plan, " ", len(part.Tables[0].Grid.Rows)))
+	}
+	if len(parts) != len(d.Runs[0].Plans) || parts[0] != "search goal 5" || strings.Contains(strings.Join(parts, ","), d.Runs[0].Plans[0].Name) {
+		t.Errorf("parts %q of plans that begin with %s", parts, d.Runs[0].Plans[0].Name)
+	}
 }
 
 // A run that dies leaves timelines that can be read; a run that took none has none.
