@@ -227,7 +227,8 @@ func TestMergeStatus(t *testing.T) {
 }
 
 func TestMergeRefuses(t *testing.T) {
-	second := part{n: 1, of: 2}
+	// What is refused shows without a look at each second.
+	first, second := part{n: 0, of: 2, interval: 10 * time.Second}, part{n: 1, of: 2, interval: 10 * time.Second}
 	with := func(change func(*part)) part {
 		p := second
 		change(&p)
@@ -249,7 +250,7 @@ func TestMergeRefuses(t *testing.T) {
 		"theory":   {with(func(p *part) { p.theory = true }), "p1 holds theory", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runs := parts(t, part{n: 0, of: 2}, tt.p)
+			runs := parts(t, first, tt.p)
 			dir := filepath.Join(t.TempDir(), "merged")
 			err := Merge(dir, runs, MergeOptions{})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
