@@ -128,6 +128,7 @@ func TestObserve(t *testing.T) {
 func TestObserveElsewhere(t *testing.T) {
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{Metrics: true})
 			size := []string{"--set", "accounts=20", "--set", "roster.items=20"}
 			mustXmppbench(t, append([]string{"provision", "login-storm", "--target", s.targetFile(t)}, size...)...)

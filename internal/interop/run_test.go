@@ -98,6 +98,7 @@ var patient = []string{"--progress", "none", "--set", "limits.lateness-floor=1m"
 func TestRosterLogin(t *testing.T) {
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := create(t, Options{RequireTLS: true, Versioning: true})
 			sizes := "roster.items=[1k,10k,100k]"
 			mustXmppbench(t, "provision", "roster-login", "--target", s.targetFile(t), "--set", sizes)
