@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -21,16 +22,18 @@ const (
 
 // Histogram is a distribution of durations: an HdrHistogram (V2) of nanoseconds
 // with three significant digits, from 0 to one hour, together with the exact
-// sum and extremes where they are known. It is not safe for concurrent use.
+// sum and extremes where they are known. Its memory grows with the number of
+// different values: about 200 bytes, and five to twelve for each. It is not safe for
+// concurrent use.
 type Histogram struct {
-	hdr      *hdrhistogram.Histogram
+	hdr      *hdrhistogram.PackedHistogram
 	sum      float64 // nanoseconds
 	min, max int64
 }
 
-// NewHistogram returns an empty histogram. It takes about 270 KB.
+// NewHistogram returns an empty histogram.
 func NewHistogram() *Histogram {
-	return &Histogram{hdr: hdrhistogram.New(lowestValue, highestValue, digits), min: math.MaxInt64}
+	return &Histogram{hdr: hdrhistogram.NewPacked(lowestValue, highestValue, digits), min: math.MaxInt64}
 }
 
 // Record adds n times the duration d and reports whether d lay outside the
@@ -97,12 +100,18 @@ func (h *Histogram) Quantiles(qs ...float64) []Quantile {
 // in it, smallest first.
 func (h *Histogram) All() iter.Seq2[time.Duration, int64] {
 	return func(yield func(time.Duration, int64) bool) {
-		for _, bar := range h.hdr.Distribution() {
-			if bar.Count > 0 && !yield(time.Duration(bar.To), bar.Count) {
+		for low, n := range h.hdr.ForEachBucket {
+			if !yield(time.Duration(upperEnd(low)), n) {
 				return
 			}
 		}
 	}
+}
+
+// upperEnd is the largest value that counts in the bucket of which low is the lowest.
+func upperEnd(low int64) int64 {
+	const exact = 11 // bits of the values of which each has a bucket: 2·10^digits, rounded up
+	return low | (1<<max(bits.Len64(uint64(low))-exact, 0) - 1)
 }
 
 // Merge adds all durations of o to h.
@@ -110,11 +119,7 @@ func (h *Histogram) Merge(o *Histogram) {
 	if o == nil || o.N() == 0 {
 		return
 	}
-	if dropped := h.hdr.Merge(o.hdr); dropped > 0 {
-		// Only a histogram of a wider range can drop; its tail becomes the
-		// largest value that this range holds.
-		_ = h.hdr.RecordValues(highestValue, dropped)
-	}
+	h.hdr.Merge(o.hdr) // Drops nothing: they have one range.
 	h.sum += o.sum
 	h.min, h.max = min(h.min, o.min), max(h.max, o.max)
 }
@@ -124,11 +129,6 @@ func (h *Histogram) Clone() *Histogram {
 	c := *h
 	c.hdr = h.hdr.Clone()
 	return &c
-}
-
-func (h *Histogram) reset() {
-	h.hdr.Reset()
-	h.sum, h.min, h.max = 0, math.MaxInt64, 0
 }
 
 // Encode returns the histogram in HdrHistogram's compressed V2 form, base64:

@@ -327,7 +327,6 @@ func (m *merger) replay(started time.Time, log, series *os.File) error {
 		}
 		text.Write(lines)
 		second.Counts = secondCounts(d)
-		m.rec.release(d)
 		if _, err := text.WriteTo(log); err != nil {
 			return err
 		}
@@ -365,10 +364,10 @@ func (r *Recorder) mergeEncoded(iv interval, d *decoder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.t.Service == nil {
-		t.t.Service = r.fresh()
+		t.t.Service = NewHistogram()
 	}
 	if iv.response != "" {
-		t.t.plan(r.fresh)
+		t.t.plan()
 	}
 	n := d.mustAdd(iv.service, t.t.Service).n
 	switch {

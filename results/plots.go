@@ -766,9 +766,9 @@ func (p *plotter) responses(r *Run, metric string) []ResponsePoint {
 		h := sums[arm]
 		pt := ResponsePoint{Arm: arm, T: math.Round((last[arm]-started)*1e3) / 1e3, N: h.N(), Max: rounded(h.Max().Seconds())}
 		// The median of an interval tells where it lay, not how sure it is.
-		pt.P50 = rounded(min(float64(h.hdr.ValueAtQuantile(50))*1e-9, h.Max().Seconds()))
+		pt.P50 = rounded(min(float64(h.hdr.ValueAtPercentile(50))*1e-9, h.Max().Seconds()))
 		out = append(out, pt)
-		h.reset()
+		sums[arm] = NewHistogram()
 		joined[arm] = 0
 	}
 	for i := range r.intervals {

@@ -83,11 +83,11 @@ func (t *Timings) Failed() int64 {
 }
 
 // plan brings Response and Lateness to life.
-func (t *Timings) plan(fresh func() *Histogram) {
+func (t *Timings) plan() {
 	if t.Response != nil {
 		return
 	}
-	t.Response, t.Lateness = fresh(), fresh()
+	t.Response, t.Lateness = NewHistogram(), NewHistogram()
 	if t.Service != nil && t.Service.N() > 0 {
 		t.Response.Merge(t.Service)
 		t.Lateness.Record(0, t.Service.N())
@@ -100,7 +100,7 @@ func (t *Timings) merge(o *Timings) {
 			t.Service = NewHistogram()
 		}
 		if o.Response != nil {
-			t.plan(NewHistogram)
+			t.plan()
 		}
 		switch {
 		case o.Response != nil:
@@ -154,6 +154,13 @@ func (s *Snapshot) timings(metric string) *Timings {
 		s.Metrics[metric] = t
 	}
 	return t
+}
+
+func (s *Snapshot) merge(o *Snapshot) {
+	for name, from := range o.Metrics {
+		s.timings(name).merge(from)
+	}
+	s.Counts = addCounts(s.Counts, o.Counts)
 }
 
 func (s *Snapshot) empty() bool { return len(s.Metrics) == 0 && len(s.Counts) == 0 }
@@ -226,41 +233,29 @@ type DeltaSeries struct {
 // memory.
 const maxKinds = 64
 
-// maxOpen is the number of metrics whose totals stay as open histograms
-// (three of 270 KB each); those least recently written are kept encoded.
-const maxOpen = 32
-
 // Recorder takes samples from any number of goroutines into histograms, one set
 // per key and metric.
 //
-// The path of a sample takes one short lock of its own metric, allocates
-// nothing once the metric is known, and never waits for output: a reader takes
-// the open histograms away and leaves room for fresh ones. The zero Recorder is
-// not ready for use; see [NewRecorder].
+// The path of a sample takes one short lock of its own metric and never waits for
+// output: a reader takes the histograms away, and fresh ones grow with the values that
+// come. The zero Recorder is not ready for use; see [NewRecorder].
 type Recorder struct {
 	mu     sync.Mutex // guards series
 	series map[Key]*series
 
-	poolMu sync.Mutex
-	pool   []*Histogram
-
-	takeMu sync.Mutex // guards what follows, and makes Take and Total exclude each other
-	last   time.Time
-	totals map[Key]*total
-	recent []*archive // open ones, least recently written first
-	open   int        // how many of them may be
-
-	leaving []Key // to be forgotten once they have been taken
+	takeMu  sync.Mutex // guards what follows, and makes Take and Total exclude each other
+	last    time.Time
+	totals  map[Key]*Snapshot // what has been taken
+	leaving []Key             // to be forgotten once they have been taken
 }
 
 // NewRecorder returns an empty recorder whose first interval starts now.
 func NewRecorder() *Recorder {
-	return &Recorder{series: make(map[Key]*series), totals: make(map[Key]*total), last: time.Now(), open: maxOpen}
+	return &Recorder{series: make(map[Key]*series), totals: make(map[Key]*Snapshot), last: time.Now()}
 }
 
 // series is the hot end of one key.
 type series struct {
-	rec    *Recorder
 	mu     sync.Mutex // guards replacement of the two maps
 	timed  atomic.Pointer[map[string]*timed]
 	counts atomic.Pointer[map[string]*atomic.Int64]
@@ -280,7 +275,7 @@ func (r *Recorder) seriesOf(key Key) *series {
 	defer r.mu.Unlock()
 	s := r.series[key]
 	if s == nil {
-		s = &series{rec: r}
+		s = &series{}
 		s.timed.Store(&map[string]*timed{})
 		s.counts.Store(&map[string]*atomic.Int64{})
 		r.series[key] = s
@@ -298,7 +293,7 @@ func (s *series) Observe(sample Sample) {
 		t.fail(ErrorKind(sample.Err))
 		return
 	}
-	t.observe(sample, s.rec.fresh)
+	t.observe(sample)
 }
 
 // Count implements [Sink].
@@ -327,15 +322,15 @@ func addEntry[T any](mu *sync.Mutex, p *atomic.Pointer[map[string]*T], name stri
 	return v
 }
 
-func (t *timed) observe(s Sample, fresh func() *Histogram) {
+func (t *timed) observe(s Sample) {
 	planned := !s.Intended.Equal(s.Start)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.t.Service == nil {
-		t.t.Service = fresh()
+		t.t.Service = NewHistogram()
 	}
 	if planned {
-		t.t.plan(fresh)
+		t.t.plan()
 	}
 	clamped := t.t.Service.Record(s.End.Sub(s.Start), 1)
 	if t.t.Response != nil {
@@ -378,37 +373,6 @@ func ErrorKind(err error) string {
 	return "error"
 }
 
-func (r *Recorder) fresh() *Histogram {
-	r.poolMu.Lock()
-	defer r.poolMu.Unlock()
-	if n := len(r.pool); n > 0 {
-		h := r.pool[n-1]
-		r.pool = r.pool[:n-1]
-		return h
-	}
-	return NewHistogram()
-}
-
-// release gives the histograms of a delta back for the next interval. The
-// delta must not be used any more.
-func (r *Recorder) release(d Delta) {
-	for _, s := range d.Series {
-		for _, t := range s.Metrics {
-			for _, h := range []*Histogram{t.Response, t.Service, t.Lateness} {
-				if h == nil {
-					continue
-				}
-				h.reset()
-				r.poolMu.Lock()
-				if len(r.pool) < 3*maxOpen {
-					r.pool = append(r.pool, h)
-				}
-				r.poolMu.Unlock()
-			}
-		}
-	}
-}
-
 // Take returns what was recorded since the last call, or since the recorder
 // was made, and adds it to the totals. The observing goroutines go on
 // meanwhile.
@@ -425,7 +389,12 @@ func (r *Recorder) Take(now time.Time) Delta {
 		if snap.empty() {
 			continue
 		}
-		r.addTotal(key, &snap)
+		total := r.totals[key]
+		if total == nil {
+			total = &Snapshot{}
+			r.totals[key] = total
+		}
+		total.merge(&snap)
 		d.Series = append(d.Series, DeltaSeries{key, snap})
 	}
 	r.forget()
@@ -482,10 +451,10 @@ func (r *Recorder) Total(key Key, metrics ...string) Snapshot {
 	defer r.takeMu.Unlock()
 	var out Snapshot
 	if t := r.totals[key]; t != nil {
-		out.Counts = maps.Clone(t.counts)
-		for name, a := range t.metrics {
+		out.Counts = maps.Clone(t.Counts)
+		for name, timings := range t.Metrics {
 			if wanted(name) {
-				*out.timings(name) = *a.read()
+				*out.timings(name) = *timings.clone()
 			}
 		}
 	}
@@ -527,116 +496,7 @@ func (r *Recorder) forget() {
 		r.mu.Lock()
 		delete(r.series, key)
 		r.mu.Unlock()
-		t := r.totals[key]
-		if t == nil {
-			continue
-		}
 		delete(r.totals, key)
-		r.recent = slices.DeleteFunc(r.recent, func(a *archive) bool {
-			for _, of := range t.metrics {
-				if a == of {
-					return true
-				}
-			}
-			return false
-		})
 	}
 	r.leaving = nil
-}
-
-// total is what has been taken of one key.
-type total struct {
-	metrics map[string]*archive
-	counts  map[string]int64
-}
-
-func (r *Recorder) addTotal(key Key, s *Snapshot) {
-	t := r.totals[key]
-	if t == nil {
-		t = &total{metrics: make(map[string]*archive)}
-		r.totals[key] = t
-	}
-	t.counts = addCounts(t.counts, s.Counts)
-	for name, from := range s.Metrics {
-		a := t.metrics[name]
-		if a == nil {
-			a = &archive{}
-			t.metrics[name] = a
-		}
-		r.touch(a)
-		a.open().merge(from)
-	}
-}
-
-// touch moves a to the end of the open archives and closes the first ones if
-// there are too many.
-func (r *Recorder) touch(a *archive) {
-	if i := slices.Index(r.recent, a); i >= 0 {
-		r.recent = slices.Delete(r.recent, i, i+1)
-	}
-	r.recent = append(r.recent, a)
-	for len(r.recent) > r.open {
-		r.recent[0].close()
-		r.recent = slices.Delete(r.recent, 0, 1)
-	}
-}
-
-// archive holds timings either open or, to save memory, encoded: a histogram
-// takes 270 KB open and about 2 KB encoded, and a run has thousands of them.
-type archive struct {
-	dense   *Timings
-	encoded [3]string // response, service, lateness
-	exact   [3]Histogram
-	rest    Timings // errors and clamped while encoded
-}
-
-func (a *archive) slots(t *Timings) [3]**Histogram {
-	return [3]**Histogram{&t.Response, &t.Service, &t.Lateness}
-}
-
-func (a *archive) open() *Timings {
-	if a.dense == nil {
-		a.dense = a.read()
-	}
-	return a.dense
-}
-
-func (a *archive) read() *Timings {
-	if a.dense != nil {
-		return a.dense.clone()
-	}
-	t := &Timings{Errors: maps.Clone(a.rest.Errors), Clamped: a.rest.Clamped}
-	for i, p := range a.slots(t) {
-		if a.encoded[i] == "" {
-			continue
-		}
-		h, err := DecodeHistogram(a.encoded[i])
-		if err != nil {
-			panic("results: own histogram does not decode: " + err.Error())
-		}
-		h.sum, h.min, h.max = a.exact[i].sum, a.exact[i].min, a.exact[i].max
-		*p = h
-	}
-	return t
-}
-
-func (a *archive) close() {
-	if a.dense == nil {
-		return
-	}
-	var encoded [3]string
-	for i, p := range a.slots(a.dense) {
-		if *p == nil {
-			continue
-		}
-		s, err := (*p).Encode()
-		if err != nil {
-			return // Stay open: memory is cheaper than samples.
-		}
-		encoded[i] = s
-		a.exact[i] = Histogram{sum: (*p).sum, min: (*p).min, max: (*p).max}
-	}
-	a.encoded = encoded
-	a.rest = Timings{Errors: a.dense.Errors, Clamped: a.dense.Clamped}
-	a.dense = nil
 }

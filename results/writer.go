@@ -289,7 +289,6 @@ func (w *Writer) flush() {
 			w.append(fileLatency, log)
 		}
 		second.Counts = secondCounts(d)
-		w.opts.Recorder.release(d)
 	}
 	if len(second.Figures) > 0 || len(second.Counts) > 0 {
 		w.line(fileSeries, second)

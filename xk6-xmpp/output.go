@@ -45,8 +45,7 @@ type hdrOptions struct {
 	primary  string        // figure that decides
 }
 
-// maxSeries bounds the option series: as many histograms of 270 KB may be open at a
-// time.
+// maxSeries bounds the option series: as many sets of histograms are kept at a time.
 const maxSeries = 10_000
 
 func parseHDROptions(argument string) (hdrOptions, error) {
