@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/grafana/sobek"
@@ -85,7 +86,7 @@ func (m *instance) newClient(v sobek.Value, call string) *client {
 	jid, password := p.required("jid"), p.text("password", "")
 	c.o = p.login()
 	c.o.jid, c.o.password = jid, password
-	if c.o.domain() == "" {
+	if local, _, ok := strings.Cut(jid, "@"); c.o.domain() == "" || (!ok || local == "") && !c.o.anonymous() {
 		p.bad("jid", "%q is not user@domain", jid)
 	}
 	c.persistent = p.choice("lifetime", "iteration", "iteration", "vu") == "vu"
@@ -287,15 +288,31 @@ func awaitStanza[T any](ctx context.Context, c *client, l *live, got <-chan T) (
 	}
 }
 
-// stanzaStart appends the start tag of a stanza from the options that all have.
+// stanzaStart is the start tag of a stanza from the options that all have.
 func (p *options) stanzaStart(name, id string) []byte {
+	return startTag(name, p.text("to", ""), id, p.text("type", ""), p.text("lang", ""))
+}
+
+// startTag is the start tag of a stanza. What is empty is left out.
+func startTag(name, to, id, typ, lang string) []byte {
 	b := append([]byte{'<'}, name...)
-	for _, attr := range [][2]string{{"to", p.text("to", "")}, {"id", id}, {"type", p.text("type", "")}, {"xml:lang", p.text("lang", "")}} {
+	for _, attr := range [][2]string{{"to", to}, {"id", id}, {"type", typ}, {"xml:lang", lang}} {
 		if attr[1] != "" {
 			b = wire.AppendAttr(b, attr[0], attr[1])
 		}
 	}
 	return append(b, '>')
+}
+
+// children appends the elements of a stanza that stand for options with their names, and
+// the payload.
+func (p *options) children(b []byte, names ...string) []byte {
+	for _, name := range names {
+		if p.has(name) {
+			b = appendChild(b, name, p.text(name, ""))
+		}
+	}
+	return p.m.payload(b, p.call, p.get("payload"))
 }
 
 func appendChild(dst []byte, name, text string) []byte {
@@ -314,15 +331,10 @@ func (p *options) message(nextID func() string, asks bool) (b []byte, id string)
 	if p.has("type") {
 		p.choice("type", "", "chat", "groupchat", "headline", "normal", "error")
 	}
-	for _, name := range []string{"subject", "body"} {
-		if p.has(name) {
-			b = appendChild(b, name, p.text(name, ""))
-		}
-	}
+	b = p.children(b, "subject", "body")
 	if asks {
-		b = append(b, "<request xmlns='"+nsReceipts+"'/>"...)
+		b = append(b, askReceipt...)
 	}
-	b = p.m.payload(b, p.call, p.get("payload"))
 	return append(b, "</message>"...), id
 }
 

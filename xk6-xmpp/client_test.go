@@ -25,6 +25,7 @@ func TestLogin(t *testing.T) {
 				ok(c.connected, "connected");
 				equal(c.info.jid, "u0000001@sim.test/r", "jid");
 				ok(c.info.timings.total > 0, "timings");
+				ok(c.info.streamId.length > 4, "stream " + c.info.streamId);
 				equal(c.info.tlsVersion, "` + tt.version + `", "version");
 				await c.disconnect();
 				ok(!c.connected, "still connected");
@@ -100,7 +101,11 @@ func TestOptions(t *testing.T) {
 		{`new Client({ ...account(1), mechanisms: ["LOGIN"] })`, `option "mechanisms": "LOGIN" is not one of SCRAM-SHA-256-PLUS`},
 		{`new Client({ ...account(1), tls: { mode: "ssl" } })`, `Client() option tls option "mode": "ssl" is not one of starttls, direct, none`},
 		{`new Client({ ...account(1), tls: { ca: "x" } })`, `option "ca": holds no certificate`},
-		{`new Client({ ...account(1), streamManagement: { resume: true } })`, `option "resume": does not exist`},
+		{`new Client({ ...account(1), streamManagement: { resum: true } })`, `option "resum": does not exist`},
+		{`new Client({ ...account(1), compression: true })`, `option "compression": is not there: stream compression (XEP-0138) has been obsolete since 2022`},
+		{`new Client({ jid: "sim.test", mechanisms: ["ANONYMOUS", "PLAIN"] })`, `"sim.test" is not user@domain`},
+		{`c.roster.get({ mode: "rsm", max: 5 })`, `option "max": is called chunk`},
+		{`c.roster.get({ limit: 0 })`, `option "limit": 0 is not a number`},
 		{`new Client({ ...account(1), tags: { a: {} } })`, `option "tags": invalid value for metric tag 'a'`},
 		{`c.connect()`, `the client is connected already`},
 		{`c.message()`, `message() takes an object`},
@@ -341,6 +346,12 @@ func TestRoster(t *testing.T) {
 		}
 		const some = await c.roster.get({ mode: "rsm", chunk: 50 });
 		equal([some.count, some.stanzas, some.items, some.probes, some.maxStall], [250, 5, null, [], null], "pages");
+		for (const [mode, least, most] of [["monolithic", 250, 250], ["versioned", 250, 250], ["rsm", 120, 120], ["rsm-index", 120, 240], ["chunked-push", 120, 120], ["chunked-pull", 120, 120]]) {
+			const r = await c.roster.get({ mode, limit: 111, items: true, ...(least < 250 ? { chunk: 40 } : {}) });
+			ok(r.count >= least && r.count <= most, mode + ": " + r.count);
+			equal([r.items.length, r.limited], [111, most < 250], mode);
+			if (r.limited) equal([r.ver, r.epoch, r.version], [null, null, 0], mode);
+		}
 		const first = await c.roster.get({ mode: "versioned" });
 		const again = await c.roster.get({ mode: "versioned", ver: first.ver });
 		equal([again.count, again.firstItem], [0, null], "nothing new");
@@ -349,10 +360,10 @@ func TestRoster(t *testing.T) {
 		equal(delta.count, 0, "delta");
 		await c.disconnect();
 	`)
-	if got := len(u.values(metricRoster)); got != 11 {
+	if got := len(u.values(metricRoster)); got != 17 {
 		t.Errorf("%d retrievals", got)
 	}
-	if got := u.sum(metricRosterItems, "roster_mode", "rsm"); got != 500 {
+	if got := u.sum(metricRosterItems, "roster_mode", "rsm"); got != 620 {
 		t.Errorf("%v items by rsm", got)
 	}
 	large := simulate(t, 20_000)
@@ -371,6 +382,21 @@ func TestRoster(t *testing.T) {
 		const c = await connect(` + plainLogin + `);
 		await rejects(c.roster.get({ timeout: 20 }), "roster:timeout");
 	`)
+}
+
+// TestAnonymous logs in without an account.
+func TestAnonymous(t *testing.T) {
+	server := newFake(t, services)
+	server.mechanism = "ANONYMOUS"
+	u := newUser(t, New(), server.Addr().String(), nil)
+	u.must(`
+		const c = await connect({ jid: "sim.test", mechanisms: ["ANONYMOUS"], ...server });
+		equal([c.info.mechanism, c.info.jid], ["ANONYMOUS", "u0000001@sim.test/fake"], "who");
+		await c.disconnect();
+	`)
+	if got := u.sum(metricSessions, "mechanism", "ANONYMOUS"); got != 1 {
+		t.Errorf("%v sessions", got)
+	}
 }
 
 // TestManagement counts, acknowledges and resumes (XEP-0198).
@@ -413,4 +439,13 @@ func TestManagement(t *testing.T) {
 	if got := len(u.values(metricAck)); got != 4 {
 		t.Errorf("%d acknowledgements", got)
 	}
+	u.must(`
+		const c = await connect({ ...account(3), streamManagement: { resume: false } });
+		equal([c.sm.enabled, c.info.smId], [true, null], "without resumption");
+		ok(await c.sm.request() > 0, "request");
+		let e;
+		try { c.sm.resume(); } catch (x) { e = x; }
+		equal([e.stage, e.condition], ["sm", "item-not-found"], "resume");
+		await c.disconnect();
+	`)
 }

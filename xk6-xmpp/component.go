@@ -13,6 +13,7 @@ import (
 	"github.com/grafana/sobek"
 	"go.k6.io/k6/v2/lib"
 
+	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/internal/wire"
 )
 
@@ -43,6 +44,7 @@ func componentClass() class[*component] {
 		getters: map[string]func(*component) any{
 			"connected": func(x *component) any { return x.current() != nil },
 			"domain":    func(x *component) any { return x.domain },
+			"autoReply": func(x *component) any { return x.reply },
 		},
 	}
 }
@@ -148,10 +150,10 @@ func (x *component) open(ctx context.Context, dialer lib.DialContexter) (*wire.S
 		return refused(err)
 	}
 	if st, err = s.Next(ctx); err != nil {
-		return refused(fail("sasl", err))
+		return refused(fail(session.StepSASL, err))
 	}
 	if string(st.Name()) != "handshake" {
-		return refused(fail("sasl", fmt.Errorf("the server answered <%s/> in place of the handshake", st.Name())))
+		return refused(fail(session.StepSASL, fmt.Errorf("the server answered <%s/> in place of the handshake", st.Name())))
 	}
 	s.Handle(func(head *wire.Stanza) wire.Handler { return x.arrives(s, head) })
 	go func() { _ = s.Serve(context.Background()) }() // ends with the stream, which end waits for

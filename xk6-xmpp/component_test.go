@@ -76,7 +76,7 @@ func TestComponent(t *testing.T) {
 	options := `{ domain: "c.test", secret: "secret", host: server.host, port: server.port }`
 	u.must(`
 		const c = new Component(` + options + `);
-		equal([c.connected, c.domain], [false, "c.test"], "before");
+		equal([c.connected, c.domain, c.autoReply], [false, "c.test", true], "before");
 		const got = [];
 		c.on("message", (m) => got.push(m.from + " " + m.body)).on("presence", () => {});
 		ok((await c.connect()).total > 0, "connect");

@@ -59,6 +59,14 @@ const (
 	stageUsers    = "users"
 )
 
+// stages are all that errors may name, in the order of a session.
+func stages() []string {
+	return []string{
+		stageDial, stageStream, session.StepTLS, session.StepSASL, session.StepBind, stageSM, stageSession,
+		stageRoster, stageIQ, stageMessage, stagePresence, stageMUC, stagePubSub, stageS2S, stageUsers, stageClose,
+	}
+}
+
 // fail says at which stage err happened and what kind of error it is.
 func fail(stage string, err error) *fault {
 	if f, ok := errors.AsType[*fault](err); ok {
@@ -104,7 +112,7 @@ func fail(stage string, err error) *fault {
 		f.condition = conditionLost
 	case errors.Is(err, wire.ErrQueueFull):
 		f.condition = "resource-constraint"
-	case f.stage == "tls":
+	case f.stage == session.StepTLS:
 		f.condition = "tls-failed"
 	case errors.As(err, &operation), f.stage == stageDial:
 		f.condition = "unreachable"
@@ -123,7 +131,7 @@ func stageOf(step string) string {
 	case session.StepHeader, session.StepFeatures:
 		return stageStream
 	case session.StepStartTLS, session.StepTLS:
-		return "tls"
+		return session.StepTLS
 	case session.StepConfig:
 		return stageSession
 	}

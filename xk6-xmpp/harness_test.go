@@ -217,8 +217,9 @@ func (u *user) cancelled(script string) {
 // fake is a server that authenticates anybody and does with stanzas what a test says.
 type fake struct {
 	net.Listener
-	t  testing.TB
-	wg sync.WaitGroup
+	t         testing.TB
+	wg        sync.WaitGroup
+	mechanism string // of SASL, which lets in whoever comes
 	// stanza is called for each stanza after the login and returns what to send.
 	stanza func(jid string, el *wire.Element) string
 }
@@ -228,7 +229,7 @@ func newFake(t testing.TB, stanza func(jid string, el *wire.Element) string) *fa
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{Listener: ln, t: t, stanza: stanza}
+	f := &fake{Listener: ln, t: t, mechanism: "PLAIN", stanza: stanza}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.wg.Go(func() {
 		for {
@@ -273,7 +274,7 @@ func (f *fake) serve(ctx context.Context, c net.Conn) {
 		}
 		return el
 	}
-	if !header("<mechanisms xmlns='"+wire.NSSASL+"'><mechanism>PLAIN</mechanism></mechanisms>") || next() == nil ||
+	if !header("<mechanisms xmlns='"+wire.NSSASL+"'><mechanism>"+f.mechanism+"</mechanism></mechanisms>") || next() == nil ||
 		s.Send([]byte("<success xmlns='"+wire.NSSASL+"'/>")) != nil || s.Restart() != nil || !header("<bind xmlns='"+wire.NSBind+"'/>") {
 		return
 	}

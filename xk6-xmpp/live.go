@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type loginOptions struct {
 	timeout                 time.Duration // of the whole login
 	request                 time.Duration // of requests
 	management              bool          // XEP-0198
+	brief                   bool          // without resumption
 	ackEvery                int           // stanzas between two requests for acknowledgement; 0: none
 	receipts                bool          // answer requests for receipts
 }
@@ -77,8 +79,10 @@ func (p *options) login() loginOptions {
 		inner := p.inner("streamManagement")
 		o.management = true
 		o.ackEvery = inner.integer("ackEvery", 0, 1, 1_000_000)
+		o.brief = !inner.flag("resume", true)
 		inner.done()
 	}
+	p.not("compression", "is not there: stream compression (XEP-0138) has been obsolete since 2022, because the size of what is compressed together with a secret tells of it")
 	return o
 }
 
@@ -89,20 +93,27 @@ func tlsModes() []string {
 
 // mechanisms are those of SASL that a session can use.
 func mechanisms() []string {
-	return []string{session.ScramSHA256Plus, session.ScramSHA256, session.ScramSHA1Plus, session.ScramSHA1, session.Plain, session.External}
+	return []string{session.ScramSHA256Plus, session.ScramSHA256, session.ScramSHA1Plus, session.ScramSHA1, session.Plain, session.External, session.Anonymous}
 }
 
 // domain is the server of the account.
 func (o loginOptions) domain() string {
-	_, rest, _ := strings.Cut(o.jid, "@")
-	domain, _, _ := strings.Cut(rest, "/")
+	domain := bare(o.jid)
+	if _, rest, ok := strings.Cut(domain, "@"); ok {
+		domain = rest
+	}
 	return domain
 }
 
-// bare is the account.
-func (o loginOptions) bare() string {
-	bare, _, _ := strings.Cut(o.jid, "/")
-	return bare
+// anonymous reports whether the server makes up the account.
+func (o loginOptions) anonymous() bool {
+	return slices.Equal(o.mechanisms, []string{session.Anonymous})
+}
+
+// bare is a JID without its resource.
+func bare(jid string) string {
+	account, _, _ := strings.Cut(jid, "/")
+	return account
 }
 
 // network is what a login needs of the virtual user. It is taken on the event loop.
@@ -227,7 +238,7 @@ func (n network) start(ctx context.Context, o loginOptions, r recorder, s starte
 	}
 	config := session.Config{
 		JID: o.jid, Password: o.password, Resource: o.resource, TLS: o.mode, TLSConfig: n.tls, Mechanisms: o.mechanisms,
-		PlainInClear: len(o.mechanisms) == 1 && o.mechanisms[0] == session.Plain, Keys: n.root.keys, SM: o.management, StepTimeout: o.timeout,
+		PlainInClear: len(o.mechanisms) == 1 && o.mechanisms[0] == session.Plain, Keys: n.root.keys, SM: o.management, Brief: o.brief, StepTimeout: o.timeout,
 		Connect: func(ctx context.Context) (net.Conn, error) { return n.connect(ctx, o) },
 		Stream:  wire.StreamOptions{Sent: l.sees},
 	}
@@ -252,7 +263,7 @@ func (n network) start(ctx context.Context, o loginOptions, r recorder, s starte
 	}
 	r.loggedIn(info, n.root.opened(l))
 	l.Client = online.New(login, online.Config{
-		Account: o.bare(), Domain: o.domain(), Handled: handled, Push: s.push,
+		Account: bare(login.JID), Domain: o.domain(), Handled: handled, Push: s.push,
 		Over: func() {
 			n.root.over(l)
 			if s.over != nil {
@@ -336,6 +347,9 @@ func (l *live) first(s starter, receipts bool, head *wire.Stanza) (wire.Handler,
 // nsReceipts is the namespace of delivery receipts (XEP-0184).
 const nsReceipts = "urn:xmpp:receipts"
 
+// askReceipt is the request for one.
+const askReceipt = "<request xmlns='" + nsReceipts + "'/>"
+
 // receipt answers a message that asks for a receipt.
 func (l *live) receipt(st *wire.Stanza) error {
 	id := st.ID()
@@ -408,7 +422,8 @@ type sessionInfo struct {
 	JID        string   `js:"jid"`
 	Mechanism  string   `js:"mechanism"`
 	TLSVersion string   `js:"tlsVersion"` // as "TLS 1.3", empty without
-	SMID       any      `js:"smId"`       // null where the session cannot be resumed
+	StreamID   string   `js:"streamId"`
+	SMID       any      `js:"smId"` // null where the session cannot be resumed
 	Resumed    bool     `js:"resumed"`
 	Features   []string `js:"features"`
 	Timings    timings  `js:"timings"`
@@ -436,7 +451,7 @@ func (l *live) told() *sessionInfo {
 
 func newSessionInfo(login *session.Session, total time.Duration) *sessionInfo {
 	i := &sessionInfo{
-		JID: login.JID, Mechanism: login.Mechanism, Resumed: login.Resumed,
+		JID: login.JID, Mechanism: login.Mechanism, StreamID: login.StreamID, Resumed: login.Resumed,
 		Timings: timings{Total: milliseconds(total)}, tlsResumed: login.TLS.DidResume, offered: login.Features,
 	}
 	if login.TLS.Version != 0 {

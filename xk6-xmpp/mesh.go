@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,10 @@ func newMesh(m *instance, call sobek.ConstructorCall) *mesh {
 	x := &mesh{m: m}
 	c := &x.config
 	c.Variant, _ = s2s.Find(p.choice("variant", s2s.Names()[0], s2s.Names()...))
+	for _, name := range []string{"strategy", "auth"} {
+		p.not(name, "is said by the variant: use one of %s", strings.Join(s2s.Names(), ", "))
+	}
+	p.not("host", "is said by the target, a text such as docs/targets.md describes")
 	given := make(map[string]any)
 	for _, s := range c.Variant.Settings() {
 		if v := p.get(optionOf(s.Name)); v != nil {
@@ -158,7 +163,8 @@ type meshStats struct {
 	Pairs       int              `js:"pairs"`
 	Connections int64            `js:"connections"`
 	Handshakes  int64            `js:"tlsHandshakes"`
-	Bytes       int64            `js:"bytes"` // of XML, both directions
+	Proofs      int64            `js:"authorisations"` // of authority: EXTERNAL, dialback, attribute certificates
+	Bytes       int64            `js:"bytes"`          // of XML, both directions
 	Duration    float64          `js:"duration"`
 	Counts      map[string]int64 `js:"counts"`
 	Expected    any              `js:"expected"` // by the closed form; null against a server
@@ -175,7 +181,8 @@ func (x *mesh) figures(ctx context.Context, s *scenarios.StandingMesh, took time
 	out := &meshStats{
 		Variant: x.config.Variant.Name, Layout: layoutName(x.config.Variant.Layout(x.config.Params)),
 		Pairs: len(local) * len(remote), Connections: got[s2s.FigureAlive], Handshakes: got[s2s.FigureFull] + got[s2s.FigureResumed],
-		Bytes: got[s2s.FigureBytesOut], Duration: milliseconds(took), Counts: got,
+		Proofs: got[s2s.FigureSASL] + got[s2s.FigureResults] + got[s2s.FigureProofs],
+		Bytes:  got[s2s.FigureBytesOut], Duration: milliseconds(took), Counts: got,
 	}
 	if want == nil {
 		// The server's connections count as well.

@@ -19,6 +19,7 @@ func TestMesh(t *testing.T) {
 				const st = await mesh.open();
 				equal([st.variant, st.pairs, st.agrees], [variant, 6, true], JSON.stringify([st.counts, st.expected]));
 				ok(st.duration > 0 && st.connections === st.counts["connections.alive"] && st.bytes > 0, "stats");
+				equal(st.authorisations, ["authority.sasl", "authority.results", "authority.proofs"].reduce((n, x) => n + (st.counts[x] || 0), 0), "authorisations");
 				throws(() => mesh.open(), "open already");
 				ok(await mesh.ping() > 0, "ping");
 				ok(await mesh.ping({ from: "d1.alpha.test", to: "b2.test", size: 2000 }) > 0, "ping");
@@ -60,6 +61,9 @@ func TestMeshFails(t *testing.T) {
 		throws(() => new Mesh({ local: ["a.test", "a.test"], remote: 1 }), "stands twice");
 		throws(() => new Mesh({ local: 1, remote: 1, variant: "magic" }), 'option "variant": "magic" is not one of pair-external');
 		throws(() => new Mesh({ local: 1, remote: 1, variant: "shared-mux", pool: 0 }), "s2s: shared-mux: pool: 0 is not a number");
+		throws(() => new Mesh({ local: 1, remote: 1, strategy: "shared" }), 'option "strategy": is said by the variant: use one of pair-external');
+		throws(() => new Mesh({ local: 1, remote: 1, auth: "dialback" }), 'option "auth": is said by the variant');
+		throws(() => new Mesh({ local: 1, remote: 1, host: "a" }), 'option "host": is said by the target');
 		throws(() => new Mesh({ local: 1, remote: 1, pol: 0 }), 'option "pol": does not exist');
 		throws(() => new Mesh({ local: 1, remote: 1, target: "server: other" }), 'option "target": target.yaml:');
 		throws(() => new Mesh({ local: 1, remote: 1 }).addDomain("A"), "is not a domain in lower case");

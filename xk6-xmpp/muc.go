@@ -171,14 +171,12 @@ func (x *room) send(call sobek.FunctionCall) sobek.Value {
 	body := c.m.argument(name, "the text", call.Argument(0))
 	p := c.m.options(name, call.Argument(1), false)
 	timeout := p.duration("timeout", c.o.request)
-	id := "r" + l.Stream.NextID()
-	b := wire.AppendAttr([]byte("<message"), "to", x.jid)
-	b = append(wire.AppendAttr(b, "id", id), " type='groupchat'>"...)
-	b = appendChild(b, "body", body)
-	if p.has("subject") {
-		b = appendChild(b, "subject", p.text("subject", ""))
+	id := p.text("id", "")
+	if id == "" {
+		id = "r" + l.Stream.NextID()
 	}
-	b = append(c.m.payload(b, name, p.get("payload")), "</message>"...)
+	b := startTag("message", x.jid, id, "groupchat", p.text("lang", ""))
+	b = append(p.children(appendChild(b, "body", body), "subject"), "</message>"...)
 	return c.do(p, l, stageMUC, timeout, func(ctx context.Context, r recorder) (any, error) {
 		type outcome struct {
 			at  time.Time

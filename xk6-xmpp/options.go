@@ -194,6 +194,13 @@ func (p *options) tags() metrics.TagsAndMeta {
 	return t
 }
 
+// not refuses an option that a script may expect, and says why it is not there.
+func (p *options) not(name, why string, args ...any) {
+	if p.o != nil && !common.IsNullish(p.o.Get(name)) {
+		p.bad(name, why, args...)
+	}
+}
+
 // done refuses options that do not exist.
 func (p *options) done() {
 	if p.o == nil {

@@ -94,7 +94,7 @@ func (x *pubsubOf) remove(call sobek.FunctionCall) sobek.Value {
 func (x *pubsubOf) subscription(name, action string, call sobek.FunctionCall) sobek.Value {
 	service, node := x.address(name, call)
 	b := wire.AppendAttr([]byte("<pubsub xmlns='"+nsPubSub+"'><"+action), "node", node)
-	b = append(wire.AppendAttr(b, "jid", x.c.o.bare()), "/></pubsub>"...)
+	b = append(wire.AppendAttr(b, "jid", bare(x.c.session.jid)), "/></pubsub>"...)
 	return x.request(x.c.m.options(name, call.Argument(2), false), service, "set", b)
 }
 
@@ -164,6 +164,7 @@ type itemsResult struct {
 	Stanzas   int     `js:"stanzas"`
 	FirstItem any     `js:"firstItem"` // null without items
 	Duration  float64 `js:"duration"`
+	Limited   bool    `js:"limited"` // there is more, which was not asked for
 	Items     any     `js:"items"`
 }
 
@@ -197,7 +198,7 @@ func (x *pubsubOf) items(call sobek.FunctionCall) sobek.Value {
 	} else {
 		f.items = append(f.items, "/>"...)
 	}
-	f.keep = p.flag("items", false)
+	f.keep, f.limit = p.flag("items", false), p.integer("limit", 0, 1, maxItems)
 	timeout := p.duration("timeout", c.o.request)
 	return c.do(p, l, stagePubSub, timeout, func(ctx context.Context, r recorder) (any, error) {
 		if err := f.run(ctx); err != nil {
@@ -226,6 +227,7 @@ type itemsFetch struct {
 	items         []byte // the element that asks
 	most          int    // items of a page, or of all; 0: as many as there are
 	keep          bool
+	limit         int // items that are enough; 0: all
 	out           *itemsResult
 	kept          []pubsubItem
 
@@ -271,6 +273,10 @@ func (f *itemsFetch) run(ctx context.Context) error {
 			f.ignored(fmt.Sprintf("%d items came for %d", got.items, f.most))
 		}
 		if f.mode != itemsRSM || !got.paged || got.items == 0 || got.last == "" || got.count >= 0 && f.out.Count >= got.count {
+			return nil
+		}
+		if f.limit > 0 && f.out.Count >= f.limit {
+			f.out.Limited = true
 			return nil
 		}
 		if got.last == after {
@@ -331,7 +337,7 @@ func (f *itemsFetch) see(got *page, b []byte, at time.Time) error {
 		if f.first.IsZero() {
 			f.first = at
 		}
-		if !f.keep {
+		if !f.keep || f.limit > 0 && len(f.kept) == f.limit {
 			return nil
 		}
 	}

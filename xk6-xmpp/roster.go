@@ -1,6 +1,7 @@
 package xk6xmpp
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -33,12 +34,15 @@ type rosterItem struct {
 	Groups       []string `js:"groups"`
 }
 
+// maxItems bounds what scripts may ask for of rosters and nodes.
+const maxItems = 1_000_000
+
 func newRosterItem(it population.Item) rosterItem {
-	return rosterItem{it.JID, it.Name, it.Subscription, it.Ask, it.Groups}
+	return rosterItem{it.JID, it.Name, cmp.Or(it.Subscription, "none"), it.Ask, it.Groups}
 }
 
 func parseItem(el *wire.Element) rosterItem {
-	it := rosterItem{JID: el.Attr("jid"), Name: el.Attr("name"), Subscription: el.Attr("subscription"), Ask: el.Attr("ask") == "subscribe"}
+	it := rosterItem{JID: el.Attr("jid"), Name: el.Attr("name"), Subscription: cmp.Or(el.Attr("subscription"), "none"), Ask: el.Attr("ask") == "subscribe"}
 	for g := range el.Each(el.Space, "group") {
 		it.Groups = append(it.Groups, g.Text())
 	}
@@ -51,6 +55,7 @@ type retrieval struct {
 	params  roster.Params
 	have    roster.Have
 	items   bool
+	limit   int           // items that are enough; 0: all
 	every   time.Duration // between two probes; 0: none
 	to      string        // of probes
 	timeout time.Duration
@@ -80,7 +85,8 @@ func clientSettings(v roster.Variant) []roster.Param {
 
 // retrieval reads the options of roster.get().
 func (p *options) retrieval(fallback time.Duration) retrieval {
-	q := retrieval{items: p.flag("items", false), timeout: p.duration("timeout", fallback)}
+	q := retrieval{items: p.flag("items", false), limit: p.integer("limit", 0, 1, maxItems), timeout: p.duration("timeout", fallback)}
+	p.not("max", "is called chunk, in the modes that have it")
 	q.variant, _ = roster.Find(p.choice("mode", roster.Names()[0], roster.Names()...))
 	given := make(map[string]any)
 	for _, s := range clientSettings(q.variant) {
@@ -132,6 +138,7 @@ type rosterResult struct {
 	FirstItem any       `js:"firstItem"` // null without items
 	Duration  float64   `js:"duration"`
 	MaxStall  any       `js:"maxStall"` // null without probe
+	Limited   bool      `js:"limited"`  // there is more, which was not asked for
 	Ver       any       `js:"ver"`
 	Epoch     any       `js:"epoch"`
 	Version   float64   `js:"version"`
@@ -152,10 +159,15 @@ func (x *rosterOf) get(call sobek.FunctionCall) sobek.Value {
 // retrieve fetches the roster and pushes its samples.
 func (l *live) retrieve(ctx context.Context, q retrieval, r recorder) (*rosterResult, error) {
 	r = r.with("roster_mode", q.variant.Name)
-	o := roster.Options{Have: q.have}
+	o := roster.Options{Have: q.have, Limit: q.limit}
 	items := make([]rosterItem, 0)
 	if q.items {
-		o.Item = func(it roster.Item) error { items = append(items, newRosterItem(it)); return nil }
+		o.Item = func(it roster.Item) error {
+			if q.limit == 0 || len(items) < q.limit {
+				items = append(items, newRosterItem(it))
+			}
+			return nil
+		}
 	}
 	probing := l.probe(ctx, q)
 	got, err := q.variant.Fetch(ctx, l.Roster, q.params, o)
@@ -168,13 +180,13 @@ func (l *live) retrieve(ctx context.Context, q retrieval, r recorder) (*rosterRe
 	out := &rosterResult{
 		Mode: q.variant.Name, Verdict: string(answer.Verdict), Reason: answer.Reason,
 		Count: got.Items, Stanzas: got.StanzasIn, Bytes: got.BytesIn, Largest: got.Largest, Trips: got.RoundTrips,
-		Duration: milliseconds(d), Version: float64(got.Version), Probes: make([]float64, 0, len(probes)),
+		Duration: milliseconds(d), Limited: got.Limited, Probes: make([]float64, 0, len(probes)),
 	}
-	if got.Ver != "" {
+	if got.Ver != "" && !got.Limited {
 		out.Ver = got.Ver
 	}
-	if got.Epoch != "" {
-		out.Epoch = got.Epoch
+	if got.Epoch != "" && !got.Limited {
+		out.Epoch, out.Version = got.Epoch, float64(got.Version)
 	}
 	if q.items {
 		out.Items = items

@@ -113,7 +113,7 @@ func TestRooms(t *testing.T) {
 		await rejects(c.muc.join("room@muc.test", "nick"), "muc:not-authorized");
 		const room = await c.muc.join("room@muc.test", "nick", { password: "open", history: 0 });
 		equal([room.jid, room.nick, room.occupants], ["room@muc.test", "nick2", 4], "room");
-		ok(await room.send("hello", { payload: "<x xmlns='urn:x'/>" }) > 0, "reflection");
+		ok(await room.send("hello", { id: "m1", lang: "en", payload: "<x xmlns='urn:x'/>" }) > 0, "reflection");
 		equal(await room.publish("urn:n", { name: "entry", ns: "urn:e", children: ["text"] }, { id: "mine" }), "mine", "published");
 		await room.leave();
 		const made = await c.muc.join("new@muc.test", "nick", { password: "open", config: { "muc#roomconfig_persistentroom": true } });
@@ -155,6 +155,10 @@ func TestPubSub(t *testing.T) {
 		ok(all.firstItem <= all.duration && all.bytes > 500, JSON.stringify(all));
 		const pages = await ps.items("ps.test", "big", { mode: "rsm", max: 10, items: true });
 		equal([pages.count, pages.stanzas, pages.items.length, pages.items[24].id, pages.items[24].payload.children], [25, 3, 25, "24", ["24"]], "pages");
+		const some = await ps.items("ps.test", "big", { mode: "rsm", max: 10, limit: 15, items: true });
+		equal([some.count, some.stanzas, some.items.length, some.limited], [20, 2, 15, true], "limited");
+		const enough = await ps.items("ps.test", "big", { limit: 5, items: true });
+		equal([enough.count, enough.items.length, enough.limited], [25, 5, false], "all, of which few are wanted");
 		const latest = await ps.items("ps.test", "big", { mode: "latest", max: 2, items: true });
 		equal([latest.verdict, latest.items.map((i) => i.id)], ["spoken", ["23", "24"]], "latest");
 		const one = await ps.items("ps.test", "big", { mode: "ids", ids: ["7"], items: true });
@@ -173,7 +177,7 @@ func TestPubSub(t *testing.T) {
 		await rejects(ps.items("silent@ps.test", "big", { timeout: 20 }), "pubsub:timeout");
 		await c.disconnect();
 	`)
-	for mode, want := range map[string]int{itemsMonolithic: 2, itemsLatest: 1, itemsByID: 1, itemsRSM: 2} {
+	for mode, want := range map[string]int{itemsMonolithic: 3, itemsLatest: 1, itemsByID: 1, itemsRSM: 3} {
 		if got := len(u.values(metricItems, "items_mode", mode)); got != want {
 			t.Errorf("%d samples of %s", got, mode)
 		}

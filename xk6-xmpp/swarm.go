@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -352,7 +351,12 @@ func (s *swarm) chatter(call sobek.FunctionCall) sobek.Value {
 	ctx := s.m.vuContext("Swarm.chatter()")
 	init := s.m.options("Swarm.chatter()", call.Argument(0), true)
 	p := s.m.options("Swarm.chatter()", call.Argument(1), true)
-	body, typ, to := init.text("body", "hello"), init.choice("type", "chat", "chat", "normal", "headline"), init.text("to", "")
+	typ, to, lang := init.choice("type", "chat", "chat", "normal", "headline"), init.text("to", ""), init.text("lang", "")
+	content := init.children(nil, "subject", "body")
+	if !init.has("body") {
+		content = appendChild(content, "body", "hello")
+	}
+	content = append(content, askReceipt+"</message>"...)
 	init.done()
 	if !p.has("rate") || !p.has("duration") {
 		p.bad("rate", "and duration are required")
@@ -372,16 +376,14 @@ func (s *swarm) chatter(call sobek.FunctionCall) sobek.Value {
 	send := func(_ context.Context, seq uint64, done func(time.Time, error)) error {
 		n := int(seq % uint64(len(sessions))) //nolint:gosec // smaller than a length
 		from := sessions[n]
-		number := strconv.Itoa(n)
+		number := strconv.AppendInt(nil, int64(n), 10)
 		target := to
 		if target == "" {
 			target = sessions[(n+1)%len(sessions)].jid
 		}
 		id := "x" + strconv.FormatUint(seq, 36) + from.Stream.NextID()
-		b := wire.AppendAttr([]byte("<message"), "to", strings.ReplaceAll(target, placeholder, number))
-		b = wire.AppendAttr(wire.AppendAttr(b, "id", id), "type", typ)
-		b = appendChild(append(b, '>'), "body", strings.ReplaceAll(body, placeholder, number))
-		b = append(b, "<request xmlns='"+nsReceipts+"'/></message>"...)
+		b := append(startTag("message", target, id, typ, lang), content...)
+		b = bytes.ReplaceAll(b, []byte(placeholder), number)
 		s.mu.Lock()
 		s.waiting[id] = done
 		s.mu.Unlock()

@@ -19,7 +19,7 @@ func TestSwarm(t *testing.T) {
 		equal([r.connected, r.failed, r.errors], [30, 0, {}], "connect");
 		equal(s.connected, 30, "connected");
 		throws(() => s.connect(), "connected already");
-		const c = await s.chatter({ body: "hello {i}" }, { rate: 500, duration: "200ms" });
+		const c = await s.chatter({ subject: "{i}", body: "hello {i}", lang: "en", payload: "<x xmlns='urn:x' number='{i}'/>" }, { rate: 500, duration: "200ms" });
 		equal([c.sent, c.received, c.failed], [100, 100, 0], "chatter");
 		ok(c.mean > 0 && c.p50 > 0 && c.p99 === null && c.max >= c.p50, JSON.stringify(c));
 		await s.hold("20ms");

@@ -41,6 +41,7 @@ func generatedTypes() string {
 		}
 		b.WriteByte('\n')
 	}
+	union("Stage", "Where an operation stood when it failed; also the tag stage of metrics.", stages())
 	union("TLSMode", "How a connection is secured.", tlsModes())
 	union("Mechanism", "SASL mechanisms.", mechanisms())
 	union("RosterMode", "Ways to retrieve a roster; docs/variants.md describes them.", roster.Names())

@@ -178,7 +178,7 @@ func (m *instance) rosterFor(call sobek.FunctionCall) sobek.Value {
 		m.typeErrorf("%s: the first argument is not a UserPool", name)
 	}
 	i := m.index(name, "the index of the user", call.Argument(1), 0, u.count-1)
-	size := m.index(name, "the size of the roster", call.Argument(2), 0, 1_000_000)
+	size := m.index(name, "the size of the roster", call.Argument(2), 0, maxItems)
 	seed := 1
 	if v := call.Argument(3); !common.IsNullish(v) {
 		seed = m.index(name, "the seed", v, 0, 1<<53)

@@ -46,8 +46,8 @@ type Options struct {
 	// Versioning switches roster versioning on in ejabberd; Prosody always has it.
 	Versioning bool
 	// Services adds rooms at muc.DOMAIN and publish-subscribe at pubsub.DOMAIN to each
-	// domain, and takes an external component that calls itself bots.DOMAIN. In Prosody
-	// only Admins create nodes.
+	// domain, takes an external component that calls itself bots.DOMAIN, and lets
+	// anybody in at guests.DOMAIN. In Prosody only Admins create nodes.
 	Services bool
 	// Admins are JIDs that may do anything.
 	Admins []string
@@ -253,7 +253,7 @@ func newServer(t *testing.T, kind string, opts Options) *Server {
 	names := slices.Clone(s.Domains)
 	if s.Services {
 		for _, d := range s.Domains {
-			names = append(names, "muc."+d, "pubsub."+d, "bots."+d)
+			names = append(names, "muc."+d, "pubsub."+d, "bots."+d, "guests."+d)
 		}
 	}
 	leaf, err := s.CA.Issue(lab.LeafOptions{Names: names})

@@ -14,8 +14,9 @@ const (
 	ScramSHA256     = "SCRAM-SHA-256"
 	ScramSHA1Plus   = "SCRAM-SHA-1-PLUS" // RFC 5802
 	ScramSHA1       = "SCRAM-SHA-1"
-	Plain           = "PLAIN"    // RFC 4616; over TLS only, unless Config.PlainInClear
-	External        = "EXTERNAL" // the TLS client certificate (RFC 6120 §6.3.8, XEP-0178)
+	Plain           = "PLAIN"     // RFC 4616; over TLS only, unless Config.PlainInClear
+	External        = "EXTERNAL"  // the TLS client certificate (RFC 6120 §6.3.8, XEP-0178)
+	Anonymous       = "ANONYMOUS" // RFC 4505, without a trace; the server makes up the account (XEP-0175)
 )
 
 // DefaultMechanisms returns what a login tries when it is not told otherwise, best first. Over TLS 1.3 it then uses a
@@ -140,7 +141,7 @@ func (c *credentials) mechanism(name string, b binding) (mechanism, error) {
 		return s, nil
 	case Plain:
 		return oneShot("\x00" + c.user + "\x00" + c.password), nil
-	case External:
+	case External, Anonymous:
 		return oneShot(nil), nil
 	}
 	return nil, fmt.Errorf("session: unknown SASL mechanism %q", name)

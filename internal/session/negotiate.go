@@ -105,6 +105,7 @@ func (t *tap) seekHeader(b byte) error {
 		t.prefixes = boundPrefixes(tag)
 		switch name := string(wire.LocalName(tag)); name {
 		case "stream":
+			t.login.session.StreamID = wire.AttrString(tag, "id")
 			t.login.enter(StepFeatures)
 		case "error":
 			t.body = t.tag
@@ -555,7 +556,11 @@ func (l *login) smAnswer(d *xml.Decoder) (*smReply, error) {
 // enable switches stream management on (XEP-0198 §3).
 func (l *login) enable(d *xml.Decoder) error {
 	l.enter(StepSM)
-	if _, err := l.top.Write([]byte("<enable xmlns='" + wire.NSSM + "' resume='true'/>")); err != nil {
+	request := []byte("<enable xmlns='" + wire.NSSM + "'")
+	if !l.config.Brief {
+		request = append(request, " resume='true'"...)
+	}
+	if _, err := l.top.Write(append(request, "/>"...)); err != nil {
 		return err
 	}
 	reply, err := l.smAnswer(d)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ const (
 
 // Config says who logs in, where and how. JID alone is enough for a login with STARTTLS at a server found by SRV.
 type Config struct {
-	JID      string // account, "user@domain" or with the wished "/resource"
+	JID      string // account, "user@domain" or with the wished "/resource"; for ANONYMOUS alone the domain is enough
 	Password string
 	Resource string // wished resource, wins over the JID's; empty: the server makes one up
 
@@ -35,7 +36,8 @@ type Config struct {
 	Keys          *KeyCache // keys of earlier logins; nil: derived in each login
 	MaxIterations int       // largest SCRAM iteration count accepted; 0: DefaultMaxIterations
 
-	SM     bool    // enable stream management (XEP-0198 §3) with resumption, if the server offers it
+	SM     bool    // enable stream management (XEP-0198 §3), if the server offers it
+	Brief  bool    // with SM: do not ask the server to keep the session for a resumption
 	Resume *Resume // resume this session in place of binding, if the server can
 
 	Dialer  Dialer
@@ -78,6 +80,7 @@ type Traffic struct {
 type Session struct {
 	Stream     *wire.Stream // at the first byte after the login; call Serve on it
 	JID        string       // full JID as bound by the server
+	StreamID   string       // as the server's header names the last stream
 	Features   Features     // offered after authentication
 	SM         *SM          // nil when stream management is off
 	Resumed    bool         // whether Config.Resume was accepted
@@ -140,7 +143,7 @@ func newLogin(ctx context.Context, c Config) (*login, error) {
 	if err != nil {
 		return nil, fmt.Errorf("JID %q: %w", c.JID, err)
 	}
-	if j.Localpart() == "" {
+	if j.Localpart() == "" && !slices.Equal(c.Mechanisms, []string{Anonymous}) {
 		return nil, fmt.Errorf("JID %q names no user: write user@domain", c.JID)
 	}
 	if c.TLS > NoTLS {

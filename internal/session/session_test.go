@@ -172,6 +172,14 @@ func TestLogin(t *testing.T) {
 			}
 			p.send("<success xmlns='" + saslNS + "'>=</success>")
 		}, "EXTERNAL", directSteps, 6},
+		{"ANONYMOUS", session.Config{JID: "a.test", TLSConfig: ca.client(), Mechanisms: []string{session.Anonymous}}, func(p *peer) {
+			p.startTLS(server)
+			p.stream(mechanisms("PLAIN", "ANONYMOUS"))
+			if b := p.auth("ANONYMOUS"); len(b) != 0 {
+				p.fatalf("ANONYMOUS carries %q", b)
+			}
+			p.send("<success xmlns='" + saslNS + "'/>")
+		}, "ANONYMOUS", starttlsSteps, 8},
 	}
 	for _, tt := range tests {
 		for _, cut := range []int{0, 1, 3, 17} {
@@ -186,6 +194,9 @@ func TestLogin(t *testing.T) {
 				s := mustLogin(t, tt.config)
 				if s.JID != jid {
 					t.Errorf("bound %s", s.JID)
+				}
+				if s.StreamID != "s1" {
+					t.Errorf("stream %q", s.StreamID)
 				}
 				if s.Mechanism != tt.mechanism {
 					t.Errorf("mechanism %s, want %s", s.Mechanism, tt.mechanism)
@@ -259,6 +270,16 @@ func TestTranscript(t *testing.T) {
 			p.bind(jid, "")
 			p.element("enable")
 			p.send("<enabled xmlns='" + smNS + "' id='x' resume='true'/>")
+			p.rest()
+		}},
+		"brief": {session.Config{TLS: session.NoTLS, SM: true, Brief: true, JID: "a.test", Mechanisms: []string{session.Anonymous}}, func(p *peer) {
+			p.stream(mechanisms("ANONYMOUS"))
+			p.auth("ANONYMOUS")
+			p.send("<success xmlns='" + saslNS + "'/>")
+			p.stream(bindFeature, smFeature)
+			p.bind("4b7c@a.test/x", "")
+			p.element("enable")
+			p.send("<enabled xmlns='" + smNS + "'/>")
 			p.rest()
 		}},
 		"clear-plain": {session.Config{TLS: session.NoTLS, PlainInClear: true, JID: "juliet@a.test"}, func(p *peer) {

@@ -321,6 +321,10 @@ func (f *fetch) paged(st *wire.Stanza) error {
 		f.completeAt(f.r.Epoch, f.r.Version, st.End)
 		return nil
 	}
+	if f.limited() {
+		f.complete(st.End)
+		return nil
+	}
 	f.r.Resume = Resume{f.r.Epoch, p.resume()}
 	return f.more(sp.depth + 1)
 }

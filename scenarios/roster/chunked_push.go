@@ -231,6 +231,11 @@ func (f *fetch) chunk(st *wire.Stanza, ch chunk.Chunk) error {
 		f.completeAt(f.r.Epoch, f.r.Version, st.End)
 		return nil
 	}
+	if f.limited() {
+		f.stop()
+		f.complete(st.End)
+		return nil
+	}
 	if seq, due := f.pushing.receiver.AckDue(); due {
 		return f.control(chunk.Control{Name: "ack", SID: ch.SID, Seq: seq})
 	}

@@ -262,6 +262,13 @@ func (f *fetch) complete(at time.Time) {
 	}
 }
 
+// limited reports whether enough has come, which ends a retrieval that is not
+// complete.
+func (f *fetch) limited() bool {
+	f.r.Limited = f.o.Limit > 0 && f.r.Items >= f.o.Limit
+	return f.r.Limited
+}
+
 // abandon tells the server that nobody waits any more.
 func (f *fetch) abandon() {
 	if f.pushing.sid != "" {

@@ -264,6 +264,36 @@ func TestItemError(t *testing.T) {
 	}
 }
 
+// TestLimit ends retrievals early: those in chunks and pages with the one that brings
+// enough, and the stream goes on.
+func TestLimit(t *testing.T) {
+	const limit = testChunk + 1
+	for _, c := range ways() {
+		t.Run(c.String(), func(t *testing.T) {
+			a, v, p := c.prepare(t, PopulationBase(contacts(t, 10*testChunk, 0), 0))
+			pair := newPair(t, a, uncut)
+			defer pair.wait()
+			o := c.options(10 * testChunk)
+			o.Limit = limit
+			r, err := v.Fetch(bounded(t), pair.client, p, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends := c.params["chunk"] == testChunk
+			if r.Limited != ends && p.MaxBytes == 0 {
+				t.Errorf("ended early: %v", r.Limited)
+			}
+			if ends && r.Items != 2*testChunk {
+				t.Errorf("%d items", r.Items)
+			}
+			mono, _ := Find(nameMonolithic)
+			if r, err := mono.Fetch(bounded(t), pair.client, Params{}, Options{Limit: limit}); err != nil || r.Items != 10*testChunk || r.Limited {
+				t.Errorf("afterwards: %d items, %v", r.Items, err)
+			}
+		})
+	}
+}
+
 // TestCut cuts the stream behind and inside every stanza: that is an error, and
 // never a wait without end.
 func TestCut(t *testing.T) {

@@ -252,7 +252,7 @@ func (f *fetch) pageAnswered(st *wire.Stanza, depth int) error {
 	} else {
 		end = end || items < p.most
 	}
-	if end {
+	if end || f.limited() {
 		f.complete(st.End)
 		return nil
 	}

@@ -49,6 +49,10 @@ func (f *fetch) nextByIndex(st *wire.Stanza, items, depth int) error {
 		p.most = max(1, items) // the server's limit is lower
 		p.next = p.most
 	}
+	if more := p.open > 0 || p.next < p.count; more && f.limited() {
+		f.complete(st.End)
+		return nil
+	}
 	for p.open < p.window && p.next < p.count {
 		index := p.next
 		p.next += p.most

@@ -71,6 +71,9 @@ type Options struct {
 	// the goroutine that reads the stream and must not use the Client; its error
 	// ends the retrieval.
 	Item func(Item) error
+	// Limit, if not 0, ends the retrieval well with the page or chunk that brings
+	// so many items, if it is not the last. A roster in one stanza comes whole.
+	Limit int
 	// Digest asks for Result.Digest at the price of parsing every item.
 	Digest bool
 	// Map, if not nil, is merged into by the rules of the chunked protocol and
@@ -133,6 +136,9 @@ type Result struct {
 	Chunks int
 	// Limits in force, as the server lowered them; zero where it does not say.
 	MaxItems, MaxBytes, Window int
+	// Limited says that Options.Limit ended the retrieval: it holds no version that
+	// a later one could go on from.
+	Limited bool
 	// Ignored says that a request for pages was answered with the whole roster.
 	Ignored bool
 	// Restarts counts the times that the server did not know the cursor any more

@@ -10,12 +10,12 @@ const account = (i) => ({ jid: `u000000${i}@${domain}`, password: __ENV.XMPPBENC
 const each = (exec) => ({ executor: "per-vu-iterations", vus: 1, iterations: 1, maxDuration: "3m", exec });
 
 export const options = {
-  scenarios: { rooms: each("rooms"), pubsub: each("pubsub"), management: each("management"), component: each("component") },
+  scenarios: { rooms: each("rooms"), pubsub: each("pubsub"), management: each("management"), component: each("component"), guests: each("guests") },
   thresholds: {
     checks: ["rate==1"],
     xmpp_login_success: ["rate==1"],
     xmpp_errors: ["count==5"], // those that are asked for below
-    iterations: ["count==4"],
+    iterations: ["count==5"],
   },
 };
 
@@ -140,4 +140,20 @@ export async function component() {
   check(await bots.ping(jid, domain), { "the server answers the component": (ms) => ms > 0 });
   await bots.disconnect();
   await client.disconnect();
+}
+
+export async function guests() {
+  const anywhere = { ...server, mechanisms: ["ANONYMOUS"], streamManagement: { resume: false } };
+  const one = await connect({ ...anywhere, jid: `guests.${domain}` });
+  const other = await connect({ ...anywhere, jid: `guests.${domain}`, resource: "r" });
+  const at = (client) => client.info.jid.split(/[@/]/)[1];
+  ok("the server names its guests", [at(one), at(other), one.info.mechanism], [`guests.${domain}`, `guests.${domain}`, "ANONYMOUS"]);
+  check(one.info, { "each another name": (info) => info.jid !== other.info.jid, "streams have ids": (info) => info.streamId !== "" });
+  ok("a session that nobody keeps", [one.sm.enabled, one.info.smId], [true, null]);
+  await one.roster.get();
+  await other.presence();
+  const arrival = other.waitFor({ name: "message", body: "hello" });
+  await one.message({ to: other.info.jid, type: "chat", body: "hello" });
+  ok("guests talk", (await arrival).from, one.info.jid);
+  await Promise.all([one.disconnect(), other.disconnect()]);
 }
