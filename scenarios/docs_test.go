@@ -62,7 +62,7 @@ func keysTable() string {
 		} else if k.Scenarios != nil {
 			only = codes(k.Scenarios)
 		}
-		b.WriteString(tableRow(code(k.Path), string(k.Kind), code(k.Default), values, only, k.Doc))
+		b.WriteString(tableRow(code(k.Path), string(k.Kind), code(k.Default), values, only, k.Explained("")))
 	}
 	return b.String()
 }

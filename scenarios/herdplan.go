@@ -89,12 +89,4 @@ func (p *planParser) checkHerd(plan *Plan) {
 	if _, ok := plan.Logins.reaches(plan.Herd.Sessions); !ok {
 		p.fail(nil, "logins.rate", "%s ends before %d sessions are online", plan.Logins, plan.Herd.Sessions)
 	}
-	if plan.Herd.Event == EventRestart {
-		return
-	}
-	for _, key := range []string{"herd.down", "simulator.keep"} {
-		if idle(key, "herd.event") {
-			p.fail(nil, key, "does nothing without herd.event: restart")
-		}
-	}
 }

@@ -399,25 +399,3 @@ func (p *planParser) checkFederation(plan *Plan) {
 		p.fail(nil, "noisy.rate", "and bulk.bytes would disturb the same messages: leave one of them out")
 	}
 }
-
-// checkUsed refuses keys that do nothing in any of the plans, for want of what
-// another key would have to say. Who turns that off on the command line need not tear
-// the rest out of the file.
-func (p *planParser) checkUsed(plans []Plan) {
-	for _, k := range []struct {
-		path, by, value string
-		used            func(Federation) bool
-	}{
-		{"traffic.matrix", "traffic.rate", "", func(f Federation) bool { return f.Traffic.Rate > 0 }},
-		{"traffic.duration", "traffic.rate", "", func(f Federation) bool { return f.Traffic.Rate > 0 }},
-		{"traffic.zipf", "traffic.matrix", ": zipf", func(f Federation) bool { return f.Traffic.Matrix == MatrixZipf }},
-		{"bulk.every", "bulk.bytes", "", func(f Federation) bool { return f.Bulk > 0 }},
-		{"mesh.messages", "mesh.bring-up", ": all", func(f Federation) bool { return f.BringUp == BringUpAll }},
-		{"event.idle", "event.kind", ": idle", func(f Federation) bool { return f.Event == EventIdle }},
-	} {
-		if slices.Contains(plans[0].Given, k.path) && !slices.Contains(p.set, k.by) &&
-			!slices.ContainsFunc(plans, func(p Plan) bool { return k.used(p.Federation) }) {
-			p.fail(nil, k.path, "does nothing without %s%s", k.by, k.value)
-		}
-	}
-}

@@ -70,6 +70,9 @@ type Override struct {
 	// Blocks and Seed, if not nil, replace the file's.
 	Blocks *int
 	Seed   *uint64
+	// Search, if not nil, is the path of the key that a search gives its values,
+	// empty for that of the scenario's rate or size.
+	Search *string `json:",omitempty"`
 }
 
 // Parse reads a scenario file and returns its plans: the cross product of its
@@ -168,6 +171,7 @@ func scalar(n ast.Node) (string, bool) {
 // A dimension is a key with its values, already parsed.
 type dimension struct {
 	path   string
+	where  place
 	texts  []string
 	values []any
 	set    func(*Plan, any)
@@ -268,7 +272,7 @@ func (p *planParser) entry(path string, where, value ast.Node) {
 		p.fail(where, path, "%w", err)
 		return
 	}
-	d := dimension{path: path, set: set}
+	d := dimension{path: path, where: place{p.file, where}, set: set}
 	for _, n := range values {
 		text, ok := scalar(n)
 		if !ok {
@@ -622,6 +626,15 @@ func (p *planParser) assign(set string) {
 	p.entry(path, nil, f.Docs[0].Body)
 }
 
+// searched is the path of the key that a search gives its values, if there is one.
+func (o Override) searched(scenario string) string {
+	if o.Search == nil {
+		return ""
+	}
+	key, _ := SearchKey(scenario, *o.Search) // whoever searches refuses it
+	return key.Path
+}
+
 // flagged tells which option of the command line wrong input came from, in place
 // of a file. A key that the option itself names is not told again.
 func (p *planParser) flagged(option string, parse func()) {
@@ -691,7 +704,7 @@ func (p *planParser) plans(o Override) []Plan {
 		}
 		plans = append(plans, plan)
 	}
-	p.checkUsed(plans)
+	p.checkUsed(plans, o.searched(p.name))
 	return plans
 }
 
@@ -921,11 +934,8 @@ func (p *planParser) checkSteady(plan *Plan) {
 	}
 }
 
-// checkLoad refuses what only one-shot cells can do.
+// checkLoad refuses variants that only one-shot cells can run.
 func (p *planParser) checkLoad(plan *Plan) {
-	if plan.Cut.At > 0 {
-		p.fail(nil, "cut.at", "is for one-shot cells: leave load.rate out")
-	}
 	for _, arm := range plan.Arms {
 		if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
 			p.fail(nil, "variants", "%s: a load of many accounts has no primed caches: use state: cold, or one-shot cells", arm.Label)

@@ -141,7 +141,7 @@ func ScenarioSchema() ([]byte, error) {
 		at.Properties[name] = n
 	}
 	for _, k := range Keys() {
-		doc := k.Doc
+		doc := k.Explained("")
 		if name, ok := k.lacking(); ok {
 			doc += " Not in " + name + "."
 		} else if k.Scenarios != nil {

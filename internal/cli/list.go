@@ -131,7 +131,7 @@ func explainScenario(s scenarios.Scenario) (explanation, error) {
 	e := explanation{Name: s.Name, Summary: s.Summary, Steps: s.Steps, Metrics: s.Metrics, File: string(source)}
 	for _, k := range scenarios.Keys() {
 		if k.Scenarios == nil || slices.Contains(k.Scenarios, s.Name) {
-			e.Keys = append(e.Keys, fileKey{Name: k.Path, Kind: string(k.Kind), Default: k.Default, Choices: k.Choices, Doc: k.Doc})
+			e.Keys = append(e.Keys, fileKey{Name: k.Path, Kind: string(k.Kind), Default: k.Default, Choices: k.Choices, Doc: k.Explained(s.Name)})
 		}
 	}
 	for _, p := range s.VariantKeys() {

@@ -53,7 +53,7 @@ docs/method.md says what the number means and what it does not.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: scenarioNames,
 		RunE: func(c *cobra.Command, args []string) error {
-			o := scenarios.Override{Set: f.run.set, Variants: f.run.variants}
+			o := scenarios.Override{Set: f.run.set, Variants: f.run.variants, Search: &f.over}
 			if c.Flags().Changed("seed") {
 				o.Seed = &f.run.seed
 			}
