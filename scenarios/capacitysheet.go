@@ -295,9 +295,7 @@ type sheetRun struct {
 	outcome Outcome
 }
 
-// runSheet makes the measurements of a sheet one after another. A part that cannot be
-// measured leaves rows without a value that say why, and the others go on, unless the
-// target is gone or cannot be trusted.
+// runSheet makes the measurements of a sheet one after another.
 func runSheet(ctx context.Context, c RunConfig) (Outcome, error) {
 	plan := c.Plans[0]
 	r := &sheetRun{
@@ -309,16 +307,25 @@ func runSheet(ctx context.Context, c RunConfig) (Outcome, error) {
 	if err != nil {
 		return r.outcome, err
 	}
+	return r.outcome, r.parts(ctx, parts, r.measure, r.ask)
+}
+
+// parts makes the measurements. One that fails leaves rows without a value that say why,
+// and the others go on, unless the target does not answer any more when it is asked, or
+// the sheet is interrupted.
+func (r *sheetRun) parts(
+	ctx context.Context, parts []Part, measure func(context.Context, Part, []Part) ([]results.SheetRow, error), ask func(context.Context, Plan) error,
+) error {
 	var missing SheetError
 	var stopped error
 	for i, part := range parts {
 		why := stopped
 		var rows []results.SheetRow
 		if why == nil {
-			if rows, why = r.measure(ctx, part, parts[i:]); why != nil {
+			if rows, why = measure(ctx, part, parts[i:]); why != nil {
 				missing.Reasons = append(missing.Reasons, fmt.Errorf("%s: %w", part.Name, why))
 			}
-			if why != nil && stops(ctx, why) {
+			if _, unreachable := errors.AsType[*UnreachableError](why); ctx.Err() != nil || unreachable && ask(ctx, parts[0].Plans[0]) != nil {
 				stopped = why
 			}
 		}
@@ -341,22 +348,28 @@ func runSheet(ctx context.Context, c RunConfig) (Outcome, error) {
 		r.Results.Sheet(r.sheet)
 	}
 	if ctx.Err() != nil {
-		return r.outcome, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	if len(missing.Reasons) > 0 {
-		return r.outcome, &missing
+		return &missing
 	}
-	return r.outcome, nil
+	return nil
 }
 
-// stops reports whether nothing can be measured after an error.
-func stops(ctx context.Context, err error) bool {
-	var (
-		unreachable *UnreachableError
-		count       *CountError
-		digest      *DigestError
-	)
-	return ctx.Err() != nil || errors.As(err, &unreachable) || errors.As(err, &count) || errors.As(err, &digest)
+// ask logs one client in at the target: what a part could not be measured for tells
+// nothing of the next.
+func (r *sheetRun) ask(ctx context.Context, p Plan) error {
+	s, err := openSite(ctx, p, r.Targets[0], r.RunConfig)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, p.Login.StepLimit)
+	defer cancel()
+	cl, err := s.login(limited, studied, shaped, false)
+	if err == nil {
+		cl.close(limited)
+	}
+	return errors.Join(err, s.close())
 }
 
 // reasonOf says why something is missing.

@@ -1,10 +1,15 @@
 package scenarios
 
 import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -55,5 +60,92 @@ func TestSheetOfMemory(t *testing.T) {
 	}
 	if memory := idleRows(r)[1]; memory.Basis != "range of 2 blocks" {
 		t.Errorf("of two blocks it is the %s", memory.Basis)
+	}
+}
+
+// What keeps one part from being measured must not keep the others, unless the target is
+// gone: each row says why it has no value.
+func TestSheetMissing(t *testing.T) {
+	offline := &UnreachableError{Target: "there", Err: errors.New("the sessions that each level needs did not come online")}
+	for name, tt := range map[string]struct {
+		fails error
+		gone  bool
+		asked int
+		want  []string // parts that are measured
+		says  string   // the last row
+	}{
+		"nothing fails":         {nil, false, 0, []string{"a", "b", "c"}, ""},
+		"sessions of one":       {offline, false, 1, []string{"a", "b", "c"}, ""},
+		"a count of one":        {&CountError{Name: "stanzas"}, false, 0, []string{"a", "b", "c"}, ""},
+		"the target":            {offline, true, 1, []string{"a", "b"}, offline.Error()},
+		"what nobody could say": {&bench.InvalidError{Reason: "late"}, true, 0, []string{"a", "b", "c"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := results.Create(filepath.Join(t.TempDir(), "run"), results.Manifest{Scenario: CapacitySheet}, results.Options{Recorder: results.NewRecorder()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &sheetRun{RunConfig: RunConfig{Results: w}, started: time.Now()}
+			var measured []string
+			asked := 0
+			parts := []Part{
+				{Name: "a", rows: []string{rowLogins}, Plans: make([]Plan, 1)},
+				{Name: "b", rows: []string{rowMessages}, Plans: make([]Plan, 1)},
+				{Name: "c", rows: []string{rowBackAll}, Plans: make([]Plan, 1)},
+			}
+			err = r.parts(t.Context(), parts, func(_ context.Context, p Part, _ []Part) ([]results.SheetRow, error) {
+				measured = append(measured, p.Name)
+				if p.Name == "b" && tt.fails != nil {
+					return nil, tt.fails
+				}
+				return []results.SheetRow{{Name: p.rows[0], Value: new(1.0)}}, nil
+			}, func(context.Context, Plan) error {
+				asked++
+				if tt.gone {
+					return errors.New("refused")
+				}
+				return nil
+			})
+			if err := w.Close(results.StatusOK); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(measured, tt.want) || asked != tt.asked {
+				t.Errorf("%v were measured, and the target was asked %d times", measured, asked)
+			}
+			if !errors.Is(err, tt.fails) || r.sheet.Complete != (tt.fails == nil) {
+				t.Errorf("complete: %v, with %v", r.sheet.Complete, err)
+			}
+			rows := r.sheet.Rows
+			if len(rows) != 3 || rows[2].Missing != tt.says || (rows[2].Value == nil) != (tt.says != "") {
+				t.Errorf("rows %+v", rows)
+			}
+			if tt.fails != nil && rows[1].Missing != reasonOf(tt.fails) {
+				t.Errorf("the row of b says %q", rows[1].Missing)
+			}
+		})
+	}
+}
+
+// A target that can be logged in at is there, and one that refuses connections is not.
+func TestSheetAsks(t *testing.T) {
+	t.Parallel()
+	source, err := Shipped(CapacitySheet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plans, err := Parse("capacity-sheet.yaml", source, Override{Set: []string{"sheet.idle=10"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := plans[0].Parts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("nobody listens")
+	for _, l := range []rig{{}, {connect: func() error { return refused }}} {
+		r := &sheetRun{RunConfig: RunConfig{Targets: []Targets{l}}}
+		if err := r.ask(t.Context(), parts[0].Plans[0]); (err == nil) != (l.connect == nil) || err != nil && !errors.Is(err, refused) {
+			t.Error(err)
+		}
 	}
 }
