@@ -27,6 +27,8 @@ type Ceilings struct {
 	Ports, Sources int
 	// LinkRate is what a link that all sessions share can carry each way, in bit/s, besides what the interfaces of the server tell.
 	LinkRate float64
+	// Access is what the access links of the clients were used in the window, each of which carries the streams of one session.
+	Access *AccessUse
 	// Flags are those of the self-check for the window.
 	Flags []Flag
 }
@@ -43,6 +45,7 @@ const (
 	LimitPorts       = "ports"
 	LimitListenQueue = "listen queue"
 	LimitLink        = "link"
+	LimitAccess      = "access link"
 	LimitMemory      = "memory"
 )
 
@@ -62,7 +65,7 @@ type Evidence struct {
 const (
 	busyShare  = 0.90 // of a CPU, of CPUs, of a link: queues grow long before all of it is used
 	fullShare  = 0.98 // of what is counted: descriptors, ports
-	timeShare  = 0.50 // of the window in which something has to be at its limit
+	timeShare  = 0.50 // of the window, or of all sessions, in which something has to be at its limit
 	waitShare  = 0.30 // of the time, for a run queue
 	heldShare  = 0.10 // of the time, for a quota
 	memoryFull = 0.95
@@ -76,7 +79,7 @@ func FirstLimit(series []Second, from, to time.Time, c Ceilings) []Evidence {
 	w.seconds = between(series, from, to)
 	var all []Evidence
 	for _, look := range []func() (Evidence, bool){
-		w.generatorLimit, w.thread, w.processors, w.quota, w.machine, w.runQueue, w.descriptors, w.ports, w.listenQueue, w.link, w.memory,
+		w.generatorLimit, w.thread, w.processors, w.quota, w.machine, w.runQueue, w.descriptors, w.ports, w.listenQueue, w.link, w.access, w.memory,
 	} {
 		if e, ok := look(); ok {
 			all = append(all, e)
@@ -387,6 +390,31 @@ func (w window) link() (Evidence, bool) {
 	bits := 8 * busier.mean()
 	return Evidence{LimitLink, Ratio(bits / limit), bits >= busyShare*limit,
 		fmt.Sprintf("the link %s the %s carried %s of %s Mbit/s", way, w.server, significant(bits/1e6), significant(limit/1e6))}, true
+}
+
+// AccessUse tells what access links were used, each of which has its rate to itself, on the busier of their two ways.
+type AccessUse struct {
+	Way  string  `json:"way"`  // from the server, or to it
+	Rate float64 `json:"rate"` // bit/s, of each link
+	// Busy is how long links were sending, and Connected how long they carried a connection, in seconds summed over links.
+	Busy      float64 `json:"busy"`
+	Connected float64 `json:"connected"`
+	// Wait is how long a segment waited to be sent, in the mean, and Queue the longest that the queue of a link lets it, in seconds.
+	Wait  float64 `json:"wait"`
+	Queue float64 `json:"queue"`
+}
+
+// access judges the links that sessions have of their own. Where one sends most of the time for which its session lasts, that is what
+// the session takes.
+func (w window) access() (Evidence, bool) {
+	a := w.Access
+	if a == nil || a.Connected <= 0 {
+		return Evidence{}, false
+	}
+	used := a.Busy / a.Connected
+	return Evidence{LimitAccess, Ratio(used), used >= timeShare, fmt.Sprintf(
+		"the access links %s the %s, %s Mbit/s each, were sending %s of the time for which sessions were connected; a segment waited %s ms before, of %s ms that their queue holds",
+		a.Way, w.server, significant(a.Rate/1e6), percentOf(used), significant(1e3*a.Wait), significant(1e3*a.Queue))}, true
 }
 
 // memory judges the control group where it has a limit, the machine otherwise.

@@ -97,6 +97,15 @@ func TestFirstLimit(t *testing.T) {
 			Ceilings{}, LimitLink, false, "no limit was found; closest came the link: the link to the server carried 500 of 1000 Mbit/s",
 		},
 		{
+			"links of the clients", map[string]float64{"cpu.server+": 0.2, "cpus.server": 2},
+			Ceilings{Access: &AccessUse{Way: "from", Rate: 1e6, Busy: 66, Connected: 100, Wait: 0.0021, Queue: 0.131}}, LimitAccess, true,
+			"the first limit is the access link: the access links from the server, 1 Mbit/s each, were sending 66 % of the time for which sessions were connected; a segment waited 2.1 ms before, of 131 ms that their queue holds",
+		},
+		{
+			"links of idle clients", nil, Ceilings{Access: &AccessUse{Way: "to", Rate: 1e6, Busy: 1, Connected: 100}}, LimitAccess, false,
+			"no limit was found; closest came the access link: the access links to the server, 1 Mbit/s each, were sending 1 % of the time for which sessions were connected; a segment waited 0 ms before, of 0 ms that their queue holds",
+		},
+		{
 			"memory of the group", map[string]float64{"cgroup.memory.server": 1000 << 20, "cgroup.memory.limit.server": 1 << 30, "memory.server": 64 << 30, "memory.available.server": 60 << 30},
 			Ceilings{}, LimitMemory, true, "the first limit is the memory: the control group of the server had 1000MiB of 1GiB of memory in use",
 		},

@@ -65,8 +65,10 @@ type SearchTrial struct {
 	Achieved float64     `json:"achieved,omitempty"` // per second, ended well
 	Errors   float64     `json:"errors"`             // share of the operations, 0 to 1
 	SLO      []SLOFigure `json:"slo"`
-	Start    time.Time   `json:"start"` // of the measured window
-	End      time.Time   `json:"end"`
+	// Access is what the access links of the clients were used; nil where there were none of a given rate.
+	Access *AccessUse `json:"access,omitempty"`
+	Start  time.Time  `json:"start"` // of the measured window
+	End    time.Time  `json:"end"`
 }
 
 // SLOFigure is one condition of an SLO in one trial.
@@ -260,6 +262,7 @@ func (s *SearchReport) firstLimit(r *Run, trials []SearchTrial) {
 			c.Flags = b.Flags
 		}
 	}
+	c.Access = longest.Access
 	s.Limits = FirstLimit(r.Series, longest.Start, longest.End, c)
 	s.Limit = fmt.Sprintf("At %s %s", s.level(longest.Level), LimitSentence(s.Limits))
 }

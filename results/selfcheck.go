@@ -87,6 +87,7 @@ type Figures struct {
 	Shared             bool          // generator and target share the machine: pressure says nothing
 	LinkLateness       *Histogram    // of deliveries on the shaped link
 	LinkRTT            time.Duration
+	Access             *AccessUse // of the clients' own links; it is not judged here
 }
 
 // Severity says what a flag means for the run.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/internal/link"
 )
 
 // WorkerStarter starts the processes of providers.
@@ -27,8 +27,8 @@ type Worker interface {
 type SharedRelay interface {
 	// Addresses are what to connect to, in the order of the routes.
 	Addresses() []string
-	// Lateness returns how late bytes were delivered since the last call.
-	Lateness(ctx context.Context) (*results.Histogram, error)
+	// Stats returns what the links have carried, and how late, since the relay was started.
+	Stats(ctx context.Context) (link.Stats, error)
 	// Close ends the relay and every connection through it.
 	Close() error
 }

@@ -48,7 +48,11 @@ func (m *mesh) steps(ctx context.Context, c *cell) error {
 // cannot be asked any more shows in the next cell.
 func (m *mesh) judgeLinks(ctx context.Context, c *cell) {
 	for _, l := range m.links {
-		h, err := l.Lateness(ctx)
+		stats, err := l.Stats(ctx)
+		if err != nil {
+			continue
+		}
+		h, err := results.DecodeHistogram(stats.Lateness.Histogram)
 		if err != nil {
 			continue
 		}

@@ -151,19 +151,15 @@ func (shaper) Share(ctx context.Context, c link.Config) (SharedRelay, error) {
 	return relayed{r}, nil
 }
 
-type relayed struct{ *link.Relay }
+type relayed struct{ relay *link.Relay }
 
-func (r relayed) Addresses() []string { return r.Addrs() }
+func (r relayed) Addresses() []string { return r.relay.Addrs() }
 
-func (r relayed) Address() string { return r.Addrs()[0] }
+func (r relayed) Address() string { return r.relay.Addrs()[0] }
 
-func (r relayed) Lateness(context.Context) (*results.Histogram, error) {
-	stats, err := r.Stats()
-	if err != nil {
-		return nil, err
-	}
-	return results.DecodeHistogram(stats.Lateness.Histogram)
-}
+func (r relayed) Close() error { return r.relay.Close() }
+
+func (r relayed) Stats(context.Context) (link.Stats, error) { return r.relay.Stats() }
 
 // quick makes a plan small, and forgiving towards the machine that tests run on.
 const quick = `

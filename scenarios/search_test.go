@@ -65,6 +65,25 @@ load:   {rate: 4/s, warmup: 0s, cooldown: 0s}
 limits: {lateness-floor: 1m, rate-shortfall: 1}
 `
 
+// Where the links of the clients are what takes the time, they are the first limit.
+func TestSearchNarrowLink(t *testing.T) {
+	t.Parallel()
+	// 160 items of 100 bytes take 0.5 s at 250 kbit/s, however fast the rest is.
+	s, dir := searching(t, stormFile+"link: {rate: 250kbit/s}\n", "roster.complete mean<400ms", func(c *SearchConfig) {
+		c.Over, c.Start, c.Max, c.Tolerance = "roster.items", 80, 160, 100
+	})
+	if out, err := s.Run(t.Context()); err != nil || len(out.Searches) != 1 || out.Searches[0].Hi == 0 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	var report strings.Builder
+	if err := results.Report(&report, []*results.Run{dir()}, "text", results.ReportOptions{Width: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(report.String(), "the first limit is the access link: the access links from the simulator, 0.25 Mbit/s each, were sending") {
+		t.Errorf("another limit was found:\n%s", &report)
+	}
+}
+
 // TestSearchRun runs searches whose ends do not depend on the machine.
 func TestSearchRun(t *testing.T) {
 	t.Run("maximum", func(t *testing.T) {

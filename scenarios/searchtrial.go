@@ -134,6 +134,7 @@ func (s *Search) trial(ctx context.Context, t bench.Trial) (bench.Judged, error)
 	w := newWatch(s, p, abort)
 	c := &cell{arm: s.arm, block: key.Block, recorder: s.config.Recorder, key: key, watch: w.progress, load: s.key.Path, keep: s.keeps()}
 	c.sink = watchedSink{s.config.Recorder.Sink(key), w}
+	s.site.attend(ctx)
 	started := time.Now()
 	monitor := bench.StartMonitor()
 	err := s.actor.cell(running, c)
@@ -174,6 +175,7 @@ func (s *Search) judge(ctx context.Context, c *cell, w *watch, p Plan, line *res
 	}
 	c.figures.Clamped = total.Clamped()
 	s.site.observe(ctx, &c.figures, generator)
+	line.Access = c.figures.Access
 	flags := append(results.Check(p.Limits, c.figures), c.flags...)
 	waited := c.stats != nil && c.stats.Measured.Waited > 0
 	if waited {

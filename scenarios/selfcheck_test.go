@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -26,10 +27,11 @@ type lateRelay time.Duration
 
 func (lateRelay) Address() string { return "" }
 func (lateRelay) Close() error    { return nil }
-func (l lateRelay) Lateness(context.Context) (*results.Histogram, error) {
+func (l lateRelay) Stats(context.Context) (link.Stats, error) {
 	h := results.NewHistogram()
 	h.Record(time.Duration(l), 1000)
-	return h, nil
+	text, err := h.Encode()
+	return link.Stats{Lateness: link.Lateness{Histogram: text}}, err
 }
 
 // far is a target that is not on this machine.

@@ -33,8 +33,8 @@ type Shaper interface {
 type Relay interface {
 	// Address is the host:port to connect to.
 	Address() string
-	// Lateness returns how late bytes were delivered since the last call.
-	Lateness(ctx context.Context) (*results.Histogram, error)
+	// Stats returns what the links have carried, and how late, since the relay was started.
+	Stats(ctx context.Context) (link.Stats, error)
 	// Close ends the relay and every connection through it.
 	Close() error
 }
@@ -44,7 +44,8 @@ type site struct {
 	plan    Plan
 	target  Target
 	about   Description
-	relay   Relay // nil without a link
+	relay   Relay       // nil without a link
+	carried *link.Stats // what the links had carried when a trial began; nil if nobody asks
 	keys    *session.KeyCache
 	tls     *tls.Config
 	mode    session.TLSMode
@@ -404,7 +405,50 @@ func (s *site) observe(ctx context.Context, f *results.Figures, generator bench.
 		return
 	}
 	// A link that cannot be asked any more shows in the next cell.
-	if h, err := s.relay.Lateness(ctx); err == nil {
+	stats, err := s.relay.Stats(ctx)
+	if err != nil {
+		return
+	}
+	if h, err := results.DecodeHistogram(stats.Lateness.Histogram); err == nil {
 		f.LinkLateness, f.LinkRTT = h, s.plan.Link.RTT
 	}
+	if s.carried != nil {
+		f.Access = accessUse(*s.carried, stats)
+	}
+}
+
+// attend remembers what the access links have carried, so that observe can tell what
+// they carry from now on.
+func (s *site) attend(ctx context.Context) {
+	s.carried = nil
+	if s.relay == nil {
+		return
+	}
+	if stats, err := s.relay.Stats(ctx); err == nil {
+		s.carried = &stats
+	}
+}
+
+// accessUse is what access links were used between two looks at them, on the busier of
+// their two ways; nil if they have no rate, or nothing was connected.
+func accessUse(before, after link.Stats) *results.AccessUse {
+	u := &results.AccessUse{Rate: float64(after.Params.Rate), Connected: (after.Connected - before.Connected).Seconds()}
+	if u.Rate <= 0 || u.Connected <= 0 {
+		return nil
+	}
+	u.Queue = float64(after.Params.WithDefaults().Queue) * 8 / u.Rate
+	for _, way := range []struct {
+		name          string
+		before, after link.Traffic
+	}{{"from", before.Backward, after.Backward}, {"to", before.Forward, after.Forward}} {
+		busy := (way.after.Busy - way.before.Busy).Seconds()
+		if u.Way != "" && busy <= u.Busy {
+			continue
+		}
+		u.Way, u.Busy, u.Wait = way.name, busy, 0
+		if served := way.after.Served - way.before.Served; served > 0 {
+			u.Wait = (way.after.Waited - way.before.Waited).Seconds() / float64(served)
+		}
+	}
+	return u
 }

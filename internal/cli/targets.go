@@ -13,7 +13,6 @@ import (
 	"github.com/xmppbench/xmppbench/internal/observe"
 	"github.com/xmppbench/xmppbench/internal/population"
 	"github.com/xmppbench/xmppbench/internal/proc"
-	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
 	"github.com/xmppbench/xmppbench/simulator"
@@ -247,12 +246,6 @@ type relay struct {
 
 func (r *relay) Address() string { return r.address }
 
-func (r *relay) Lateness(ctx context.Context) (*results.Histogram, error) {
-	stats, err := r.stats(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return results.DecodeHistogram(stats.Lateness.Histogram)
-}
+func (r *relay) Stats(ctx context.Context) (link.Stats, error) { return r.stats(ctx) }
 
 func (r *relay) Close() error { return r.close() }

@@ -711,3 +711,37 @@ func TestReverse(t *testing.T) {
 		}
 	})
 }
+
+// What a link says of its use must be what its rate and its arrivals make of it.
+func TestUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := link.New(link.Params{Rate: 8000, Queue: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r := connect(t.Context(), l, 0)
+		go func() { _, _ = io.Copy(io.Discard, r.client) }()
+		got := make(chan []reading)
+		go func() { got <- record(start, r.server) }()
+		// A second's worth, half a second's while that is sent, and another once all is quiet.
+		play(start, r.client, []arrival{{0, 1000}, {600 * time.Millisecond, 500}, {2 * time.Second, 500}})
+		time.Sleep(time.Until(start.Add(4 * time.Second)))
+		stats, err := l.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := stats.Forward; f.Busy != 2*time.Second || f.Waited != 400*time.Millisecond || f.Served != 3 {
+			t.Errorf("busy for %s, waited for %s, %d segments", f.Busy, f.Waited, f.Served)
+		}
+		if stats.Backward.Busy != 0 || stats.Connected != 4*time.Second {
+			t.Errorf("busy back for %s, connected for %s", stats.Backward.Busy, stats.Connected)
+		}
+		r.end(t)
+		<-got
+		after, err := l.Stats()
+		if err != nil || after.Connected != 4*time.Second || after.Open != 0 {
+			t.Errorf("connected for %s, %d open, %v", after.Connected, after.Open, err)
+		}
+	})
+}

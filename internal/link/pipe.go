@@ -167,9 +167,11 @@ func (p *pipe) serve() {
 	if k.arrived.After(p.busyUntil) {
 		p.busyUntil, p.carry = k.arrived, 0
 	}
+	start := p.busyUntil
 	work := int64(len(k.data))*8*int64(time.Second) + p.carry
 	p.busyUntil = p.busyUntil.Add(time.Duration(work / p.params.Rate))
 	p.carry = work % p.params.Rate
+	p.meter.served(p.way, start.Sub(k.arrived), p.busyUntil.Sub(start))
 	p.busy, p.current = true, k
 }
 

@@ -34,6 +34,8 @@ type Stats struct {
 	Connections int64 `json:"connections"`
 	Open        int64 `json:"open"`
 	Failed      int64 `json:"failed"`
+	// Connected is how long connections have been relayed, summed over them.
+	Connected time.Duration `json:"connected_ns"`
 	// Forward is the way from client to server, unless the link was reversed.
 	Forward  Traffic  `json:"forward"`
 	Backward Traffic  `json:"backward"`
@@ -49,6 +51,11 @@ type Traffic struct {
 	Segments int64 `json:"segments"`
 	// QueueMax is the greatest number of bytes that waited for the clock of one link.
 	QueueMax int `json:"queue_max_bytes"`
+	// Busy is how long the clock of a link was at work, summed over links, and Waited how long segments waited for it, summed over
+	// segments, Served of which have been on it. Links without a rate have no clock.
+	Busy   time.Duration `json:"busy_ns"`
+	Waited time.Duration `json:"waited_ns"`
+	Served int64         `json:"served"`
 }
 
 // Lateness tells how long after its time a segment was handed to the receiver's socket. The time that the receiver itself held up
@@ -75,12 +82,14 @@ type Buffers struct {
 type meter struct {
 	mu       sync.Mutex
 	stats    Stats
+	counted  time.Time // until when Connected is
 	lateness *hdrhistogram.Histogram
 }
 
 func newMeter(p Params) *meter {
 	return &meter{
 		stats:    Stats{Params: p},
+		counted:  time.Now(),
 		lateness: hdrhistogram.New(latenessLowest, latenessHighest, latenessDigits),
 	}
 }
@@ -98,6 +107,16 @@ func (m *meter) queued(way direction, bytes int) {
 	defer m.mu.Unlock()
 	t := m.traffic(way)
 	t.QueueMax = max(t.QueueMax, bytes)
+}
+
+// served notes how long a segment waited for the clock, and how long it is on it.
+func (m *meter) served(way direction, waited, busy time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.traffic(way)
+	t.Served++
+	t.Waited += waited
+	t.Busy += busy
 }
 
 // late notes how late a segment was taken up for delivery.
@@ -121,8 +140,16 @@ func (m *meter) delivered(way direction, bytes int) {
 func (m *meter) connection(change int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.count()
 	m.stats.Open += change
 	m.stats.Connections += max(change, 0)
+}
+
+// count brings the time of connections up to now. The caller holds the lock.
+func (m *meter) count() {
+	now := time.Now()
+	m.stats.Connected += time.Duration(m.stats.Open) * now.Sub(m.counted)
+	m.counted = now
 }
 
 func (m *meter) failed() {
@@ -140,6 +167,7 @@ func (m *meter) buffers(b Buffers) {
 func (m *meter) read() (Stats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.count()
 	s := m.stats
 	s.Lateness.Count = m.lateness.TotalCount()
 	if s.Lateness.Count == 0 {
