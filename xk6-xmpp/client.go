@@ -91,8 +91,7 @@ func (m *instance) newClient(v sobek.Value, call string) *client {
 	}
 	c.persistent = p.choice("lifetime", "iteration", "iteration", "vu") == "vu"
 	c.size = p.integer("inboxSize", 1000, 1, 1_000_000)
-	c.userTags = p.get("tags")
-	p.tags() // throws where they are wrong
+	c.userTags = p.tagged()
 	p.done()
 	return c
 }
@@ -146,16 +145,11 @@ func (c *client) recorder(ctx context.Context, p *options) recorder {
 
 // taggedRecorder returns one with the tags of an object and, on top, those of a call.
 func (m *instance) taggedRecorder(ctx context.Context, p *options, tags sobek.Value) recorder {
-	own := &options{m: m, call: p.call, o: m.rt.NewObject()}
+	t := m.vu.State().Tags.GetCurrentValues()
 	if tags != nil {
-		must(m.rt, own.o.Set("tags", tags))
+		must(m.rt, common.ApplyCustomUserTags(m.rt, &t, tags)) // that tagged has looked at
 	}
-	t := own.tags()
-	if v := p.get("tags"); v != nil {
-		if err := common.ApplyCustomUserTags(m.rt, &t, v); err != nil {
-			p.bad("tags", "%v", err)
-		}
-	}
+	p.tags(&t)
 	return m.recorder(ctx, t)
 }
 

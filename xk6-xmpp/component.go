@@ -55,8 +55,7 @@ func newComponent(m *instance, call sobek.ConstructorCall) *component {
 		listening: listening{m: m}, domain: p.required("domain"), secret: p.required("secret"), host: p.required("host"),
 		port: p.integer("port", 5347, 1, 65535), timeout: p.duration("timeout", defaultTimeout), reply: p.flag("autoReply", true),
 	}
-	x.tags = p.get("tags")
-	p.tags()
+	x.tags = p.tagged()
 	p.done()
 	return x
 }
@@ -130,8 +129,12 @@ func (x *component) open(ctx context.Context, dialer lib.DialContexter) (*wire.S
 		return nil, fail(stageDial, err)
 	}
 	s := wire.NewStream(conn, nil, wire.StreamOptions{NS: nsComponent})
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	refused := func(err error) (*wire.Stream, error) {
 		_ = conn.Close() // the error says more
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, err
 	}
 	if err := s.Send(wire.AppendHeader(nil, wire.Header{NS: nsComponent, To: x.domain})); err != nil {
@@ -154,6 +157,9 @@ func (x *component) open(ctx context.Context, dialer lib.DialContexter) (*wire.S
 	}
 	if string(st.Name()) != "handshake" {
 		return refused(fail(session.StepSASL, fmt.Errorf("the server answered <%s/> in place of the handshake", st.Name())))
+	}
+	if !stop() {
+		return refused(nil)
 	}
 	s.Handle(func(head *wire.Stanza) wire.Handler { return x.arrives(s, head) })
 	go func() { _ = s.Serve(context.Background()) }() // ends with the stream, which end waits for

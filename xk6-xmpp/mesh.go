@@ -25,9 +25,16 @@ type mesh struct {
 	tags   sobek.Value
 
 	mu       sync.Mutex
-	standing *scenarios.StandingMesh // nil before open and after close
+	standing *standing // nil before open and after close
 	stats    *meshStats
 	busy     bool // event loop only
+}
+
+// standing is a mesh that is open.
+type standing struct {
+	*scenarios.StandingMesh
+	life context.Context // ends when it is closed
+	end  context.CancelFunc
 }
 
 func meshClass() class[*mesh] {
@@ -90,8 +97,7 @@ func newMesh(m *instance, call sobek.ConstructorCall) *mesh {
 		}
 		c.Target = &scenarios.ServerTargets{File: file, Allow: allow}
 	}
-	x.tags = p.get("tags")
-	p.tags()
+	x.tags = p.tagged()
 	p.done()
 	return x
 }
@@ -172,7 +178,7 @@ type meshStats struct {
 }
 
 // figures reads what the mesh has come to.
-func (x *mesh) figures(ctx context.Context, s *scenarios.StandingMesh, took time.Duration) (*meshStats, error) {
+func (x *mesh) figures(ctx context.Context, s *standing, took time.Duration) (*meshStats, error) {
 	got, want, err := s.Figures(ctx)
 	if err != nil {
 		return nil, err
@@ -203,16 +209,20 @@ func (x *mesh) figures(ctx context.Context, s *scenarios.StandingMesh, took time
 }
 
 // run does something with the standing mesh; after runs on the event loop.
-func (x *mesh) run(ctx context.Context, r recorder, s *scenarios.StandingMesh, timeout time.Duration, after func(), work func(ctx context.Context) (any, error)) sobek.Value {
+func (x *mesh) run(ctx context.Context, r recorder, s *standing, timeout time.Duration, after func(), work func(ctx context.Context) (any, error)) sobek.Value {
 	if s == nil {
 		panic(x.m.jsError(&fault{stage: stageS2S, condition: "not-connected", err: errors.New("the mesh is not open")}))
 	}
 	return x.m.async(ctx, after, func(ctx context.Context) (any, error) {
 		bounded, cancel := within(ctx, timeout)
 		defer cancel()
+		defer context.AfterFunc(s.life, cancel)()
 		result, err := work(bounded)
 		if err != nil {
 			err = timedOut(ctx, bounded, err)
+			if s.life.Err() != nil {
+				err = &fault{stage: stageS2S, condition: conditionLost, err: errors.New("the mesh was closed meanwhile")}
+			}
 			f := fail(stageS2S, err)
 			r.failed(stageS2S, f)
 			return nil, f
@@ -221,7 +231,7 @@ func (x *mesh) run(ctx context.Context, r recorder, s *scenarios.StandingMesh, t
 	})
 }
 
-func (x *mesh) current() *scenarios.StandingMesh {
+func (x *mesh) current() *standing {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.standing
@@ -268,16 +278,23 @@ func (x *mesh) open(call sobek.FunctionCall) sobek.Value {
 }
 
 func (x *mesh) raise(ctx context.Context, r recorder) (*meshStats, error) {
-	s, err := scenarios.OpenMesh(ctx, x.config)
+	made, err := scenarios.OpenMesh(ctx, x.config)
 	if err != nil {
 		return nil, err
 	}
+	s := &standing{StandingMesh: made}
+	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	start := time.Now()
 	elapsed, trips, err := s.BringUp(ctx)
+	if err != nil && time.Since(start) >= x.config.Limit {
+		err = fmt.Errorf("%w: %w", errTimeout, err)
+	}
 	var stats *meshStats
 	if err == nil {
 		stats, err = x.figures(ctx, s, elapsed)
 	}
 	if err != nil {
+		s.end()
 		_ = s.Close(context.WithoutCancel(ctx)) // what went wrong before counts
 		return nil, err
 	}
@@ -298,7 +315,7 @@ func (x *mesh) raise(ctx context.Context, r recorder) (*meshStats, error) {
 }
 
 // end closes the mesh, unless that has been done.
-func (x *mesh) end(s *scenarios.StandingMesh) error {
+func (x *mesh) end(s *standing) error {
 	x.mu.Lock()
 	mine := x.standing == s
 	if mine {
@@ -308,6 +325,7 @@ func (x *mesh) end(s *scenarios.StandingMesh) error {
 	if !mine {
 		return nil
 	}
+	s.end()
 	return s.Close(context.Background())
 }
 

@@ -172,26 +172,26 @@ func (p *options) inner(name string) *options {
 	return p.m.options(strings.TrimSuffix(p.call, "()")+"() option "+name, v, false)
 }
 
-// tags returns the tags of the virtual user with those of the option on top.
-func (p *options) tags() metrics.TagsAndMeta {
+// tags puts the tags of the option on top of others.
+func (p *options) tags(t *metrics.TagsAndMeta) {
 	v := p.get("tags")
-	state := p.m.vu.State()
-	var t metrics.TagsAndMeta
-	if state != nil {
-		t = state.Tags.GetCurrentValues()
-	} else {
-		t.Tags = p.m.metrics.root
-	}
 	if v == nil {
-		return t
+		return
 	}
 	if _, ok := v.(*sobek.Object); !ok {
 		p.bad("tags", "%v is not an object", v)
 	}
-	if err := common.ApplyCustomUserTags(p.m.rt, &t, v); err != nil {
+	if err := common.ApplyCustomUserTags(p.m.rt, t, v); err != nil {
 		p.bad("tags", "%v", err)
 	}
-	return t
+}
+
+// tagged returns the tags of an object that calls have besides their own. It throws where
+// they are wrong.
+func (p *options) tagged() sobek.Value {
+	t := metrics.TagsAndMeta{Tags: p.m.metrics.root}
+	p.tags(&t)
+	return p.get("tags")
 }
 
 // not refuses an option that a script may expect, and says why it is not there.

@@ -85,8 +85,7 @@ func newSwarm(m *instance, call sobek.ConstructorCall) *swarm {
 		s.presence = in.presence("")
 		in.done()
 	}
-	s.tags = p.get("tags")
-	p.tags()
+	s.tags = p.tagged()
 	p.done()
 	return s
 }

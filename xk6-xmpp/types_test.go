@@ -117,6 +117,21 @@ func TestTypesHaveMembers(t *testing.T) {
 			t.Errorf("members of %s (-code +index.d.ts):\n%s", name, diff)
 		}
 	}
+	everyClass(check)
+
+	var exported []string
+	for _, m := range regexp.MustCompile(`(?m)^export (?:class|function) (\w+)`).FindAllStringSubmatch(string(b), -1) {
+		exported = append(exported, m[1])
+	}
+	slices.Sort(exported)
+	named := New().NewModuleInstance(modulestest.NewRuntime(t).VU).Exports().Named
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(named)), exported); diff != "" {
+		t.Errorf("exports (-code +index.d.ts):\n%s", diff)
+	}
+}
+
+// everyClass calls check with the members of each class.
+func everyClass(check func(name string, methods, getters []string)) {
 	members(check, clientClass())
 	members(check, rosterClass())
 	members(check, mucClass())
@@ -128,16 +143,6 @@ func TestTypesHaveMembers(t *testing.T) {
 	members(check, componentClass())
 	members(check, userPoolClass())
 	members(check, rateLimitClass())
-
-	var exported []string
-	for _, m := range regexp.MustCompile(`(?m)^export (?:class|function) (\w+)`).FindAllStringSubmatch(string(b), -1) {
-		exported = append(exported, m[1])
-	}
-	slices.Sort(exported)
-	named := New().NewModuleInstance(modulestest.NewRuntime(t).VU).Exports().Named
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(named)), exported); diff != "" {
-		t.Errorf("exports (-code +index.d.ts):\n%s", diff)
-	}
 }
 
 func members[T any](check func(name string, methods, getters []string), c class[T]) {

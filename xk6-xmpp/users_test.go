@@ -27,14 +27,8 @@ func TestUserPool(t *testing.T) {
 		let e;
 		try { r.byVU(3); } catch (x) { e = x; }
 		ok(e instanceof XMPPError && e.stage === "users" && e.condition === "resource-constraint", "" + e);
-		throws(() => p.at(10), "the index, 10, is not a whole number from 0 to 9");
-		throws(() => new UserPool({ jid: "u@a.test", count: 1 }), "must hold {i} once");
-		throws(() => new UserPool({ jid: "u{i}", count: 1 }), "is not user{i}@domain");
-		throws(() => new UserPool({ jid: "u{i}@a", cout: 1 }), 'option "count": is required');
 		equal(domains("d{i}.test", 3), ["d0.test", "d1.test", "d2.test"], "domains");
 		equal(domains("d{i}.test", 2, 1), ["d1.test", "d2.test"], "domains");
-		throws(() => domains("d.test", 3), "must be a name that holds {i} once");
-		throws(() => rosterFor({}, 1, 1), "not a UserPool");
 	`)
 	err := u.run(`new UserPool({ jid: "{i}@a.test", count: 7 }).byIteration(); ok(false, "went on");`)
 	if err == nil || !strings.Contains(err.Error(), "user 7 is wanted of a pool of 7") || !strings.Contains(err.Error(), errext.AbortTest) {
@@ -81,9 +75,7 @@ func TestSegments(t *testing.T) {
 		const start = Date.now();
 		await Promise.all([l.pass(), l.pass(), l.pass(), l.pass(), l.pass()]);
 		ok(Date.now() - start >= 39, "five passed in " + (Date.now() - start) + " ms");
-		throws(() => new RateLimit({}), 'option "rate": is required');
 	`)
-	u.cancelled(`const l = new RateLimit({ name: "slow", rate: 0.01 }); await l.pass(); waiting(); await l.pass();`)
 	l := new(limit)
 	at := time.Unix(0, 0)
 	for i := range 3 {
