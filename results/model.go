@@ -238,6 +238,18 @@ func (p *ModelPart) Quantity(name string) (ModelQuantity, bool) {
 	return p.Quantities[i], true
 }
 
+// WithoutConstant is what units of the drivers cost alone: the constant is that of
+// starting, and is not paid again.
+func (q ModelQuantity) WithoutConstant() ModelQuantity {
+	q.Coefficients, q.Covariance = slices.Clone(q.Coefficients), slices.Clone(q.Covariance)
+	q.Coefficients[0] = 0
+	for i := range q.Covariance {
+		q.Covariance[i] = slices.Clone(q.Covariance[i])
+		q.Covariance[0][i], q.Covariance[i][0] = 0, 0
+	}
+	return q
+}
+
 // Factor is how far beyond the calibration the drivers lie, and the driver that goes
 // farthest: 1 is the edge of what was calibrated.
 func (p *ModelPart) Factor(drivers map[string]float64) (factor float64, driver string) {

@@ -23,8 +23,10 @@ type crowd struct {
 	members []*member
 	index   map[string]int32 // by bare JID
 
-	presences    atomic.Int64 // received
-	lastPresence atomic.Int64 // when, since epoch, in nanoseconds
+	presences    atomic.Int64                   // received
+	lastPresence atomic.Int64                   // when, since epoch, in nanoseconds
+	items        atomic.Int64                   // of rosters received
+	logins       struct{ in, out atomic.Int64 } // bytes of XML
 	epoch        time.Time
 	traffic      atomic.Pointer[exchange] // nil until everybody is online
 
@@ -164,6 +166,8 @@ func (cr *crowd) join(ctx context.Context, at int, due time.Time, sink results.S
 		}
 	}()
 	cl.observeLogin(sink, due)
+	cr.logins.in.Add(cl.login.bytes.In)
+	cr.logins.out.Add(cl.login.bytes.Out)
 	m := &member{client: cl, crowd: cr, at: int32(at), full: cl.login.jid} //nolint:gosec // bounded by the key
 	cl.login = nil
 	m.message = wire.Handler{Done: m.tookMessage}
@@ -203,6 +207,7 @@ func (m *member) retrieveRoster(ctx context.Context, arm Arm, sink results.Sink)
 	if answer.Verdict != roster.Spoken {
 		return &stepError{step: "roster", err: errors.New(answer.Reason)}
 	}
+	m.crowd.items.Add(int64(result.Items))
 	sink.Observe(results.Sample{Metric: "roster.complete", Intended: result.Requested, Start: result.Requested, End: result.Complete})
 	return nil
 }

@@ -55,6 +55,7 @@ func federation() Scenario {
 			"rss.a", "rss.b", "heap.a", "heap.b", "rss.connection", "fds.a", "fds.b", "glare", "unauthorised", "pairs.rate", "pairs.open", "pairs.expected",
 		},
 		level: "traffic.rate",
+		model: meshModel,
 		primary: func(p Plan) string {
 			if p.Federation.BringUp == BringUpLazy {
 				return "pair.echo.mean"

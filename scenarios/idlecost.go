@@ -63,6 +63,7 @@ func (s *idle) close(ctx context.Context) error {
 // A reading is what the processes hold at one moment.
 type reading struct {
 	client, server       int64 // bytes resident
+	heap                 int64 // bytes alive on the server's heap; 0: not known
 	clientFDs, serverFDs int64
 	known                bool // whether the server's are
 }
@@ -180,10 +181,11 @@ func (s *idle) hold(ctx context.Context, from, upTo int) ([]*client, error) {
 
 // read takes the figures after what the logins left behind has been freed: on
 // this side, and in the simulator; a real server is taken as it is.
-func (s *idle) read(ctx context.Context) (reading, error) {
+func (s *site) read(ctx context.Context) (reading, error) {
 	debug.FreeOSMemory()
+	var r reading
 	if s.about.Simulated {
-		if err := s.target.Control(ctx, controlFreeMemory, nil, nil); err != nil {
+		if err := s.target.Control(ctx, controlFreeMemory, nil, &r.heap); err != nil {
 			return reading{}, err
 		}
 	}
@@ -191,7 +193,7 @@ func (s *idle) read(ctx context.Context) (reading, error) {
 	if err != nil {
 		return reading{}, err
 	}
-	r := reading{client: own.RSS, clientFDs: int64(own.Descriptors)}
+	r.client, r.clientFDs = own.RSS, int64(own.Descriptors)
 	u, err := s.target.Observe(ctx)
 	if errors.Is(err, proc.ErrUnavailable) {
 		return r, nil

@@ -199,17 +199,17 @@ func Keys() []Key {
 	var (
 		steady     = []string{MessageSteady, PresenceFanout}
 		sheet      = []string{CapacitySheet}
-		sessions   = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, ReconnectHerd, CapacitySheet}, steady...)
+		sessions   = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, SessionCost, ReconnectHerd, CapacitySheet}, steady...)
+		crowded    = append([]string{SessionCost}, steady...)
 		retrieval  = []string{RosterLogin, LoginStorm}
 		presence   = append(slices.Clone(retrieval), steady...)
 		rated      = []string{RosterLogin, LoginStorm}
 		windowed   = append(slices.Clone(rated), steady...)
 		judged     = append([]string{RosterLogin, LoginStorm, RosterPushStorm, ReconnectHerd, FederationScenario, CapacitySheet}, steady...)
 		herd       = []string{ReconnectHerd}
-		blocked    = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, ReconnectHerd, FederationScenario}, steady...)
+		blocked    = append([]string{RosterLogin, LoginStorm, RosterPushStorm, IdleCost, SessionCost, ReconnectHerd, FederationScenario}, steady...)
 		federation = []string{FederationScenario}
 
-		messages  = only("messages.rate", "", func(p *Plan) bool { return p.Messages.Rate.Any() })
 		restarted = only("herd.event", ": restart", func(p *Plan) bool { return p.Herd.Event == EventRestart })
 		traffic   = only("traffic.rate", "", func(p *Plan) bool { return p.Federation.Traffic.Rate > 0 })
 	)
@@ -321,16 +321,16 @@ func Keys() []Key {
 			Doc: "Longest wait, after the last arrival, for what is under way; what has not come then is lost.",
 			set: field(func(p *Plan) *time.Duration { return &p.Load.Drain })},
 
-		{Path: "online.sessions", Kind: KindCount, Counts: "sessions", Default: "all", Min: 2, Max: 1e6, Choices: []string{"all"}, Scenarios: steady,
+		{Path: "online.sessions", Kind: KindCount, Counts: "sessions", Default: "all", Min: 2, Max: 1e6, Choices: []string{"all"}, Scenarios: crowded,
 			Doc: "Accounts that are online, each with one session.",
 			set: func(p *Plan, v any) { p.Online.Sessions, _ = v.(int) }},
 		{Path: "online.roster", Kind: KindBool, Default: "true", Scenarios: steady,
 			Doc: "Retrieve the roster at login, as the variant does.",
 			set: field(func(p *Plan) *bool { return &p.Online.Roster })},
-		{Path: "logins.rate", Kind: KindLoad, Default: "100/s", Min: 0.001, Max: 1e6, Scenarios: append(slices.Clone(steady), ReconnectHerd),
+		{Path: "logins.rate", Kind: KindLoad, Default: "100/s", Min: 0.001, Max: 1e6, Scenarios: append(slices.Clone(crowded), ReconnectHerd),
 			Doc: "How the sessions come online, before there is traffic or an event.",
 			set: func(p *Plan, v any) { p.Logins, _ = v.(Shape) }},
-		{Path: "barrier.timeout", Kind: KindDuration, Default: "1m", Min: 0.01, Max: day, Scenarios: steady,
+		{Path: "barrier.timeout", Kind: KindDuration, Default: "1m", Min: 0.01, Max: day, Scenarios: crowded,
 			Doc: "Longest wait for everybody at a barrier.",
 			set: field(func(p *Plan) *time.Duration { return &p.Barrier.Timeout })},
 		{Path: "barrier.least", Kind: KindShare, Default: "1", Max: 1, Scenarios: steady,
@@ -339,16 +339,19 @@ func Keys() []Key {
 		{Path: "messages.rate", Kind: KindLoad, Counts: "messages", Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
 			Doc: "Messages per second of all sessions together, or how they come otherwise.",
 			set: func(p *Plan, v any) { p.Messages.Rate, _ = v.(Shape) }},
-		{Path: "messages.size", Kind: KindSizes, Default: "100", Min: 1, Max: 64 << 10, Scenarios: steady,
-			Need: messages,
+		{Path: "messages.size", Kind: KindSizes, Default: "100", Min: 1, Max: 64 << 10, Scenarios: crowded,
+			Need: messagesOnly(),
 			Doc:  "Length of the bodies: one for all, uniform 20..500, or lognormal 60 sigma 1, cut at 100 times the median.",
 			set:  field(func(p *Plan) *population.Sizes { return &p.Messages.Size })},
 		{Path: "messages.remote", Kind: KindShare, Default: "0", Max: 1, Scenarios: steady,
-			Need: messages,
+			Need: messagesOnly(),
 			Doc:  "Share of the messages that go to another domain of the target.",
 			set:  field(func(p *Plan) *float64 { return &p.Messages.Remote })},
-		{Path: "messages.peers", Kind: KindCount, Default: "3", Min: 1, Max: 10000, Scenarios: steady,
-			Need: messages,
+		{Path: "messages.each", Kind: KindCount, Counts: "messages", Default: "10", Max: 100_000, Scenarios: []string{SessionCost},
+			Doc: "Messages for each session that is online, sent a few at a time by sessions that the seed chooses.",
+			set: field(func(p *Plan) *int { return &p.Messages.Each })},
+		{Path: "messages.peers", Kind: KindCount, Default: "3", Min: 1, Max: 10000, Scenarios: crowded,
+			Need: messagesOnly(),
 			Doc:  "Sessions that each one writes to, in turn, at its own domain and at others.",
 			set:  field(func(p *Plan) *int { return &p.Messages.Peers })},
 		{Path: "presence.rate", Kind: KindLoad, Counts: "changes", Default: "none", Min: 0.001, Max: 1e6, Choices: []string{"none"}, Scenarios: steady,
@@ -382,8 +385,8 @@ func Keys() []Key {
 		{Path: "hold.grow", Kind: KindBool, Default: "false", Scenarios: []string{IdleCost},
 			Doc: "Keep the sessions from block to block and add to them, so that hold.sessions are there in the last block: most servers keep memory when sessions end, and what begins anew costs them less than it did at first.",
 			set: field(func(p *Plan) *bool { return &p.Hold.Grow })},
-		{Path: "hold.settle", Kind: KindDuration, Default: "2s", Max: day, Scenarios: []string{IdleCost},
-			Doc: "Time from the last login to the reading of memory and descriptors.",
+		{Path: "hold.settle", Kind: KindDuration, Default: "2s", Max: day, Scenarios: []string{IdleCost, SessionCost},
+			Doc: "Time from the last login, or the last message, to the reading of memory and descriptors.",
 			set: field(func(p *Plan) *time.Duration { return &p.Hold.Settle })},
 
 		{Path: "herd.sessions", Kind: KindCount, Counts: "sessions", holds: true, Default: "1k", Min: 1, Max: 1e6, Scenarios: herd,

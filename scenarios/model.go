@@ -1,14 +1,17 @@
 package scenarios
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/scenarios/roster"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
 )
 
@@ -21,17 +24,41 @@ const (
 	driverMessages    = "messages"
 )
 
-// ModelDesign returns what the costs of a scenario depend on, and false if no model is
-// made of it.
-func ModelDesign(scenario string) (results.ModelDesign, bool) {
-	if scenario != FederationScenario {
+// Bounds of errors on held-out runs, as shares.
+const (
+	bytesLimit = 0.02 // of memory as well
+	cpuLimit   = 0.15
+)
+
+// ModelDesign returns what the costs of a scenario depend on at the targets of a run, and
+// false if no model is made of it.
+func ModelDesign(scenario string, targets []results.TargetInfo) (results.ModelDesign, bool) {
+	s, ok := Find(scenario)
+	if !ok || s.model == nil {
 		return results.ModelDesign{}, false
 	}
-	const (
-		bytesLimit = 0.02
-		cpuLimit   = 0.15
-		vary       = "run sizes of several shapes, such as domains: [6x6, 8x16, 12x12, 20x20]"
-	)
+	return s.model(simulated(targets)), true
+}
+
+// simulated reports whether one of the targets is the simulator.
+func simulated(targets []results.TargetInfo) bool {
+	return slices.ContainsFunc(targets, func(t results.TargetInfo) bool { return t.Server == SimulatorServer })
+}
+
+// Modelled returns the names of the scenarios that models are made of.
+func Modelled() []string {
+	var names []string
+	for _, s := range Scenarios() {
+		if s.model != nil {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// meshModel is the design of models of federation.
+func meshModel(bool) results.ModelDesign {
+	const vary = "run sizes of several shapes, such as domains: [6x6, 8x16, 12x12, 20x20]"
 	var (
 		passing  = []string{driverConnections, driverProofs, driverMessages}             // what is paid once
 		standing = []string{driverConnections, driverProofs, driverPairs, driverDomains} // what is held
@@ -63,7 +90,7 @@ func ModelDesign(scenario string) (results.ModelDesign, bool) {
 		Forms:     modelForms,
 		Reference: modelReference,
 		Settings:  modelSettings,
-	}, true
+	}
 }
 
 // authorityMetrics are the metrics of exchanges and messages of authority.
@@ -121,14 +148,39 @@ func ranPlans(r *results.Run) ([]Plan, error) {
 	for i := range config.Plans {
 		for j := range config.Plans[i].Arms {
 			arm := &config.Plans[i].Arms[j]
-			v, ok := s2s.Find(arm.Name)
-			if !ok {
+			if !arm.find() {
 				return nil, fmt.Errorf("its manifest names a variant %q that this program does not know", arm.Name)
 			}
-			arm.Federation = v
 		}
 	}
 	return config.Plans, nil
+}
+
+// find fills in the variant that the arm names, of whatever kind. It reports false if
+// there is none.
+func (a *Arm) find() (ok bool) {
+	if a.Federation, ok = s2s.Find(a.Name); ok {
+		return true
+	}
+	a.Variant, ok = roster.Find(a.Name)
+	return ok
+}
+
+// commonSettings are those that all plans of a run share, as JSON, and an error if they
+// do not.
+func commonSettings[T any](plans []Plan, of func(Plan) T) (json.RawMessage, error) {
+	var common json.RawMessage
+	for _, p := range plans {
+		text, err := json.Marshal(of(p))
+		if err != nil {
+			return nil, err
+		}
+		if common != nil && !bytes.Equal(text, common) {
+			return nil, fmt.Errorf("its plans differ in more than sizes: %s / %s; make a run of each", common, text)
+		}
+		common = text
+	}
+	return common, nil
 }
 
 // sized refuses numbers of domains that no file can ask for, so that what follows from
@@ -187,6 +239,11 @@ type meshSettings struct {
 	Piece     int    `json:"piece"`
 }
 
+func (p Plan) meshSettings() meshSettings {
+	f := p.Federation
+	return meshSettings{f.Providers, f.BringUp, f.Traffic.Size, f.Workers, p.Link, p.Simulator.Key, p.Simulator.Piece}
+}
+
 // armSettings are those of a variant.
 type armSettings struct {
 	Name string     `json:"variant"`
@@ -200,18 +257,12 @@ func modelSettings(r *results.Run, variant string) (run, of json.RawMessage, err
 		return nil, nil, err
 	}
 	for _, p := range plans {
-		f := p.Federation
-		if f.BringUp == BringUpLazy {
+		if p.Federation.BringUp == BringUpLazy {
 			return nil, nil, fmt.Errorf("plan %s brings pairs up lazily: a calibration brings all of them up (mesh.bring-up: all)", p.Label)
 		}
-		text, err := json.Marshal(meshSettings{f.Providers, f.BringUp, f.Traffic.Size, f.Workers, p.Link, p.Simulator.Key, p.Simulator.Piece})
-		if err != nil {
-			return nil, nil, err
-		}
-		if run != nil && string(text) != string(run) {
-			return nil, nil, fmt.Errorf("its plans differ in more than sizes: %s / %s; make a run of each", run, text)
-		}
-		run = text
+	}
+	if run, err = commonSettings(plans, Plan.meshSettings); err != nil {
+		return nil, nil, err
 	}
 	_, arm, err := ranPlan(r, "", variant)
 	if err != nil {
@@ -231,47 +282,46 @@ type MeshTraffic struct {
 	Zipf     bool
 	Exponent float64
 	Messages float64
+	// Idle, where not zero, is how long the messages take, and after which time a stream
+	// that is silent is closed.
+	Idle time.Duration
 }
 
-// MeshForecast is what closed forms say of a mesh of two providers.
-type MeshForecast struct {
-	// Pairs of domains that talk, ActiveA and ActiveB the domains of each provider that
-	// do. They are expectations where traffic decides.
-	Pairs   float64 `json:"pairs"`
-	ActiveA float64 `json:"active-a"`
-	ActiveB float64 `json:"active-b"`
-	// Counts are those of the mesh, by metric.
+// Forecast is what closed forms say of a size that nobody ran.
+type Forecast struct {
+	// Counts are by metric. They are expectations where traffic decides.
 	Counts map[string]float64 `json:"counts"`
-	// Again is how many connections are made anew in as long as the messages take, if
-	// a stream is closed that was silent for so long.
-	Again float64 `json:"again"`
-	// Ends is how many connections each provider is an end of, Ports how many go from
-	// one provider to the other, from one address to another.
+	// Ends is how many connections each provider, or the server, is an end of, Ports how
+	// many go from one address to one other.
 	Ends  float64 `json:"ends"`
 	Ports float64 `json:"ports"`
+	// PerSecond is what goes on each second once everything stands, by driver; nil for
+	// nothing.
+	PerSecond map[string]float64 `json:"per-second,omitempty"`
+
+	scenario string
 }
 
 // ForecastMesh returns what closed forms say of a mesh of the variant whose settings
 // stand in a model.
-func ForecastMesh(variant json.RawMessage, t MeshTraffic) (MeshForecast, error) {
+func ForecastMesh(variant json.RawMessage, t MeshTraffic) (Forecast, error) {
 	var about armSettings
 	if err := json.Unmarshal(variant, &about); err != nil {
-		return MeshForecast{}, fmt.Errorf("scenarios: the model's settings of the variant: %w", err)
+		return Forecast{}, fmt.Errorf("scenarios: the model's settings of the variant: %w", err)
 	}
 	v, ok := s2s.Find(about.Name)
 	if !ok {
-		return MeshForecast{}, fmt.Errorf("scenarios: the model is one of a variant %q that this program does not know", about.Name)
+		return Forecast{}, fmt.Errorf("scenarios: the model is one of a variant %q that this program does not know", about.Name)
 	}
 	if about.S2S.Pool > maxPool {
-		return MeshForecast{}, fmt.Errorf("scenarios: the model's settings of the variant: a pool of %d streams", about.S2S.Pool)
+		return Forecast{}, fmt.Errorf("scenarios: the model's settings of the variant: a pool of %d streams", about.S2S.Pool)
 	}
 	n, m := t.Domains.A, t.Domains.B
 	mesh := s2s.Full(n, m)
-	f := MeshForecast{Pairs: float64(n) * float64(m), ActiveA: float64(n), ActiveB: float64(m)}
-	messages := 2 * f.Pairs * float64(max(t.PerPair, 1))
+	met := results.ZipfMet{Pairs: float64(n) * float64(m), A: float64(n), B: float64(m)}
+	messages := 2 * met.Pairs * float64(max(t.PerPair, 1))
 	if t.Zipf {
-		met := results.ZipfPairs(n, m, t.Exponent, t.Messages)
-		f.Pairs, f.ActiveA, f.ActiveB, f.Again = met.Pairs, met.A, met.B, met.Again
+		met = results.ZipfPairs(n, m, t.Exponent, t.Messages)
 		mesh.Pairs, mesh.ActiveA, mesh.ActiveB = int(math.Round(met.Pairs)), int(math.Round(met.A)), int(math.Round(met.B))
 		messages = 2 * t.Messages
 	}
@@ -281,22 +331,32 @@ func ForecastMesh(variant json.RawMessage, t MeshTraffic) (MeshForecast, error) 
 		mesh.ProvedA, mesh.ProvedB = mesh.ActiveA*mesh.Slots, mesh.ActiveB*mesh.Slots
 	}
 	counts := v.Counts(about.S2S, mesh)
-	f.Counts = make(map[string]float64)
+	f := Forecast{scenario: FederationScenario, Counts: make(map[string]float64)}
 	for figure, count := range counts.Figures() {
 		f.Counts[metricOf(figure)] = float64(count)
 	}
 	f.Counts[metricOf(s2s.FigureStanzasOut)] = messages
-	f.Counts[metricPairs], f.Counts[metricDomains] = f.Pairs, f.ActiveA+f.ActiveB
+	f.Counts[metricPairs], f.Counts[metricDomains] = met.Pairs, met.A+met.B
 	f.Ends = float64(counts.Opened)
 	f.Ports = f.Ends
 	layout := v.Layout(about.S2S)
 	if layout == s2s.EachPair {
 		f.Ports = f.Ends / 2 // half of them each way
 	}
-	if layout.Shared() || f.Pairs == 0 {
-		f.Again = 0 // with so many domains a shared stream is never silent for long
-	} else {
-		f.Again *= f.Ends / f.Pairs
+	if !t.Zipf || t.Idle <= 0 {
+		return f, nil
+	}
+	again := 0.0 // with so many domains a shared stream is never silent for long
+	if !layout.Shared() && met.Pairs > 0 {
+		again = met.Again / met.Pairs
+	}
+	// A stream that comes back is opened and proved like the others.
+	f.PerSecond = f.Drivers()
+	for name := range f.PerSecond {
+		if name != driverMessages {
+			f.PerSecond[name] *= again
+		}
+		f.PerSecond[name] /= t.Idle.Seconds()
 	}
 	return f, nil
 }
@@ -304,9 +364,9 @@ func ForecastMesh(variant json.RawMessage, t MeshTraffic) (MeshForecast, error) 
 // maxPool bounds the streams of a pool that a model file may speak of.
 const maxPool = 1 << 20
 
-// Drivers are what costs depend on in a model of the mesh.
-func (f MeshForecast) Drivers() map[string]float64 {
-	design, _ := ModelDesign(FederationScenario)
+// Drivers are what costs depend on in a model of the scenario.
+func (f Forecast) Drivers() map[string]float64 {
+	design, _ := ModelDesign(f.scenario, nil)
 	out := make(map[string]float64)
 	for _, d := range design.Drivers {
 		for _, name := range d.Of {
@@ -317,6 +377,6 @@ func (f MeshForecast) Drivers() map[string]float64 {
 }
 
 // CountNames are the names of the counts that are not zero, sorted.
-func (f MeshForecast) CountNames() []string {
+func (f Forecast) CountNames() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(f.Counts)), func(name string) bool { return f.Counts[name] == 0 })
 }

@@ -45,6 +45,15 @@ func openOnly() *Need {
 	}
 }
 
+// messagesOnly is the need of keys of messages, whose number each scenario has a key of its
+// own for.
+func messagesOnly() *Need {
+	return &Need{
+		Doc: "only with messages.rate, or messages.each", by: "messages.rate", why: "does nothing without messages.rate, or messages.each in session-cost",
+		holds: func(p *Plan) bool { return p.Messages.Rate.Any() || p.Messages.Each > 0 },
+	}
+}
+
 // unnamedOnly is the need of load.arrivals.
 func unnamedOnly() *Need {
 	return &Need{

@@ -900,6 +900,25 @@ func (p *planParser) checkSessions(plan *Plan) {
 	if plan.steady() {
 		p.checkSteady(plan)
 	}
+	if plan.Scenario == SessionCost {
+		p.checkCrowd(plan)
+	}
+}
+
+// checkCrowd refuses sessions that cannot come online.
+func (p *planParser) checkCrowd(plan *Plan) {
+	n := plan.online(plan.Accounts)
+	if n > plan.Accounts {
+		p.fail(nil, "online.sessions", "%d sessions are to be online, one of each account, and there are %d accounts", n, plan.Accounts)
+	}
+	if _, ok := plan.Logins.reaches(n); !ok {
+		p.fail(nil, "logins.rate", "%s ends before %d sessions are online", plan.Logins, n)
+	}
+	for _, arm := range plan.Arms {
+		if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
+			p.fail(nil, "variants", "%s: sessions of many accounts have no primed caches: use state: cold", arm.Label)
+		}
+	}
 }
 
 // checkSteady refuses traffic that cannot be.
@@ -908,20 +927,12 @@ func (p *planParser) checkSteady(plan *Plan) {
 	if len(plan.traffic()) == 0 {
 		fail("messages.rate", "there is no traffic: give a rate to messages, presence, pings or disco")
 	}
-	n := plan.online(plan.Accounts)
-	if _, ok := plan.Logins.reaches(n); !ok {
-		fail("logins.rate", "%s ends before %d sessions are online", plan.Logins, n)
-	}
+	p.checkCrowd(plan)
 	if plan.Presence.Rate.Any() && plan.Presence.Send == presenceNever {
 		fail("presence.rate", "needs sessions that are available: set presence.send to after")
 	}
 	if plan.Presence.Rate.Any() && !plan.Online.Roster {
 		fail("presence.rate", "needs rosters, which tell who sees whom: leave online.roster true")
-	}
-	for _, arm := range plan.Arms {
-		if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
-			fail("variants", "%s: sessions of many accounts have no primed caches: use state: cold", arm.Label)
-		}
 	}
 	if plan.Load.Duration <= 0 {
 		return

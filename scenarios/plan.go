@@ -166,9 +166,10 @@ type Barrier struct {
 // Messages is what sessions send each other.
 type Messages struct {
 	Rate   Shape            `json:"rate"`
-	Size   population.Sizes `json:"size"`   // of bodies, without a seed
-	Remote float64          `json:"remote"` // share that goes to another domain
-	Peers  int              `json:"peers"`  // whom each session writes to in turn
+	Each   int              `json:"each,omitzero"` // for each session, in place of a rate
+	Size   population.Sizes `json:"size"`          // of bodies, without a seed
+	Remote float64          `json:"remote"`        // share that goes to another domain
+	Peers  int              `json:"peers"`         // whom each session writes to in turn
 }
 
 // sizes are those of bodies with the seed of the plan.
@@ -195,7 +196,7 @@ type Push struct {
 	Rate      float64 `json:"rate"`      // changes per second
 }
 
-// Hold is how the scenario idle-cost keeps its sessions.
+// Hold is how sessions are kept of which it is seen what they cost.
 type Hold struct {
 	Sessions int           `json:"sessions"`
 	Settle   time.Duration `json:"settle"`
@@ -255,7 +256,7 @@ func (p Plan) Sessions() int {
 	switch {
 	case p.Scenario == CapacitySheet:
 		return p.sheetSessions()
-	case p.steady():
+	case p.steady(), p.Scenario == SessionCost:
 		return p.online(p.Accounts)
 	case p.Hold.Sessions > 0:
 		return p.Hold.Sessions

@@ -18,6 +18,7 @@ const (
 	LoginStorm      = "login-storm"
 	RosterPushStorm = "roster-push-storm"
 	IdleCost        = "idle-cost"
+	SessionCost     = "session-cost"
 	CapacitySheet   = "capacity-sheet"
 	MessageSteady   = "message-steady"
 	PresenceFanout  = "presence-fanout"
@@ -38,6 +39,9 @@ type Scenario struct {
 	// level is the path of the key that says how much is done: what a search goes over
 	// unless it is told otherwise. Empty where there is nothing to search for.
 	level string
+	// model says what the costs of the scenario depend on, at the simulator or at a real
+	// server; nil if no model is made of it.
+	model func(simulated bool) results.ModelDesign
 	// primary names the scalar of a block that decides the verdict.
 	primary func(Plan) string
 	// prepare makes the fixtures of a plan at a site.
@@ -117,7 +121,7 @@ func (c *cell) count(name string, counted, expected int64) {
 
 // Scenarios returns the scenarios in the order in which they are listed.
 func Scenarios() []Scenario {
-	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), messageSteady(), presenceFanout(), idleCost(), reconnectHerd(), federation(), capacitySheet()}
+	return []Scenario{rosterLogin(), loginStorm(), rosterPushStorm(), messageSteady(), presenceFanout(), idleCost(), sessionCost(), reconnectHerd(), federation(), capacitySheet()}
 }
 
 // Find returns the scenario called name.
@@ -131,7 +135,7 @@ func Find(name string) (Scenario, bool) {
 
 // Names returns the names of the scenarios.
 func Names() []string {
-	return []string{RosterLogin, LoginStorm, RosterPushStorm, MessageSteady, PresenceFanout, IdleCost, ReconnectHerd, FederationScenario, CapacitySheet}
+	return []string{RosterLogin, LoginStorm, RosterPushStorm, MessageSteady, PresenceFanout, IdleCost, SessionCost, ReconnectHerd, FederationScenario, CapacitySheet}
 }
 
 //go:embed *.yaml

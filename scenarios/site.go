@@ -272,7 +272,7 @@ func (s *site) open(ctx context.Context, i int, way path, o sessionOptions) (*cl
 		s.once.Do(func() { s.met(login) })
 	}
 	cl := &client{
-		login: &loginTimes{jid: login.JID, started: started, ready: time.Now(), steps: login.Steps}, resumed: login.Resumed,
+		login: &loginTimes{jid: login.JID, started: started, ready: time.Now(), steps: login.Steps, bytes: login.Login}, resumed: login.Resumed,
 		management: o.management, others: o.first,
 	}
 	config := online.Config{Account: c.JID, Domain: account.Domain, First: cl.first, Over: o.over}
@@ -327,6 +327,7 @@ type loginTimes struct {
 	jid            string // full
 	started, ready time.Time
 	steps          []session.Step
+	bytes          session.Traffic
 }
 
 // retrieve fetches the roster as the arm does, and says what the server really

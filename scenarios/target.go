@@ -42,6 +42,9 @@ type Target interface {
 // ErrUnsupported is what Control returns for what a target cannot do.
 var ErrUnsupported = errors.New("scenarios: the target does not support this")
 
+// SimulatorServer is the server of targets that are the built-in simulator.
+const SimulatorServer = "simulator"
+
 // Description is what is known of a target. It stands in the run's manifest.
 type Description struct {
 	Name    string   // "sim", or the base name of the target file

@@ -201,6 +201,8 @@ func (p Plan) cellDuration(arm Arm) time.Duration {
 		return p.setup() + p.Load.end() + overhead
 	case p.Scenario == ReconnectHerd:
 		return p.herdDuration(arm)
+	case p.Scenario == SessionCost:
+		return p.sessionCostDuration()
 	case p.Hold.Grow:
 		return p.Hold.Settle + time.Duration(p.Hold.Sessions/p.Blocks)*time.Millisecond
 	case p.Scenario == IdleCost:
@@ -272,6 +274,8 @@ func (p Plan) connections(arm Arm) int {
 	switch {
 	case p.steady():
 		return bench.DefaultWarmupBlocks + p.Blocks*p.online(p.Accounts)
+	case p.Scenario == SessionCost:
+		return bench.DefaultWarmupBlocks + blocks*p.online(p.Accounts) // one tells whether the variant is spoken
 	case p.Scenario == ReconnectHerd:
 		return 2 * (bench.DefaultWarmupBlocks*min(p.Herd.Sessions, herdWarmup) + p.Blocks*p.Herd.Sessions)
 	case p.Hold.Grow:

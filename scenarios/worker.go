@@ -169,7 +169,7 @@ func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawM
 			w.waiting = make(map[uint64]func(time.Time, error)) // a map does not shrink, and this one is no server's
 		}
 		w.mu.Unlock()
-		return settled(), nil
+		return SettleMemory(), nil
 	}
 	return nil, fmt.Errorf("scenarios: a worker has no method %q", method)
 }
@@ -179,9 +179,10 @@ func (w *ProviderWorker) Handle(ctx context.Context, method string, in json.RawM
 // much is held that no stream needs.
 const freeCycles = 4
 
-// settled frees what nobody needs and returns the bytes of what is then alive on the
-// heap. Stacks are not among them: how many the runtime keeps for later is chance.
-func settled() uint64 {
+// SettleMemory frees what nobody in this process needs and returns the bytes of what is
+// then alive on its heap. Stacks are not among them: how many the runtime keeps for later
+// is chance. It takes several cycles of the garbage collector.
+func SettleMemory() uint64 {
 	for range freeCycles {
 		runtime.GC()
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/xmppbench/xmppbench/internal/link"
 	"github.com/xmppbench/xmppbench/internal/proc"
@@ -78,8 +77,7 @@ func (s simulatorChild) Handle(ctx context.Context, method string, in json.RawMe
 	case methodDescribe:
 		return describeSimulator(s.Simulator), nil
 	case methodFreeMemory:
-		debug.FreeOSMemory()
-		return nil, nil
+		return scenarios.SettleMemory(), nil
 	}
 	var out json.RawMessage
 	if err := s.Control(ctx, method, in, &out); err != nil {

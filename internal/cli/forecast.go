@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -25,28 +26,67 @@ type forecasts struct {
 
 // A forecast is what a model says of one variant at one size.
 type forecast struct {
-	Variant string                 `json:"variant"`
-	Domains scenarios.Domains      `json:"domains"`
-	Traffic string                 `json:"traffic"`
-	Mesh    scenarios.MeshForecast `json:"mesh"`
-	Drivers map[string]float64     `json:"drivers"`
+	Variant string `json:"variant"`
+	Size    string `json:"size"`
+	Traffic string `json:"traffic"`
+	// Forms is what closed forms say of the size.
+	Forms   scenarios.Forecast `json:"forms"`
+	Drivers map[string]float64 `json:"drivers"`
 	// Factor is how many times the largest calibrated size it is, by the driver that goes
 	// farthest; Checked is how far a check that passed went, 0 if there was none.
 	Factor  float64              `json:"factor"`
 	Driver  string               `json:"driver,omitempty"`
 	Checked float64              `json:"checked"`
 	Values  []results.Prediction `json:"values"`
-	Upkeep  *upkeep              `json:"upkeep,omitempty"`
-	Walls   []wall               `json:"walls"`
+	// Upkeep is the CPU time of each second once everything stands: the number of CPUs.
+	Upkeep *results.Prediction `json:"upkeep,omitempty"`
+	Walls  []wall              `json:"walls"`
 
-	part *results.ModelPart
+	subject subject
 }
 
-// upkeep is what goes on each second once everything stands.
-type upkeep struct {
-	Messages float64            `json:"messages"` // per second, echoes included
-	Opened   float64            `json:"opened"`   // connections per second
-	CPU      results.Prediction `json:"cpu"`      // of both ends, per second: cores
+// A subject is what models of a scenario are asked about.
+type subject struct {
+	scenario string
+	who      string // whose costs are predicted
+	holds    string // who holds memory
+	end      string // what one end of the connections is
+	cpu, rss string // the quantities that are limited by a machine
+	coming   string // what takes CPU time
+	// rates are drivers by the name that they have in a second of upkeep.
+	rates []rate
+	// flags are those that other subjects lack.
+	flags []string
+	// size returns what is asked, and how to answer it for a variant of the model.
+	size func(f predictFlags) (question, error)
+}
+
+// A rate is a driver as something that goes on.
+type rate struct{ driver, name string }
+
+// A question is a size that a model is asked about.
+type question struct {
+	size, traffic string
+	forms         func(variant json.RawMessage) (scenarios.Forecast, error)
+}
+
+// subjects are what models can be asked about, one for each scenario that models are made
+// of.
+func subjects() []subject {
+	return []subject{
+		{
+			scenario: scenarios.FederationScenario, who: "both ends", holds: "both ends hold", end: "each provider", cpu: "cpu.mesh", rss: "rss", coming: "coming up takes",
+			rates: []rate{{"connections", "connections made anew"}, {"messages", "messages"}},
+			flags: []string{"domains", "per-pair", "traffic", "zipf", "idle"},
+			size:  predictFlags.mesh,
+		},
+		{
+			scenario: scenarios.SessionCost, who: "quantity", holds: "the server holds", end: "the server", cpu: "cpu.server", rss: "rss.server", coming: "all logins and messages take",
+			rates: []rate{{"sessions", "logins"}, {"messages", "messages"}},
+			flags: []string{"sessions", "items", "login-rate", "message-rate"},
+			size:  predictFlags.logins,
+		},
+	}
 }
 
 // A wall is a limit of a machine, and what the size needs of it.
@@ -59,11 +99,8 @@ type wall struct {
 
 func (w wall) ratio() float64 { return w.Need / w.Limit }
 
-func newForecast(m *results.Model, part *results.ModelPart, t scenarios.MeshTraffic, f predictFlags) (forecast, error) {
-	out := forecast{Variant: part.Variant, Domains: t.Domains, part: part, Traffic: fmt.Sprintf("all pairs talk, %s each", plural(t.PerPair, "message"))}
-	if t.Zipf {
-		out.Traffic = fmt.Sprintf("%s messages, popularity by rank to the power of -%g", results.Grouped(t.Messages), t.Exponent)
-	}
+func newForecast(m *results.Model, part *results.ModelPart, about subject, q question, f predictFlags) (forecast, error) {
+	out := forecast{Variant: part.Variant, Size: q.size, Traffic: q.traffic, subject: about}
 	state, reach := m.Checked(part.Variant)
 	switch state {
 	case results.Failed:
@@ -73,10 +110,10 @@ func newForecast(m *results.Model, part *results.ModelPart, t scenarios.MeshTraf
 	case results.Inconclusive:
 	}
 	var err error
-	if out.Mesh, err = scenarios.ForecastMesh(part.Settings, t); err != nil {
+	if out.Forms, err = q.forms(part.Settings); err != nil {
 		return out, usage(err)
 	}
-	out.Drivers = out.Mesh.Drivers()
+	out.Drivers = out.Forms.Drivers()
 	out.Factor, out.Driver = part.Factor(out.Drivers)
 	if out.Factor > f.limit {
 		return out, usage(fmt.Errorf("%s: %s are %s times the most that was calibrated; the limit is %s: run larger sizes, or say --max-extrapolation %s to take it as an order of magnitude",
@@ -85,8 +122,10 @@ func newForecast(m *results.Model, part *results.ModelPart, t scenarios.MeshTraf
 	for _, q := range part.Quantities {
 		out.Values = append(out.Values, part.Predict(q, out.Drivers, f.level))
 	}
-	if t.Zipf && f.idle > 0 {
-		out.keepUp(part, t, f)
+	if cpu, ok := part.Quantity(about.cpu); ok && out.Forms.PerSecond != nil {
+		p := part.Predict(cpu.WithoutConstant(), out.Forms.PerSecond, f.level)
+		p.Name = "cpu.upkeep"
+		out.Upkeep = &p
 	}
 	out.walls(m, f)
 	return out, nil
@@ -100,31 +139,6 @@ func roundUp(v float64) float64 {
 				return n * step
 			}
 		}
-	}
-}
-
-// keepUp adds what goes on while everything stands: messages, and streams that come
-// back after a silence.
-func (f *forecast) keepUp(part *results.ModelPart, t scenarios.MeshTraffic, o predictFlags) {
-	window := o.idle.Seconds()
-	share := 0.0
-	if opened := f.Drivers["connections"]; opened > 0 {
-		share = f.Mesh.Again / opened
-	}
-	// A stream that comes back is opened and proved like the others.
-	drivers := map[string]float64{"messages": f.Drivers["messages"]}
-	for name, v := range f.Drivers {
-		if name != "messages" {
-			drivers[name] = v * share
-		}
-	}
-	f.Upkeep = &upkeep{Messages: 2 * t.Messages / window, Opened: f.Mesh.Again / window}
-	if q, ok := part.Quantity("cpu.mesh"); ok {
-		q.Coefficients = slices.Clone(q.Coefficients)
-		q.Coefficients[0] = 0 // the constant is that of coming up
-		p := part.Predict(q, drivers, o.level)
-		p.Name, p.Value, p.Lo, p.Hi = "cpu.upkeep", p.Value/window, p.Lo/window, p.Hi/window
-		f.Upkeep.CPU = p
 	}
 }
 
@@ -148,37 +162,46 @@ func (f *forecast) walls(m *results.Model, o predictFlags) {
 	}
 	soft, _, _ := strings.Cut(e.Ulimit["nofile"], "/")
 	if limit, err := strconv.ParseFloat(soft, 64); err == nil {
-		add("descriptors", f.Mesh.Ends, limit, "%s connections end at each provider, and a process may open %s descriptors (ulimit -n)", results.Grouped(f.Mesh.Ends), results.Grouped(limit))
+		add("descriptors", f.Forms.Ends, limit, "%s connections end at %s, and a process may open %s descriptors (ulimit -n)", results.Grouped(f.Forms.Ends), f.subject.end, results.Grouped(limit))
 	}
 	var low, high float64
 	if n, _ := fmt.Sscan(e.Sysctl["net.ipv4.ip_local_port_range"], &low, &high); n == 2 && high >= low {
-		add("ports", f.Mesh.Ports, high-low+1, "%s connections go one way, and from one address to one other there are %s ports (net.ipv4.ip_local_port_range)", results.Grouped(f.Mesh.Ports), results.Grouped(high-low+1))
+		add("ports", f.Forms.Ports, high-low+1, "%s connections go one way, and from one address to one other there are %s ports (net.ipv4.ip_local_port_range)", results.Grouped(f.Forms.Ports), results.Grouped(high-low+1))
 	}
-	if rss, ok := f.value("rss"); ok {
+	if rss, ok := f.value(f.subject.rss); ok {
 		value, _ := rss.Text()
 		have, _ := results.Prediction{Value: float64(e.Memory), Unit: results.UnitBytes}.Text()
-		add("memory", rss.Value, float64(e.Memory), "both ends hold %s, and the machine has %s", value, have)
+		add("memory", rss.Value, float64(e.Memory), "%s %s, and the machine has %s", f.subject.holds, value, have)
 	}
-	if cpu, ok := f.value("cpu.mesh"); ok && e.CPUs > 0 {
+	if cpu, ok := f.value(f.subject.cpu); ok && e.CPUs > 0 {
 		value, _ := cpu.Text()
-		add("bring-up", cpu.Value, float64(e.CPUs)*o.within.Seconds(), "coming up takes %s of CPU time, and %s have %s of it within %s (--within)",
-			value, plural(e.CPUs, "CPU"), hours(time.Duration(e.CPUs)*o.within), hours(o.within))
+		add("bring-up", cpu.Value, float64(e.CPUs)*o.within.Seconds(), "%s %s of CPU time, and %s have %s of it within %s (--within)",
+			f.subject.coming, value, plural(e.CPUs, "CPU"), hours(time.Duration(e.CPUs)*o.within), hours(o.within))
 	}
 	if f.Upkeep != nil && e.CPUs > 0 {
-		add("upkeep", f.Upkeep.CPU.Value, float64(e.CPUs), "%s connections and %s messages a second take %s CPUs of both ends, and there are %d",
-			results.Grouped(f.Upkeep.Opened), results.Grouped(f.Upkeep.Messages), results.Grouped(f.Upkeep.CPU.Value), e.CPUs)
+		add("upkeep", f.Upkeep.Value, float64(e.CPUs), "%s a second take %s CPUs, and there are %d", f.going(), results.Grouped(f.Upkeep.Value), e.CPUs)
 	}
 	slices.SortStableFunc(f.Walls, func(a, b wall) int { return cmp.Compare(b.ratio(), a.ratio()) })
 }
 
-func (f *forecast) write(w io.Writer) error {
-	fmt.Fprintf(w, "%s, %s domains: %s\n\n", f.Variant, f.Domains, f.Traffic)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(table, "pairs that talk\t%s\t\n", results.Grouped(f.Mesh.Pairs))
-	for _, name := range f.Mesh.CountNames() {
-		fmt.Fprintf(table, "%s\t%s\t\n", name, results.Grouped(f.Mesh.Counts[name]))
+// going says what goes on once everything stands.
+func (f *forecast) going() string {
+	var all []string
+	for _, r := range f.subject.rates {
+		if v := f.Forms.PerSecond[r.driver]; v > 0 {
+			all = append(all, results.Grouped(v)+" "+r.name)
+		}
 	}
-	fmt.Fprintf(table, "ports from one address to one other\t%s\t\n", results.Grouped(f.Mesh.Ports))
+	return strings.Join(all, " and ")
+}
+
+func (f *forecast) write(w io.Writer) error {
+	fmt.Fprintf(w, "%s, %s: %s\n\n", f.Variant, f.Size, f.Traffic)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, name := range f.Forms.CountNames() {
+		fmt.Fprintf(table, "%s\t%s\t\n", name, results.Grouped(f.Forms.Counts[name]))
+	}
+	fmt.Fprintf(table, "ports from one address to one other\t%s\t\n", results.Grouped(f.Forms.Ports))
 	if err := table.Flush(); err != nil {
 		return err
 	}
@@ -187,14 +210,16 @@ func (f *forecast) write(w io.Writer) error {
 	for _, v := range f.Values {
 		level = v.Level
 	}
-	fmt.Fprintf(table, "both ends\tpredicted\t%g %% band\t\n", 100*level)
+	fmt.Fprintf(table, "%s\tpredicted\t%g %% band\t\n", f.subject.who, 100*level)
 	for _, v := range f.Values {
 		value, band := v.Text()
 		fmt.Fprintf(table, "%s\t%s\t%s\t\n", v.Name, value, band)
 	}
 	if f.Upkeep != nil {
-		fmt.Fprintf(table, "CPUs to keep up\t%s\t%s to %s\t\n", results.Grouped(f.Upkeep.CPU.Value), results.Grouped(f.Upkeep.CPU.Lo), results.Grouped(f.Upkeep.CPU.Hi))
-		fmt.Fprintf(table, "connections made anew\t%s/s\t\t\n", results.Grouped(f.Upkeep.Opened))
+		fmt.Fprintf(table, "CPUs to keep up\t%s\t%s to %s\t\n", results.Grouped(f.Upkeep.Value), results.Grouped(f.Upkeep.Lo), results.Grouped(f.Upkeep.Hi))
+		for _, r := range f.subject.rates {
+			fmt.Fprintf(table, "%s\t%s/s\t\t\n", r.name, results.Grouped(f.Forms.PerSecond[r.driver]))
+		}
 	}
 	if err := table.Flush(); err != nil {
 		return err

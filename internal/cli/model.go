@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +25,9 @@ func (a *app) model() *cobra.Command {
 sizes that nobody can run.
 
 fit takes runs of six sizes at least, of three blocks each, and writes a model
-file: what one more connection, proof or message costs in CPU time, memory,
-bytes and descriptors. check predicts runs that fit did not have, four times as
+file: what one more connection, proof or message of a federation, or one more
+session, contact or message of logins (scenario session-cost) costs in CPU time,
+memory, bytes and descriptors. check predicts runs that fit did not have, four times as
 large at least, and writes into the file what came of it. predict says what
 another size comes to, with a band, how far that is beyond what was measured,
 and which limits of a machine come first.
@@ -87,14 +91,14 @@ func modelOf(dirs []string) ([]*results.Run, results.ModelDesign, error) {
 	if err != nil {
 		return nil, results.ModelDesign{}, err
 	}
-	design, err := designOf(runs[0].Manifest.Scenario)
+	design, err := designOf(runs[0].Manifest.Scenario, runs[0].Manifest.Targets)
 	return runs, design, err
 }
 
-func designOf(scenario string) (results.ModelDesign, error) {
-	design, ok := scenarios.ModelDesign(scenario)
+func designOf(scenario string, targets []results.TargetInfo) (results.ModelDesign, error) {
+	design, ok := scenarios.ModelDesign(scenario, targets)
 	if !ok {
-		return design, usage(fmt.Errorf("no model is made of the scenario %s: its costs have no closed form", scenario))
+		return design, usage(fmt.Errorf("no model is made of the scenario %s, but of %s", scenario, strings.Join(scenarios.Modelled(), " and ")))
 	}
 	return design, nil
 }
@@ -195,7 +199,7 @@ func (a *app) checkModel(file string, dirs []string, o results.CheckOptions) err
 	if err != nil {
 		return err
 	}
-	design, err := designOf(m.Scenario)
+	design, err := designOf(m.Scenario, m.Source.Targets)
 	if err != nil {
 		return err
 	}
@@ -228,121 +232,212 @@ func (a *app) checkModel(file string, dirs []string, o results.CheckOptions) err
 // predictFlags are the options of model predict.
 type predictFlags struct {
 	file     string
-	domains  string
 	variants []string
-	perPair  string
-	traffic  string
-	zipf     float64
 	messages string
-	idle     time.Duration
 	within   time.Duration
 	level    float64
 	limit    float64
+
+	domains string // of a model of federation, as are those that follow
+	perPair string
+	traffic string
+	zipf    float64
+	idle    time.Duration
+
+	sessions    string // of a model of logins, as are those that follow
+	items       string
+	loginRate   string
+	messageRate string
+
+	// given reports whether an option stands on the command line.
+	given func(name string) bool
 }
 
-// DefaultExtrapolation is how many times the largest size that was measured a
+// defaultExtrapolation is how many times the largest size that was measured a
 // prediction may be without being asked for by --max-extrapolation.
 const defaultExtrapolation = 100
 
 func (a *app) modelPredict() *cobra.Command {
 	var f predictFlags
 	c := &cobra.Command{
-		Use:   "predict --model FILE --domains NxM --variant NAME",
+		Use:   "predict --model FILE --domains NxM|--sessions N --variant NAME",
 		Short: "Predict what a size comes to that was not run",
-		Long: `Predict CPU time, memory, bytes, descriptors and ports of a federation of two
-providers, with a band and the limits of the calibration's machine in the order
-in which they are met.
+		Long: `Predict CPU time, memory, bytes, descriptors and ports of a size that was not
+run, with a band and the limits of the calibration's machine in the order in
+which they are met. A model of federation is asked about --domains of two
+providers, one of logins about --sessions.
 
 By default all pairs of domains talk, which is the upper bound. With --traffic
 zipf, so many messages go between domains that are the more popular the lower
 their rank; with --idle, the time that they take, streams that were silent for as
 long are closed, and the prediction says what it costs to keep up.
 
+Sessions log in once, fetch rosters of --items contacts each, send --messages in
+all, and stay. --login-rate and --message-rate say what goes on then, and the
+prediction what that takes of the CPUs.
+
 A prediction far beyond what was measured is refused unless --max-extrapolation
 allows it, and any at all after a check that failed.`,
 		Example: `  xmppbench model predict --model model.json --domains 100x100 --variant pair-external
   xmppbench model predict --model model.json --domains 100kx100k --variant shared-attrcert --max-extrapolation 1e8
-  xmppbench model predict --model model.json --domains 100kx100k --traffic zipf --messages 1M --idle 5m --max-extrapolation 1e6`,
+  xmppbench model predict --model model.json --domains 100kx100k --traffic zipf --messages 1M --idle 5m --max-extrapolation 1e6
+  xmppbench model predict --model logins.json --sessions 100k --items 200 --messages 1M --login-rate 50/s --max-extrapolation 500`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			for _, name := range []string{"messages", "zipf", "idle"} {
-				if c.Flags().Changed(name) && f.traffic != "zipf" {
-					return usage(fmt.Errorf("--%s is for --traffic zipf; in a full mesh --per-pair says how many messages there are", name))
-				}
-			}
-			if c.Flags().Changed("per-pair") && f.traffic == "zipf" {
-				return usage(errors.New("--per-pair is for a full mesh; with --traffic zipf, --messages says how many there are in all"))
-			}
+			f.given = c.Flags().Changed
 			return a.predictModel(f)
 		},
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.file, "model", "", modelFlag)
-	flags.StringVar(&f.domains, "domains", "", "domains of both providers, such as 100kx100k")
 	flags.StringSliceVar(&f.variants, "variant", nil, "`NAME` of a variant of the model, or several (default all)")
+	flags.StringVar(&f.domains, "domains", "", "domains of both providers, such as 100kx100k")
 	flags.StringVar(&f.perPair, "per-pair", "1", "messages of each pair, each of which is echoed")
 	flags.StringVar(&f.traffic, "traffic", "full", "full: all pairs talk; zipf: popular domains more than others")
 	flags.Float64Var(&f.zipf, "zipf", 1, "exponent of popularity")
-	flags.StringVar(&f.messages, "messages", "1M", "messages in all, each of which is echoed")
 	flags.DurationVar(&f.idle, "idle", 0, "time that the messages take, after which a silent stream is closed")
-	flags.DurationVar(&f.within, "within", time.Hour, "time in which a mesh has to come up")
+	flags.StringVar(&f.sessions, "sessions", "", "sessions that log in and stay, such as 1M")
+	flags.StringVar(&f.items, "items", "0", "contacts in each roster")
+	flags.StringVar(&f.loginRate, "login-rate", "0/s", "logins that go on once everybody is online")
+	flags.StringVar(&f.messageRate, "message-rate", "0/s", "messages that go on then")
+	flags.StringVar(&f.messages, "messages", "", "messages in all; between domains each is echoed (default 1M with --traffic zipf, none of sessions)")
+	flags.DurationVar(&f.within, "within", time.Hour, "time in which everything has to come up")
 	flags.Float64Var(&f.level, "level", 0.95, "probability of the band")
 	flags.Float64Var(&f.limit, "max-extrapolation", defaultExtrapolation, "refuse sizes of more than so many times the largest calibrated one")
 	return c
 }
 
-// traffic checks the options and says what is to be predicted.
-func (f predictFlags) mesh() (t scenarios.MeshTraffic, err error) {
+// check refuses options that have no meaning whatever the model.
+func (f predictFlags) check() error {
+	switch {
+	case f.within <= 0:
+		return fmt.Errorf("--within %s is no time to come up in", f.within)
+	case !(f.level > 0.5 && f.level < 1):
+		return fmt.Errorf("--level %v is not a probability between 0.5 and 1", f.level)
+	case !(f.limit >= 1) || math.IsInf(f.limit, 0):
+		return fmt.Errorf("--max-extrapolation %v is not a factor of 1 or more", f.limit)
+	}
+	return nil
+}
+
+// about returns what a model is asked about, and refuses options of other subjects.
+func (f predictFlags) about(m *results.Model) (subject, error) {
+	all := subjects()
+	i := slices.IndexFunc(all, func(s subject) bool { return s.scenario == m.Scenario })
+	if i < 0 {
+		return subject{}, fmt.Errorf("%s: is a model of %s, of which this program predicts nothing", f.file, m.Scenario)
+	}
+	for _, other := range all {
+		for _, name := range other.flags {
+			if other.scenario != m.Scenario && f.given(name) {
+				return subject{}, fmt.Errorf("--%s is for models of %s; %s is one of %s, which takes --%s",
+					name, other.scenario, f.file, m.Scenario, strings.Join(append(slices.Clone(all[i].flags), "messages"), ", --"))
+			}
+		}
+	}
+	return all[i], nil
+}
+
+// count reads an option that is a whole number.
+func count(name, text string, least, most int64, what string) (int, error) {
+	n, err := scenarios.ParseCount(text)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("--%s %q is not a number of %s from %d to %g", name, text, what, least, float64(most))
+	}
+	return int(n), nil
+}
+
+// mesh is what is asked of a model of federation.
+func (f predictFlags) mesh() (q question, err error) {
+	for _, name := range []string{"messages", "zipf", "idle"} {
+		if f.given(name) && f.traffic != "zipf" {
+			return q, fmt.Errorf("--%s is for --traffic zipf; in a full mesh --per-pair says how many messages there are", name)
+		}
+	}
+	if f.given("per-pair") && f.traffic == "zipf" {
+		return q, errors.New("--per-pair is for a full mesh; with --traffic zipf, --messages says how many there are in all")
+	}
 	if f.domains == "" {
-		return t, errors.New("--domains is missing: name the numbers of domains of both providers, such as 100x100")
+		return q, errors.New("--domains is missing: name the numbers of domains of both providers, such as 100x100")
 	}
+	var t scenarios.MeshTraffic
 	if t.Domains, err = scenarios.ParseDomains(f.domains); err != nil {
-		return t, fmt.Errorf("--domains: %w", err)
+		return q, fmt.Errorf("--domains: %w", err)
 	}
-	perPair, err := scenarios.ParseCount(f.perPair)
-	if err != nil || perPair < 1 || perPair > 1e9 {
-		return t, fmt.Errorf("--per-pair %q is not a number of messages from 1 to 1e9", f.perPair)
+	if t.PerPair, err = count("per-pair", f.perPair, 1, 1e9, "messages"); err != nil {
+		return q, err
 	}
-	t.PerPair = int(perPair)
+	q = question{
+		size: t.Domains.String() + " domains", traffic: fmt.Sprintf("all pairs talk, %s each", plural(t.PerPair, "message")),
+		forms: func(variant json.RawMessage) (scenarios.Forecast, error) { return scenarios.ForecastMesh(variant, t) },
+	}
 	switch f.traffic {
 	case "full":
 	case "zipf":
-		messages, err := scenarios.ParseCount(f.messages)
+		messages, err := scenarios.ParseCount(cmp.Or(f.messages, "1M"))
 		if err != nil || messages < 1 {
-			return t, fmt.Errorf("--messages %q is not a number of messages", f.messages)
+			return q, fmt.Errorf("--messages %q is not a number of messages", f.messages)
 		}
-		t.Zipf, t.Exponent, t.Messages = true, f.zipf, float64(messages)
+		t.Zipf, t.Exponent, t.Messages, t.Idle = true, f.zipf, float64(messages), f.idle
 		if !(f.zipf >= 0 && f.zipf <= 5) {
-			return t, fmt.Errorf("--zipf %v is not an exponent from 0 to 5", f.zipf)
+			return q, fmt.Errorf("--zipf %v is not an exponent from 0 to 5", f.zipf)
 		}
+		q.traffic = fmt.Sprintf("%s messages, popularity by rank to the power of -%g", results.Grouped(t.Messages), t.Exponent)
 	default:
-		return t, fmt.Errorf("--traffic %q is neither full nor zipf", f.traffic)
+		return q, fmt.Errorf("--traffic %q is neither full nor zipf", f.traffic)
 	}
-	switch {
-	case f.idle < 0:
-		return t, fmt.Errorf("--idle %s is below 0", f.idle)
-	case f.within <= 0:
-		return t, fmt.Errorf("--within %s is no time to come up in", f.within)
-	case !(f.level > 0.5 && f.level < 1):
-		return t, fmt.Errorf("--level %v is not a probability between 0.5 and 1", f.level)
-	case !(f.limit >= 1) || math.IsInf(f.limit, 0):
-		return t, fmt.Errorf("--max-extrapolation %v is not a factor of 1 or more", f.limit)
+	if f.idle < 0 {
+		return q, fmt.Errorf("--idle %s is below 0", f.idle)
 	}
-	return t, nil
+	return q, nil
 }
 
+// logins is what is asked of a model of logins.
+func (f predictFlags) logins() (q question, err error) {
+	if f.sessions == "" {
+		return q, errors.New("--sessions is missing: name the number of sessions, such as 1M")
+	}
+	var t scenarios.LoginTraffic
+	if t.Sessions, err = count("sessions", f.sessions, 1, 1e9, "sessions"); err != nil {
+		return q, err
+	}
+	if t.Items, err = count("items", f.items, 0, 10e6, "contacts"); err != nil {
+		return q, err
+	}
+	if t.Messages, err = count("messages", cmp.Or(f.messages, "0"), 0, 1e15, "messages"); err != nil {
+		return q, err
+	}
+	for name, at := range map[string]*float64{"login-rate": &t.LoginRate, "message-rate": &t.MessageRate} {
+		text := map[string]string{"login-rate": f.loginRate, "message-rate": f.messageRate}[name]
+		if *at, err = scenarios.ParseRate(text); err != nil {
+			return q, fmt.Errorf("--%s: %w", name, err)
+		}
+	}
+	return question{
+		size:    results.Grouped(float64(t.Sessions)) + " sessions",
+		traffic: fmt.Sprintf("rosters of %s, %s messages", contacts(t.Items), results.Grouped(float64(t.Messages))),
+		forms:   func(variant json.RawMessage) (scenarios.Forecast, error) { return scenarios.ForecastLogins(variant, t) },
+	}, nil
+}
+
+func contacts(n int) string { return results.Grouped(float64(n)) + " contacts" }
+
 func (a *app) predictModel(f predictFlags) error {
-	traffic, err := f.mesh()
-	if err != nil {
+	if err := f.check(); err != nil {
 		return usage(err)
 	}
 	m, err := a.readModel(f.file)
 	if err != nil {
 		return err
 	}
-	if m.Scenario != scenarios.FederationScenario {
-		return usage(fmt.Errorf("%s: is a model of %s, which has no domains", f.file, m.Scenario))
+	about, err := f.about(m)
+	if err != nil {
+		return usage(err)
+	}
+	asked, err := about.size(f)
+	if err != nil {
+		return usage(err)
 	}
 	variants := f.variants
 	if len(variants) == 0 {
@@ -356,7 +451,7 @@ func (a *app) predictModel(f predictFlags) error {
 		if err != nil {
 			return usage(err)
 		}
-		one, err := newForecast(m, part, traffic, f)
+		one, err := newForecast(m, part, about, asked, f)
 		if err != nil {
 			return err
 		}

@@ -14,11 +14,11 @@ import (
 	"github.com/xmppbench/xmppbench/scenarios"
 )
 
-// federated DIR FILE [FACTOR] writes the run that a scenario file of federation asks
-// for, with counts by closed form, costs of known prices, and CPU time times FACTOR.
-func federated(ts *testscript.TestScript, neg bool, args []string) {
+// priced DIR FILE [FACTOR] writes the run that a scenario file of federation or session-cost
+// asks for, with counts by closed form, costs of known prices, and CPU time times FACTOR.
+func priced(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: federated DIR FILE [FACTOR]")
+		ts.Fatalf("usage: priced DIR FILE [FACTOR]")
 	}
 	source, err := os.ReadFile(ts.MkAbs(args[1]))
 	ts.Check(err)
@@ -30,7 +30,7 @@ func federated(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	m := results.Manifest{
-		ID: args[0], Scenario: "federation", Config: map[string]any{"plans": plans}, Targets: []results.TargetInfo{{Name: "sim"}}, Limits: results.DefaultLimits(),
+		ID: args[0], Scenario: plans[0].Scenario, Config: map[string]any{"plans": plans}, Targets: []results.TargetInfo{{Name: "sim", Server: scenarios.SimulatorServer}}, Limits: results.DefaultLimits(),
 		Environment: results.Environment{
 			Host: "bench", OS: "linux", Arch: "amd64", CPU: "Example CPU", CPUs: 2, Memory: 8 << 30, Go: "go1.26", GOMAXPROCS: 2,
 			Ulimit: map[string]string{"nofile": "1024/4096"}, Sysctl: map[string]string{"net.ipv4.ip_local_port_range": "32768\t60999"},
@@ -45,9 +45,9 @@ func federated(ts *testscript.TestScript, neg bool, args []string) {
 	w, err := results.Create(ts.MkAbs(args[0]), m, results.Options{Recorder: results.NewRecorder()})
 	ts.Check(err)
 	for _, p := range plans {
-		for _, e := range p.MeshEstimates() {
-			for block := range p.Blocks {
-				w.Block(results.Block{Key: results.Key{Plan: p.Label, Variant: e.Arm, Block: block}, Valid: true, Scalars: meshCosts(e.Counts, factor, block)})
+		for block := range p.Blocks {
+			for arm, scalars := range costs(p, factor, block) {
+				w.Block(results.Block{Key: results.Key{Plan: p.Label, Variant: arm, Block: block}, Valid: true, Scalars: scalars})
 			}
 		}
 	}
@@ -70,6 +70,32 @@ func valid(ts *testscript.TestScript, neg bool, args []string) {
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
 	ts.Check(err)
 	ts.Check(schema.Validate(doc))
+}
+
+// costs are the figures of a block of a plan, by variant.
+func costs(p scenarios.Plan, factor float64, block int) map[string]map[string]float64 {
+	all := make(map[string]map[string]float64)
+	if p.Scenario == scenarios.FederationScenario {
+		for _, e := range p.MeshEstimates() {
+			all[e.Arm] = meshCosts(e.Counts, factor, block)
+		}
+		return all
+	}
+	for _, e := range p.Estimates() {
+		sessions := float64(p.Online.Sessions)
+		items, messages := sessions*float64(p.Roster.Items), sessions*float64(p.Messages.Each)
+		noise := 1 + 0.01*float64(block%3-1) + 0.02*math.Sin(messages)
+		all[e.Arm] = map[string]float64{
+			"sessions": sessions, "roster.items": items, "messages.sent": messages,
+			"stanzas":    sessions*float64(e.StanzasIn+e.StanzasOut+2) + 2*messages,
+			"cpu.server": factor * noise * (0.01 + 1.5e-3*sessions + 2e-6*items + 50e-6*messages),
+			"cpu.client": factor * noise * (0.01 + 2e-3*sessions + 2e-6*items + 40e-6*messages),
+			"bytes.in":   2000*sessions + 102*items + 200*messages, "bytes.out": 1000*sessions + 160*messages,
+			"bytes.in.tls": 3000*sessions + 103*items + 220*messages, "bytes.out.tls": 2000*sessions + 180*messages,
+			"heap.server": 1e6 + 11e3*sessions, "rss.server": 22e6 + 22e3*sessions, "fds.server": 10 + sessions,
+		}
+	}
+	return all
 }
 
 // meshCosts are the figures of a block of a mesh with these counts.

@@ -94,7 +94,7 @@ func (a *app) beside(file string, runs []*results.Run, format string) (*results.
 	if err != nil {
 		return nil, err
 	}
-	design, err := designOf(m.Scenario)
+	design, err := designOf(m.Scenario, m.Source.Targets)
 	if err != nil {
 		return nil, err
 	}

@@ -600,7 +600,7 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 		}
 	}
 	for _, t := range r.targets {
-		info := results.TargetInfo{Name: t.Name(), Server: "simulator"}
+		info := results.TargetInfo{Name: t.Name(), Server: scenarios.SimulatorServer}
 		if server, ok := t.(scenarios.ServerTargets); ok {
 			info.Server = server.File.Server
 			info.Details = map[string]string{"host": server.File.Connect.Host, "domains": strings.Join(server.File.Domains, " ")}

@@ -34,8 +34,8 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "tiny.yaml"), []byte(tiny), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":     exits,
-			"federated": federated, "valid": valid,
+			"exits":  exits,
+			"priced": priced, "valid": valid,
 			"interrupt": interrupt,
 		},
 	})

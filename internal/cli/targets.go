@@ -70,7 +70,7 @@ func simulatorConfig(p scenarios.Plan) simulator.Config {
 func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Target, error) {
 	if p.Scenario == scenarios.FederationScenario {
 		// Providers are started cell by cell, each with what its variant needs.
-		return &simTarget{about: scenarios.Description{Name: simName, Server: "simulator", Simulated: true}}, nil
+		return &simTarget{about: scenarios.Description{Name: simName, Server: scenarios.SimulatorServer, Simulated: true}}, nil
 	}
 	config := simulatorConfig(p)
 	pop, err := population.New(config.Populations[0])
@@ -98,7 +98,7 @@ func (t simTargets) Open(ctx context.Context, p scenarios.Plan) (scenarios.Targe
 		}
 	}
 	target.about = scenarios.Description{
-		Name: simName, Server: "simulator", Domains: config.Populations[0].Domains, Accounts: pop.Accounts(),
+		Name: simName, Server: scenarios.SimulatorServer, Domains: config.Populations[0].Domains, Accounts: pop.Accounts(),
 		Endpoint: info.Addresses[0], Roots: info.CA, Simulated: true,
 	}
 	if config.Listeners[0].Security == simulator.DirectTLS {
@@ -132,7 +132,7 @@ func (t *simTarget) Control(ctx context.Context, method string, in, out any) err
 		return t.child.Call(ctx, method, in, out)
 	}
 	if method == methodFreeMemory {
-		debug.FreeOSMemory()
+		debug.FreeOSMemory() // what is alive is not the simulator's alone
 		return nil
 	}
 	return t.own.Control(ctx, method, in, out)
