@@ -17,7 +17,7 @@ scenario: session-cost
 accounts: 6
 roster: {items: 25}
 logins: {rate: closed 4}
-messages: {each: 3, peers: 2}
+messages: {each: 3}
 hold: {settle: 0s}
 blocks: 1
 `
