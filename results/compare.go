@@ -157,6 +157,7 @@ func (c *Comparison) checkAlike(runs []*Run, o CompareOptions) error {
 		if m.Scenario != first.Scenario {
 			return fmt.Errorf("results: compare: %s ran scenario %s and %s ran %s", first.ID, first.Scenario, m.ID, m.Scenario)
 		}
+		c.Warnings = append(c.Warnings, first.unversioned(m)...)
 		diff := first.differences(m, o.By != "target")
 		if len(diff) == 0 {
 			continue
@@ -180,8 +181,7 @@ func (m Manifest) differences(o Manifest, target bool) []string {
 			diff = append(diff, fmt.Sprintf("wire format of %s %s / %s", name, a, b))
 		}
 	}
-	known := m.versioned() && o.versioned()
-	if a, b := targets(m, known), targets(o, known); target && a != b {
+	if a, b := targets(m, o), targets(o, m); target && a != b {
 		diff = append(diff, fmt.Sprintf("target %s / %s", orUnknown(a), orUnknown(b)))
 	}
 	return append(diff, m.Environment.differences(o.Environment)...)
@@ -204,11 +204,12 @@ func mergedKeys(a, b map[string]string) map[string]string {
 	return out
 }
 
-// targets names the targets of a run, with their versions where all is known of these.
-func targets(m Manifest, versions bool) string {
+// targets names the targets of a run, with the versions of those of which the other run
+// knows one as well.
+func targets(m, o Manifest) string {
 	var out []string
-	for _, t := range m.Targets {
-		if !versions {
+	for i, t := range m.Targets {
+		if i < len(o.Targets) && o.Targets[i].Version == "" {
 			t.Version = ""
 		}
 		out = append(out, strings.Join(slices.DeleteFunc([]string{t.Name, t.Server, t.Version}, func(s string) bool { return s == "" }), " "))
@@ -216,9 +217,19 @@ func targets(m Manifest, versions bool) string {
 	return strings.Join(out, ", ")
 }
 
-// versioned reports whether the versions of all targets are known.
-func (m Manifest) versioned() bool {
-	return !slices.ContainsFunc(m.Targets, func(t TargetInfo) bool { return t.Version == "" })
+// unversioned says of which targets the version is known in one of two runs alone.
+func (m Manifest) unversioned(o Manifest) []string {
+	var out []string
+	for i, a := range m.Targets {
+		if i >= len(o.Targets) {
+			break
+		}
+		if b := o.Targets[i]; a.Name == b.Name && (a.Version == "") != (b.Version == "") {
+			out = append(out, fmt.Sprintf("the version of target %s is %s in %s and %s in %s: whether it is the same was not compared",
+				a.Name, cmp.Or(a.Version, "unknown"), m.ID, cmp.Or(b.Version, "unknown"), o.ID))
+		}
+	}
+	return out
 }
 
 // observe turns the valid blocks of all runs into evidence and finds the arms.

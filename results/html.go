@@ -392,7 +392,7 @@ func (m Manifest) facts() []pageFact {
 	add("system", fmt.Sprintf("%s/%s %s, clock %s", e.OS, e.Arch, orUnknown(e.Kernel), orUnknown(e.Clock)))
 	add("program", strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Module, e.Version, revision(e))))
 	add("Go", fmt.Sprintf("%s, GOMAXPROCS %d, GOGC %d", e.Go, e.GOMAXPROCS, e.GOGC))
-	add("target", targets(m, true))
+	add("target", targets(m, m))
 	add("link", dimensionLabel(m.Link))
 	add("seeds", seedsText(m.Seeds))
 	add("blocks", fmt.Sprintf("%d in random order, level %s", m.Blocks, percent(1-cmp.Or(m.Alpha, 0.05))))

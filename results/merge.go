@@ -96,6 +96,7 @@ func checkMergeable(runs []*Run, o MergeOptions) (notes []string, err error) {
 			return nil, fmt.Errorf("results: merge: %s was given twice", m.ID)
 		}
 		seen[id] = true
+		notes = append(notes, first.unversioned(m)...)
 		diff := first.differences(m, true)
 		if a, b := runs[0].span(), r.span(); a.to < b.from || b.to < a.from {
 			diff = append(diff, "they did not run at the same time")

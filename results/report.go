@@ -281,7 +281,7 @@ func (m Manifest) how() []string {
 	e := m.Environment
 	out := []string{fmt.Sprintf("%s, %d CPUs, %s, %s/%s %s, %s, GOMAXPROCS %d, GOGC %d",
 		orUnknown(e.CPU), e.CPUs, formatBytes(float64(e.Memory)), e.OS, e.Arch, orUnknown(e.Kernel), e.Go, e.GOMAXPROCS, e.GOGC)}
-	if t := targets(m, true); t != "" {
+	if t := targets(m, m); t != "" {
 		out = append(out, "target "+t)
 	}
 	if len(m.Link) > 0 {

@@ -439,6 +439,32 @@ func TestCompare(t *testing.T) {
 	})
 }
 
+// Versions are compared target by target: one that has none, as the simulator, hides no
+// other, and what one run does not know is told.
+func TestCompareVersions(t *testing.T) {
+	run := func(id string, server string) *Run {
+		r := fixture(t, id, 1, 1)
+		r.Manifest.Targets = []TargetInfo{{Name: "sim"}, {Name: "prosody", Server: "prosody", Version: server}}
+		return r
+	}
+	first := run("first", "0.12.3")
+	if _, err := Compare([]*Run{first, run("other", "13.0.1")}, CompareOptions{}); err == nil || !strings.Contains(err.Error(), "target sim, prosody prosody 0.12.3 / sim, prosody prosody 13.0.1") {
+		t.Errorf("another version: %v", err)
+	}
+	for version, want := range map[string][]string{
+		"0.12.3": nil, "": {"the version of target prosody is 0.12.3 in first and unknown in other: whether it is the same was not compared"},
+	} {
+		c, err := Compare([]*Run{first, run("other", version)}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := slices.DeleteFunc(c.Warnings, func(s string) bool { return !strings.Contains(s, "version") })
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: warnings %q", version, c.Warnings)
+		}
+	}
+}
+
 func TestCompareRefuses(t *testing.T) {
 	change := func(f func(*Run)) *Run { r := fixture(t, "other", 2, 1); f(r); return r }
 	first := fixture(t, "run", 1, 1)

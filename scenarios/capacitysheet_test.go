@@ -37,7 +37,10 @@ func TestSheetParts(t *testing.T) {
 		}
 		var all time.Duration
 		labels := make(map[string]bool)
-		for _, part := range parts {
+		for i, part := range parts {
+			if i > 0 && part.SLO == "" && parts[i-1].SLO != "" {
+				t.Errorf("what %s leaves is of no use to the search before it", part.Name)
+			}
 			all += part.Budget
 			var takes time.Duration
 			for _, p := range part.Plans {

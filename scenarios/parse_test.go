@@ -478,6 +478,8 @@ func TestParseTargetErrors(t *testing.T) {
 		{"domains of ours without a number", "server: prosody\ndomains: [a]\nfederation: {listen: \"127.0.0.1:5269\", dns: \"127.0.0.1:53\", domain: g.test}", `t.yaml:3:61: federation.domain: "g.test" must hold {i} once`},
 		{"upper case", "server: prosody\ndomains: [a]\nfederation: {listen: \"127.0.0.1:5269\", dns: \"127.0.0.1:53\", domain: \"G{i}.test\"}", `federation.domain: "G1.test" is not a domain in lower case`},
 		{"domain of both", "server: prosody\ndomains: [x, g12.test]\nfederation: {listen: \"127.0.0.1:5269\", dns: \"127.0.0.1:53\", domain: \"g{i}.test\"}", `federation.domain: would make g12.test, which the server hosts`},
+		{"authority of no agent", "server: prosody\ndomains: [a]\nobserve: {pid: 5, ca: x.pem}", `observe.agent: is missing: ca is for the certificate of an agent`},
+		{"authority without TLS", "server: prosody\ndomains: [a]\nobserve: {agent: \"http://a:1\", ca: x.pem, token: {env: T}}", `observe.ca: is for TLS`},
 		{"two pids", "server: prosody\ndomains: [a]\nobserve: {pid: 5, pid-file: x}", `observe: names the process in more than one way`},
 	}
 	for _, tt := range tests {

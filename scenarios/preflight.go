@@ -514,7 +514,10 @@ func (f *preflight) serverRoom(r observe.Reading) {
 // observeRemedy says what helps against a server that cannot be seen.
 func observeRemedy(err error) string {
 	_, network := errors.AsType[*net.OpError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
+	case untrusted:
+		return "name as observe.ca the authority of the certificate that the agent has as --tls-cert, or give it one that is valid for its name"
 	case errors.Is(err, observe.ErrToken):
 		return "name as observe.token the file that the agent has as --token-file"
 	case errors.Is(err, fs.ErrPermission):

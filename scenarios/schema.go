@@ -224,6 +224,7 @@ func targetSchema() *schemaNode {
 			"pid": whole("Process."), "pid-file": text("File that holds it, read anew each time."),
 			"port":  whole("Port of this machine that its processes listen at, at connect.host if that is an address."),
 			"agent": text("host:port or URL of xmppbench observe on the server's machine."),
+			"ca":    text("PEM file of the authorities that the agent's certificate is trusted by; the agent is asked over TLS then."),
 			"token": object("Where the token of the agent is.", map[string]*schemaNode{
 				"env": text("Environment variable."), "file": text("File."),
 			}),

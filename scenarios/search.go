@@ -91,8 +91,9 @@ type Search struct {
 	patience time.Duration // before an invalid trial is repeated
 	invalid  bool          // whether the last trial was
 	started  time.Time
-	deadline time.Time // zero: none
-	share    time.Time // until when the search under way may take; zero: for ever
+	deadline time.Time     // zero: none
+	share    time.Time     // until when the search under way may take; zero: for ever
+	reserve  time.Duration // of the budget, for the curve
 }
 
 const (
@@ -519,7 +520,7 @@ func (s *Search) searchConfig(n int, previous float64, affords func(bench.Trial)
 }
 
 // curve are the levels to be run so that enough are known between 10 and 95 % of the
-// one found.
+// one found, those that are next to it first: where time runs out, that part is known.
 func (s *Search) curve(found float64, seen map[float64]bool) []float64 {
 	if s.config.Curve < 0 || found <= 0 {
 		return nil
@@ -550,7 +551,6 @@ func (s *Search) curve(found float64, seen map[float64]bool) []float64 {
 		}
 		levels = append(levels, level)
 	}
-	slices.Sort(levels)
 	return levels
 }
 
@@ -598,6 +598,7 @@ func (s *Search) Run(ctx context.Context) (out SearchOutcome, err error) {
 	s.started = time.Now()
 	if s.config.Budget > 0 {
 		s.deadline = s.started.Add(s.config.Budget)
+		s.reserve = s.reserved()
 	}
 	_, s.expected = s.estimate()
 	s.runner = &runner{RunConfig: s.config.RunConfig, started: s.started, warnings: make(map[string]results.Flag)}
@@ -679,12 +680,30 @@ func (s *Search) runCurve(ctx context.Context, held []float64) error {
 	return nil
 }
 
+// curveShare is the part of a budget that is kept for the curve at most, and curveLevels
+// how many levels it is kept for: searches meet the others on their way.
+const (
+	curveShare  = 0.1
+	curveLevels = 3
+)
+
+// reserved is what is kept of the budget so that levels of the curve can be run when the
+// searches have spent the rest.
+func (s *Search) reserved() time.Duration {
+	if s.config.Curve < 0 {
+		return 0
+	}
+	knee := min(guess*s.config.Start, s.config.Max)
+	each := s.takes(bench.Trial{Level: s.round(knee / 2), Phase: results.PhaseCurve})
+	return min(curveLevels*each, time.Duration(curveShare*float64(s.config.Budget)))
+}
+
 // allot gives the n-th search its part of the time that is left.
 func (s *Search) allot(n int) {
 	if s.deadline.IsZero() {
 		return
 	}
-	left := time.Until(s.deadline)
+	left := time.Until(s.deadline) - s.reserve
 	if n == 0 {
 		// The first one comes from further away.
 		s.share = time.Now().Add(left * 2 / time.Duration(s.config.Repeat+1))

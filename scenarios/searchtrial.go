@@ -255,6 +255,9 @@ func (s *Search) decide(c *cell, w *watch, total results.Snapshot, line *results
 	if reason := s.attained(c, w); reason != "" {
 		failed = append(failed, reason)
 	}
+	if reason := s.worsens(c.stats, w, line.Phase); reason != "" && len(failed) == 0 {
+		failed = append(failed, reason)
+	}
 	if waited {
 		failed = append(failed, fmt.Sprintf("arrivals had to wait, since %d operations were under way", c.stats.InFlightPeak))
 	}
@@ -306,6 +309,7 @@ type watch struct {
 	n, failed int64
 	over      map[results.Expr]int64 // samples beyond a condition
 	backlog   []backlog
+	trend     trend
 	reason    string // why the level was ended
 	spent     error  // that the generator has run out of something
 }
@@ -364,6 +368,7 @@ func (w *watch) observe(sample results.Sample) {
 	if sample.Metric == s.metric {
 		if sample.Err == nil {
 			w.n++
+			w.trend.add(sample.Intended, sample.End.Sub(sample.Intended))
 		} else {
 			w.failed++
 			if errors.Is(sample.Err, syscall.EMFILE) || errors.Is(sample.Err, syscall.ENFILE) || errors.Is(sample.Err, syscall.EADDRNOTAVAIL) {

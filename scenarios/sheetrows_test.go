@@ -149,3 +149,15 @@ func TestSheetAsks(t *testing.T) {
 		}
 	}
 }
+
+// A share of the budget of a search is kept for levels of its curve, those next to the
+// level found first.
+func TestSearchCurve(t *testing.T) {
+	s, _ := searching(t, stormFile, "ready mean<1m", func(c *SearchConfig) { c.Curve, c.Max, c.Budget = 8, 8, 100*time.Second })
+	if kept := s.reserved(); kept <= 0 || kept > 10*time.Second {
+		t.Errorf("%s are kept", kept)
+	}
+	if levels := s.curve(8, map[float64]bool{8: true}); len(levels) < 4 || !slices.IsSortedFunc(levels, func(a, b float64) int { return int(1000 * (b - a)) }) {
+		t.Errorf("levels %v", levels)
+	}
+}

@@ -99,6 +99,8 @@ type Observe struct {
 	// Token what it wants to be shown.
 	Agent string           `yaml:"agent"`
 	Token provision.Secret `yaml:"token"`
+	// CA is the PEM file of the authorities that the agent's certificate is trusted by.
+	CA string `yaml:"ca"`
 	// Metrics is the URL of metrics in the format of Prometheus, API that of ejabberd's
 	// mod_http_api.
 	Metrics string `yaml:"metrics"`
@@ -122,6 +124,10 @@ func (o Observe) check(server string) (key string, err error) {
 		return "observe.token", errors.New("is missing: the agent wants to be shown what is in its --token-file")
 	case o.Agent == "" && o.Token != (provision.Secret{}):
 		return "observe.agent", errors.New("is missing: a token is for an agent")
+	case o.Agent == "" && o.CA != "":
+		return "observe.agent", errors.New("is missing: ca is for the certificate of an agent")
+	case o.CA != "" && strings.HasPrefix(o.Agent, "http://"):
+		return "observe.ca", errors.New("is for TLS, and the agent is asked without: name it as https:// or host:port")
 	case o.API != "" && server != ServerEjabberd:
 		return "observe.api", fmt.Errorf("is for ejabberd, and the server is %s", server)
 	}
@@ -135,7 +141,7 @@ func (t *TargetFile) Observer() (*observe.Observer, error) {
 	if o == (Observe{}) {
 		return nil, nil
 	}
-	c := observe.Config{PID: o.PID, PIDFile: o.PIDFile, Agent: o.Agent, Metrics: o.Metrics, API: o.API}
+	c := observe.Config{PID: o.PID, PIDFile: o.PIDFile, Agent: o.Agent, CA: o.CA, Metrics: o.Metrics, API: o.API}
 	if o.Port != 0 {
 		c.Listen = ":" + strconv.Itoa(int(o.Port))
 		if at, err := netip.ParseAddr(t.Connect.Host); err == nil {
@@ -310,7 +316,7 @@ func validDomain(d string) bool { return d != "" && !strings.ContainsAny(d, " /@
 // resolve makes file names independent of the working directory.
 func (t *TargetFile) resolve() {
 	for _, name := range []*string{
-		&t.Connect.CA, &t.Accounts.CSV, &t.Accounts.Password.File, &t.Observe.PIDFile, &t.Observe.Token.File,
+		&t.Connect.CA, &t.Accounts.CSV, &t.Accounts.Password.File, &t.Observe.PIDFile, &t.Observe.Token.File, &t.Observe.CA,
 		&t.Federation.Certificate, &t.Federation.Key,
 		&t.Provision.Ledger, &t.Provision.Data, &t.Provision.Database, &t.Provision.Schema, &t.Provision.Export,
 	} {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,6 +19,7 @@ type observeFlags struct {
 	observe.Config
 
 	listen, tokenFile string
+	cert, key         string // PEM files
 	allow             bool
 }
 
@@ -33,10 +35,11 @@ changes nothing. It runs until it is interrupted, as root or as the server's own
 user: others may not look at its processes.
 
 The target file of the run names it as observe: {agent: ADDR, token: {file: FILE}}.
-It listens on loopback unless told otherwise, and speaks no TLS: let ssh -L or a
-proxy carry it between machines that do not trust the network between them.`,
+It listens on loopback unless told otherwise. Between machines give it a certificate,
+whose authority the target file names as observe: {ca: FILE}, or let ssh -L carry it:
+without TLS the token passes in clear.`,
 		Example: `  xmppbench observe --token-file token --pid-file /run/prosody/prosody.pid
-  xmppbench observe --token-file token --port 5222 --listen 10.0.0.5:7380 --allow-remote`,
+  xmppbench observe --token-file token --port 5222 --listen 10.0.0.5:7380 --tls-cert agent.pem --tls-key agent-key.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.serveObserver(c.Context(), f) },
 	}
@@ -49,7 +52,9 @@ proxy carry it between machines that do not trust the network between them.`,
 	flags.StringVar(&f.Listen, "port", "", "the server is what listens at `[ADDRESS:]PORT`")
 	flags.StringVar(&f.Metrics, "metrics", "", "`URL` of the server's metrics in the format of Prometheus, for runs that cannot reach it")
 	flags.StringVar(&f.API, "api", "", "`URL` of ejabberd's mod_http_api, likewise")
-	flags.BoolVar(&f.allow, "allow-remote", false, "listen on addresses other than loopback")
+	flags.StringVar(&f.cert, "tls-cert", "", "PEM `FILE` with the certificate to show and those that it is signed by: speak TLS")
+	flags.StringVar(&f.key, "tls-key", "", "PEM `FILE` with its key")
+	flags.BoolVar(&f.allow, "allow-remote", false, "listen on addresses other than loopback without TLS: the token passes in clear")
 	return c
 }
 
@@ -70,8 +75,12 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 	if f.PID == 0 && f.PIDFile == "" && f.Listen == "" {
 		return usage(errors.New("name the server: --pid, --pid-file or --port"))
 	}
-	if !f.allow {
-		if err := onLoopback(f.listen, "the token passes in clear"); err != nil {
+	serving, err := f.tls()
+	if err != nil {
+		return usage(err)
+	}
+	if !f.allow && serving == nil {
+		if err := onLoopback(f.listen, "the token passes in clear: give --tls-cert and --tls-key"); err != nil {
 			return usage(err)
 		}
 	}
@@ -87,7 +96,7 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 	for _, missing := range first.Missing {
 		fmt.Fprintln(a.stderr, "warning:", missing)
 	}
-	server := &http.Server{Handler: observe.Handler(o, token), WriteTimeout: 30 * time.Second}
+	server := &http.Server{Handler: observe.Handler(o, token), TLSConfig: serving, WriteTimeout: 30 * time.Second}
 	return serveHTTP(ctx, server, f.listen, func(at string) error {
 		if a.json {
 			return a.writeJSON(announcement{at, first.PIDs})
@@ -95,6 +104,26 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 		_, err := fmt.Fprintf(a.stdout, "observing %s, answering at %s\n", processes(first.PIDs), at)
 		return err
 	})
+}
+
+// tls is what the options make of TLS, nil if they name no certificate.
+func (f observeFlags) tls() (*tls.Config, error) {
+	switch {
+	case f.cert == "" && f.key == "":
+		return nil, nil
+	case f.cert == "":
+		return nil, errors.New("--tls-cert is missing: --tls-key is the key of a certificate")
+	case f.key == "":
+		return nil, errors.New("--tls-key is missing: --tls-cert is of no use without its key")
+	}
+	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+	}
+	if left := time.Until(pair.Leaf.NotAfter); left <= 0 {
+		return nil, fmt.Errorf("--tls-cert: %s has expired on %s: no run would trust it", f.cert, pair.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // processes names processes by their numbers.

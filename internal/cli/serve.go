@@ -180,7 +180,13 @@ func serveHTTP(ctx context.Context, s *http.Server, address string, announce fun
 	// An answer that goes on for long ends with the command.
 	s.BaseContext = func(net.Listener) context.Context { return ctx }
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
+	go func() {
+		if s.TLSConfig != nil {
+			served <- s.ServeTLS(l, "", "")
+			return
+		}
+		served <- s.Serve(l)
+	}()
 	select {
 	case err := <-served:
 		return err

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -84,7 +87,7 @@ type agent struct {
 	client *http.Client
 }
 
-func newAgent(address, token string) (*agent, error) {
+func newAgent(address, token, ca string) (*agent, error) {
 	if token == "" {
 		return nil, errors.New("observe: an agent wants a token")
 	}
@@ -93,14 +96,34 @@ func newAgent(address, token string) (*agent, error) {
 		if _, _, err := net.SplitHostPort(text); err != nil {
 			return nil, fmt.Errorf("observe: the agent %q is not host:port", address)
 		}
-		text = "http://" + text
+		scheme := "http://"
+		if ca != "" {
+			scheme = "https://"
+		}
+		text = scheme + text
 	}
 	u, err := parseURL(text)
 	if err != nil {
 		return nil, fmt.Errorf("observe: the agent %q is neither host:port nor a URL: %w", address, err)
 	}
 	u.Path, u.RawQuery, u.Fragment = path, "", ""
-	return &agent{url: u.String(), token: token, client: newClient()}, nil
+	a := &agent{url: u.String(), token: token, client: newClient()}
+	if ca == "" {
+		return a, nil
+	}
+	if u.Scheme != "https" {
+		return nil, fmt.Errorf("observe: the agent %s is asked without TLS, and has no certificate to be trusted: name it as https://, or leave the authorities out", a.url)
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("observe: authorities of the agent: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("observe: authorities of the agent: %s holds no certificate in PEM", ca)
+	}
+	a.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return a, nil
 }
 
 func (a *agent) close() { a.client.CloseIdleConnections() }
@@ -119,6 +142,9 @@ func (a *agent) read(ctx context.Context, onlyCPU bool) (Reading, error) {
 	var status *statusError
 	if errors.As(err, &status) && status.code == http.StatusUnauthorized {
 		return Reading{}, fmt.Errorf("observe: %s: %w: it must be the one of its --token-file", a.url, ErrToken)
+	}
+	if errors.As(err, &status) && status.code == http.StatusBadRequest && strings.HasPrefix(a.url, "http://") {
+		return Reading{}, fmt.Errorf("observe: %w; an agent with a certificate is asked by https://, or with the authority of the certificate named", err)
 	}
 	if err != nil {
 		return Reading{}, fmt.Errorf("observe: agent: %w", err)

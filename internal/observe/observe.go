@@ -29,6 +29,9 @@ type Config struct {
 	// Agent is the host:port or URL of a [Handler] on another machine, and Token what it wants to be shown.
 	Agent string
 	Token string
+	// CA is a PEM file of the authorities that certificates of an agent are trusted by, in place of the system's. An agent that is
+	// named as host:port is asked over TLS if it is set.
+	CA string
 	// Metrics is the URL of metrics in the format of Prometheus or of OpenMetrics, API that of ejabberd's mod_http_api.
 	Metrics string
 	API     string
@@ -45,6 +48,8 @@ func (c Config) check() error {
 	switch {
 	case n > 1:
 		return errors.New("observe: a process, a file with its number, a port and an agent are four ways to name the same thing: give one of them")
+	case c.CA != "" && c.Agent == "":
+		return errors.New("observe: authorities are for an agent, and none is named")
 	case c == Config{}:
 		return errors.New("observe: nothing to observe")
 	}
@@ -139,7 +144,7 @@ func Open(c Config) (*Observer, error) {
 		}
 	}
 	if c.Agent != "" {
-		if o.agent, err = newAgent(c.Agent, c.Token); err != nil {
+		if o.agent, err = newAgent(c.Agent, c.Token, c.CA); err != nil {
 			return nil, err
 		}
 	}
