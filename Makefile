@@ -8,6 +8,9 @@ XK6_VERSION   := v1.4.6
 FUZZTIME      ?= 10s
 PACKAGES      := ./...
 
+# For all commands alike: with another set of flags each package would be compiled once more.
+export GOFLAGS += -trimpath
+
 .DEFAULT_GOAL := help
 .PHONY: help build k6 k6-types k6-lint demo demo-all demo-federation test test-race interop interop-install browser browser-install pictures k8s bench fuzz lint generate generate-check tidy-check check clean
 
@@ -15,10 +18,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/xmppbench
-	$(GO) build -trimpath -o $(XMPPBENCH) ./cmd/xmppbench
+	$(GO) build -o $(XMPPBENCH) ./cmd/xmppbench
 
 k6: ## build bin/k6: k6 with the extensions
-	$(GO) build -trimpath -o $(BIN)/k6 ./cmd/k6
+	$(GO) build -o $(BIN)/k6 ./cmd/k6
 
 k6-types: ## check index.d.ts and the examples with the TypeScript compiler (Node)
 	cd xk6-xmpp/testdata/types && npm ci --no-audit --no-fund --silent && npx tsc --noEmit
@@ -60,7 +63,7 @@ interop-install: ## install Prosody, ejabberd and the foreign clients where miss
 	./internal/interop/install.sh
 
 interop: build k6 interop-install ## tests against real Prosody and ejabberd, scripts of k6 among them, and foreign clients against serve
-	$(GO) test -tags interop -count=1 -timeout 30m ./internal/interop/... ./internal/attrcert
+	$(GO) test -tags interop -count=1 -timeout 30m -parallel 3 ./internal/interop/... ./internal/attrcert
 
 browser-install: ## install Chromium where missing (Debian, root)
 	./internal/browser/install.sh
@@ -77,11 +80,11 @@ k8s: ## the Kubernetes manifests of examples/k8s against the operator's schema
 bench: ## benchmarks of the hot paths, the engine's own ratios and the link
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m $(PACKAGES)
 
+# Two at a time: programs are linked on one processor.
 fuzz: ## run each fuzz target for FUZZTIME (10s; or 10000x, a count)
-	@set -e; for pkg in $$($(GO) list $(PACKAGES)); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "fuzz $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
-	  done; done
+	grep -r '^func Fuzz' --include='*_test.go' . | sed 's|/[^/]*_test.go:func \(Fuzz[A-Za-z0-9]*\).*| \1|' | sort \
+	  | xargs -P 2 -L 1 sh -c '$(GO) test -run "^$$" -fuzz "^$$1$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x -parallel 1 "$$0" >"$(BIN)/$$1.log" 2>&1; \
+	    code=$$?; echo "fuzz $$0 $$1"; tail -n 40 "$(BIN)/$$1.log"; rm "$(BIN)/$$1.log"; exit $$code'
 
 $(BIN)/golangci-lint-$(LINT_VERSION):
 	GOBIN=$(CURDIR)/$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

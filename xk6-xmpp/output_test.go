@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"runtime"
 	"slices"
@@ -428,7 +429,10 @@ func TestOutputArgument(t *testing.T) {
 		"d,block=1ms":      `"1ms" is not a time`,
 		"d,interval=x":     `option "interval"`,
 		"d,series=0":       `option "series": "0" is not a number from 1 to 10000`,
+		"d,series=10001":   `option "series": "10001" is not`,
+		"d,interval=-1s":   `"-1s" is not a time`,
 		"d,series":         `option "series": has no value`,
+		"d,=,block":        `option "": has no value`,
 		"d,colour=red":     `option "colour": is not known: there are block, interval, series, without, variant, primary`,
 		"runs/{instance}":  "has no tag instance_id",
 		"runs/{instance}x": "has no tag instance_id",
@@ -454,20 +458,21 @@ func TestOutputArgument(t *testing.T) {
 	}
 }
 
-// FuzzHDROptions reads arguments: what is accepted lies within bounds.
-func FuzzHDROptions(f *testing.F) {
-	for _, argument := range []string{"", "d", "d,block=10s,interval=1s,series=5,without=a,without=b,variant=c,primary=x.mean", "d,,=,block", "d,series=-1", "{instance},block=1ns"} {
-		f.Add(argument)
+// TestHDROptions reads arguments of --out xmpp-hdr.
+func TestHDROptions(t *testing.T) {
+	for argument, want := range map[string]hdrOptions{
+		"":          {series: 500},
+		"d":         {dir: "d", series: 500},
+		"d,,":       {dir: "d", series: 500},
+		",block=1m": {block: time.Minute, series: 500},
+		"d,block=10s,interval=1s,series=5,without=a,without=b,variant=c,primary=x.mean": {
+			dir: "d", block: 10 * time.Second, interval: time.Second, series: 5, without: []string{"a", "b"}, variant: "c", primary: "x.mean",
+		},
+	} {
+		if got, err := parseHDROptions(argument); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %+v, %v, want %+v", argument, got, err, want)
+		}
 	}
-	f.Fuzz(func(t *testing.T, argument string) {
-		o, err := parseHDROptions(argument)
-		if err != nil {
-			return
-		}
-		if o.series < 1 || o.series > maxSeries || o.block != 0 && o.block < time.Second || o.interval != 0 && o.interval < time.Second || strings.Contains(o.dir, ",") {
-			t.Errorf("%q: %+v", argument, o)
-		}
-	})
 }
 
 // TestOutputFits holds the directory of a long test within what can be read.

@@ -57,6 +57,7 @@ HOME=%[1]s LANG=C.UTF-8 setpriv --reuid=%[2]s --regid=%[2]s --clear-groups %[3]s
 // these: all are back, sessions are resumed after a drop and cannot be after a restart,
 // and rosters keep their versions through it.
 func TestReconnectHerd(t *testing.T) {
+	t.Parallel()
 	const n = 100
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {

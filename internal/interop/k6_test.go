@@ -118,6 +118,7 @@ func (r k6Run) expect(t *testing.T, want map[string]float64) {
 // against real servers over TLS. Thresholds on times are left out: the machine decides
 // them.
 func TestK6(t *testing.T) {
+	t.Parallel()
 	const domain = "bench.test"
 	for kind, tt := range map[string]struct {
 		create func(*testing.T, Options) *Server
@@ -177,6 +178,7 @@ func TestK6(t *testing.T) {
 
 // TestK6Mesh runs the example of a mesh against real servers.
 func TestK6Mesh(t *testing.T) {
+	t.Parallel()
 	const n = 3
 	for _, c := range []struct {
 		Federation
@@ -187,12 +189,13 @@ func TestK6Mesh(t *testing.T) {
 		{Federation{}, "ejabberd", "pair-external"},
 	} {
 		t.Run(c.kind+" "+c.String(), func(t *testing.T) {
+			t.Parallel()
 			f := foreigner{kind: c.kind, Federation: c.Federation}
 			target := f.federationTarget(t, n, n)
 			s := &Server{Dir: filepath.Dir(target), Options: Options{Domains: []string{"unused.test"}}}
 			size := fmt.Sprint(n)
 			r := s.mustK6(t, filepath.Join("..", "..", "examples", "04-federation-mesh.js"), 0,
-				[]string{"TARGET=" + target, "VARIANTS=" + c.variants, "N=" + size, "M=" + size, "SLOT=60"}, "--no-thresholds")
+				[]string{"TARGET=" + target, "VARIANTS=" + c.variants, "N=" + size, "M=" + size, "SLOT=20"}, "--no-thresholds")
 			opened := 3 * float64(len(strings.Split(c.variants, ",")))
 			r.expect(t, map[string]float64{
 				"iterations count": opened, "xmpp_s2s_setup_duration count": opened, "xmpp_s2s_pair_ready count": opened * n * n, "xmpp_s2s_rtt count": opened * 500,

@@ -126,6 +126,7 @@ func TestObserve(t *testing.T) {
 // TestObserveElsewhere runs the agent as on the server's machine, and a load that takes
 // everything it knows of the server from there.
 func TestObserveElsewhere(t *testing.T) {
+	t.Parallel()
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

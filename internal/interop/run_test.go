@@ -25,7 +25,7 @@ var program = sync.OnceValues(func() (string, error) { return build("xmppbench")
 // takes ready where it has built it already.
 func build(name string) (path string, err error) {
 	path = filepath.Join(programDir, name)
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/"+name).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/"+name).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
@@ -96,6 +96,7 @@ var patient = []string{"--progress", "none", "--set", "limits.lateness-floor=1m"
 // 1 000 items, the deployed one with 10 000 and 100 000, every roster verified by
 // count and digest.
 func TestRosterLogin(t *testing.T) {
+	t.Parallel()
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

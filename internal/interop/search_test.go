@@ -13,6 +13,7 @@ import (
 // nothing of them: levels are run, a server that bears all of them ends the search at
 // the maximum, and one that bears none at exit 99.
 func TestSearch(t *testing.T) {
+	t.Parallel()
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

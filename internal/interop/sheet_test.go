@@ -12,6 +12,7 @@ import (
 // TestCapacitySheet makes a whole sheet of real servers at a size that says nothing of
 // them: every answer has a value, or a reason why not.
 func TestCapacitySheet(t *testing.T) {
+	t.Parallel()
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -13,6 +13,7 @@ import (
 // lost, doubled or out of order, and every contact who is online sees each change of
 // presence.
 func TestSteady(t *testing.T) {
+	t.Parallel()
 	for kind, create := range servers() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
