@@ -30,7 +30,7 @@ func loginModel(simulated bool) results.ModelDesign {
 			{Name: driverSessions, Of: []string{"sessions"}, Doc: "Sessions that log in and stay.",
 				Vary: "run several numbers of sessions, such as online: {sessions: [125, 250, 500, 1k]}"},
 			{Name: driverItems, Of: []string{"roster.items"}, Doc: "Contacts of all rosters.",
-				Vary: "run each size with rosters of several lengths, such as roster: {items: [20, 200]}; at a real server, make a run of each after provisioning it"},
+				Vary: "run each size with rosters of several lengths, such as roster: {items: [20, 200]}"},
 			{Name: driverMessages, Of: []string{"messages.sent"}, Doc: "Messages between sessions.",
 				Vary: "run each size with several numbers of messages, such as messages: {each: [5, 50]}"},
 		},

@@ -36,7 +36,33 @@ const charts = (() => {
   const setPrinting = (on) => { printing = on; };
 
   const color = (theme, i) => theme.colors[i % theme.colors.length];
-  const dash = (i) => dashes[i % dashes.length];
+  // From the ninth arm on colours come again, each with another dash and marker than before.
+  const turn = (i) => (i + 3 * Math.floor(i / light.length)) % dashes.length;
+  const dash = (i) => dashes[turn(i)];
+  // Markers, as corners around a centre; none is a circle.
+  const around = (n, radius) => Array.from({ length: n }, (_, k) => [k, 2 * Math.PI * k / n - Math.PI / 2]).map(([k, a]) => [radius(k) * Math.cos(a), radius(k) * Math.sin(a)]);
+  const markers = [
+    null, [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]], around(3, () => 1.35), around(4, () => 1.3),
+    around(3, () => 1.35).map(([x, y]) => [x, -y]), around(10, (k) => (k % 2 ? 0.6 : 1.45)),
+    [[-0.4, -1.2], [0.4, -1.2], [0.4, -0.4], [1.2, -0.4], [1.2, 0.4], [0.4, 0.4], [0.4, 1.2], [-0.4, 1.2], [-0.4, 0.4], [-1.2, 0.4], [-1.2, -0.4], [-0.4, -0.4]],
+    around(8, (k) => (k % 2 ? 0.55 : 1.5)),
+  ];
+  const marker = (i) => markers[turn(i)];
+  // paint draws points over a chart, each with the marker of its arm: {arm, x, y, open}.
+  function paint(u, points, ctx) {
+    const c = u.ctx, r = devicePixelRatio * ctx.theme.size * 0.34;
+    c.save();
+    c.lineWidth = 2 * devicePixelRatio; c.lineJoin = "round";
+    for (const p of points) {
+      const x = u.valToPos(p.x, "x", true), y = u.valToPos(p.y, "y", true), corners = marker(p.arm);
+      c.strokeStyle = color(ctx.theme, p.arm);
+      c.fillStyle = p.open ? ctx.theme.paper : c.strokeStyle;
+      c.beginPath();
+      if (corners) { corners.forEach(([dx, dy], k) => c[k ? "lineTo" : "moveTo"](x + r * dx, y + r * dy)); c.closePath(); } else c.arc(x, y, r, 0, 2 * Math.PI);
+      c.fill(); c.stroke();
+    }
+    c.restore();
+  }
   const alpha = (hex, a) => hex + Math.round(a * 255).toString(16).padStart(2, "0");
 
   // Numbers as the rest of the report writes them: three digits, no exponent.
@@ -75,10 +101,12 @@ const charts = (() => {
     return e;
   }
 
-  // swatch is the line by which an arm is known.
+  // swatch is the line and the marker by which an arm is known.
   function swatch(theme, i) {
     const s = svg("svg", { width: 30, height: 10, viewBox: "0 0 30 10", "aria-hidden": "true", class: "swatch" });
     s.append(svg("line", { x1: 0, y1: 5, x2: 30, y2: 5, stroke: color(theme, i), "stroke-width": 3, "stroke-dasharray": dash(i).map((d) => d * 0.8).join(" ") }));
+    s.append(marker(i) ? svg("polygon", { points: marker(i).map(([x, y]) => `${(15 + 3.3 * x).toFixed(1)},${(5 + 3.3 * y).toFixed(1)}`).join(" "), fill: color(theme, i) })
+      : svg("circle", { cx: 15, cy: 5, r: 3.6, fill: color(theme, i) }));
     return s;
   }
 
@@ -225,7 +253,7 @@ const charts = (() => {
     const all = plot.curves; // hidden arms keep their part of the axes
     const right = Math.max(1, ...all.map((c) => Math.log10(c.n)));
     const xs = [...new Set(curves.flatMap((c) => [...c.nines, Math.log10(c.n)]))].sort((a, b) => a - b);
-    const data = [xs], series = [], bands = [];
+    const data = [xs], series = [], bands = [], maxima = [];
     const at = (x, values) => { const m = new Map(x.map((v, i) => [v, values[i]])); return xs.map((v) => (m.has(v) ? m.get(v) : null)); };
     for (const c of curves) {
       const stroke = color(ctx.theme, c.arm);
@@ -233,7 +261,8 @@ const charts = (() => {
       data.push(at(c.nines, c.value));
       series.push({ label, stroke, width: 2, dash: dash(c.arm), spanGaps: true, points: { show: false } });
       data.push(at([Math.log10(c.n)], [c.max]));
-      series.push({ label: label + " maximum", stroke, width: 0, points: { show: true, size: 9, width: 2, stroke, fill: ctx.theme.paper } });
+      series.push({ label: label + " maximum", stroke, width: 0, points: { show: false } });
+      maxima.push({ arm: c.arm, x: Math.log10(c.n), y: c.max, open: true });
       if (c.lo && c.lo.length) {
         const x = c.nines.slice(0, c.lo.length);
         data.push(at(x, c.hi), at(x, c.lo));
@@ -242,10 +271,10 @@ const charts = (() => {
       }
     }
     const [lo, hi] = extent(all.flatMap((c) => [...c.value, ...(c.lo || []), c.max]));
-    const limits = ctx.limits.filter((l) => l.metric === plot.metric);
+    const limits = ctx.limits.filter((l) => l.metric === plot.metric), across = horizontal(limits, ctx);
     return lines(el, {
       label: `Response time of ${plot.metric} by percentile`, data, series, bands,
-      hooks: horizontal(limits, ctx),
+      hooks: { ...across, draw: [...across.draw, (u) => paint(u, maxima, ctx)] },
       x: {
         label: "percentile", range: [0, right * 1.02], format: percentile,
         ticks: (min, max) => [Math.log10(2), 1, 2, 3, 4, 5, 6, 7].filter((v) => v <= max),
@@ -546,7 +575,7 @@ const charts = (() => {
   // load is response time against offered rate.
   function load(el, plot, ctx) {
     const points = shown(ctx, plot.points);
-    const searched = plot.points.some((p) => p.judgement), judged = [];
+    const searched = plot.points.some((p) => p.judgement), judged = [], dots = [];
     const xs = [...new Set(plot.points.map((p) => p.rate))].sort((a, b) => a - b);
     const data = [xs], series = [];
     for (const arm of [...new Set(points.map((p) => p.arm))]) {
@@ -554,7 +583,8 @@ const charts = (() => {
       const stroke = color(ctx.theme, arm), label = ctx.arms[arm].label;
       const take = (key) => xs.map((x) => (mine.has(x) ? mine.get(x)[key] : null));
       data.push(take("p99"), take("p50"), take("max"));
-      series.push({ label: label + " p99", stroke, width: 2.5, spanGaps: true, points: { show: !searched, size: 7, fill: stroke, stroke, width: 0 } });
+      series.push({ label: label + " p99", stroke, width: 2.5, spanGaps: true, points: { show: false } });
+      if (!searched) for (const p of mine.values()) if (p.p99 != null) dots.push({ arm, x: p.rate, y: p.p99 });
       series.push({ label: label + " p50", stroke, width: 1.5, dash: [5, 4], spanGaps: true, points: { show: true, size: 5, fill: stroke, stroke, width: 0 } });
       series.push({ label: label + " maximum", stroke, width: 0, paths: () => null, points: { show: true, size: 8, fill: ctx.theme.paper, stroke, width: 1.5 } });
       for (const p of mine.values()) if (p.judgement) judged.push({ x: p.rate, y: p.p99 ?? p.max, judgement: p.judgement, stroke });
@@ -564,7 +594,7 @@ const charts = (() => {
     const across = horizontal(limits, ctx), found = plot.found;
     return lines(el, {
       label: `Response time of ${plot.metric} against ${plot.over}` + (found ? `; up to ${count(found.median)} ${plot.unit} hold` : ""), data, series,
-      hooks: { draw: [...across.draw, (u) => marks(u, judged, ctx)], drawClear: found ? [(u) => {
+      hooks: { draw: [...across.draw, (u) => marks(u, judged, ctx), (u) => paint(u, dots, ctx)], drawClear: found ? [(u) => {
         // What holds in every search, and what fails.
         const c = u.ctx, px = (v) => Math.min(u.bbox.left + u.bbox.width, Math.max(u.bbox.left, u.valToPos(v, "x", true)));
         c.save();
@@ -655,7 +685,7 @@ const charts = (() => {
     const every = (key) => [...plot.points.map((p) => p[key]), ...(plot.lines || []).flatMap((l) => l[key])];
     const xs = [...new Set(every("size"))].sort((a, b) => a - b);
     const at = (sizes, values) => { const m = new Map(sizes.map((x, i) => [x, values[i]])); return xs.map((x) => m.get(x) ?? null); };
-    const data = [xs], series = [], bands = [], whiskers = [];
+    const data = [xs], series = [], bands = [], whiskers = [], dots = [];
     for (const arm of [...new Set([...models, ...points].map((p) => p.arm))]) {
       const stroke = color(ctx.theme, arm), label = ctx.arms[arm].label;
       const line = models.find((l) => l.arm === arm);
@@ -669,17 +699,20 @@ const charts = (() => {
         const mine = points.filter((p) => p.arm === arm && p.role === role);
         if (!mine.length) continue;
         data.push(at(mine.map((p) => p.size), mine.map((p) => p.value)));
-        const dots = { show: true, size: role === "held-out" ? 10 : 8, fill: role === "held-out" ? ctx.theme.paper : stroke, stroke, width: role === "held-out" ? 2 : 0 };
-        series.push(role ? { label: `${label}, ${role}`, stroke, width: 0, paths: () => null, points: dots }
-          : { label, stroke, width: 1.75, dash: dash(arm), spanGaps: true, points: dots });
-        for (const p of mine) whiskers.push({ ...p, stroke });
+        const own = { show: false }; // painted with the marker of the arm
+        series.push(role ? { label: `${label}, ${role}`, stroke, width: 0, paths: () => null, points: own }
+          : { label, stroke, width: 1.75, dash: dash(arm), spanGaps: true, points: own });
+        for (const p of mine) {
+          whiskers.push({ ...p, stroke });
+          dots.push({ arm, x: p.size, y: p.value, open: role === "held-out" });
+        }
       }
     }
     const format = unitFormat(plot.unit);
     const [lo, hi] = extent(["value", "lo", "hi"].flatMap(every).filter((v) => v > 0));
     return lines(el, {
       label: `${plot.metric} against ${sizeName(plot)}`, data, series, bands,
-      hooks: { drawClear: [(u) => {
+      hooks: { draw: [(u) => paint(u, dots, ctx)], drawClear: [(u) => {
         for (const p of whiskers) {
           if (!(p.lo > 0) || p.lo === p.hi) continue;
           const x = u.valToPos(p.size, "x", true);
@@ -701,7 +734,7 @@ const charts = (() => {
   }
 
   return {
-    theme, setPrinting, swatch, html, svg, seconds, bytes, count, unit: unitFormat, color, dash, alpha, lines,
+    theme, setPrinting, swatch, marker, html, svg, seconds, bytes, count, unit: unitFormat, color, dash, alpha, lines,
     latency, heat, timeline, ratios, resources, load, mesh, cost,
     tables: { latency: latencyTable, heat: heatTable, timeline: timelineTable, ratios: ratiosTable, resources: resourcesTable, load: loadTable, mesh: meshTable, cost: costTable },
   };
