@@ -122,6 +122,8 @@ func (p *plotter) modelled(m *ModelReport) {
 				groups[name] = append(groups[name], pt)
 			}
 		}
+		// What was held out tells most.
+		slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(heldOut(groups[b]), heldOut(groups[a])) })
 		for _, q := range part.Quantities {
 			for _, name := range names {
 				i := slices.IndexFunc(p.out.Costs, func(c CostPlot) bool { return c.Metric == q.Name && c.Group == name })
@@ -148,6 +150,16 @@ func (p *plotter) modelled(m *ModelReport) {
 			}
 		}
 	}
+}
+
+// heldOut is how many of the sizes the model was not fitted to.
+func heldOut(points []ModelPoint) (n int) {
+	for _, p := range points {
+		if p.Role == RoleHeldOut {
+			n++
+		}
+	}
+	return n
 }
 
 // armOf is the arm of a variant where one run is reported, and else one of its own.

@@ -368,6 +368,12 @@ func TestReportWithModel(t *testing.T) {
 		p.painted()
 		p.fits()
 		p.choose("choose-cost", "cpu.mesh, full mesh")
+		// However many arms there are, no two look alike.
+		var looks int
+		p.eval(&looks, `new Set(Array.from({length: 64}, (_, i) => charts.swatch(charts.theme(), i).innerHTML)).size`)
+		if looks != 64 {
+			t.Errorf("64 arms have %d looks", looks)
+		}
 		var cost [][]*float64
 		p.drawn("cost", &cost)
 		next := 1

@@ -101,12 +101,13 @@ const charts = (() => {
     return e;
   }
 
-  // swatch is the line and the marker by which an arm is known.
-  function swatch(theme, i) {
-    const s = svg("svg", { width: 30, height: 10, viewBox: "0 0 30 10", "aria-hidden": "true", class: "swatch" });
-    s.append(svg("line", { x1: 0, y1: 5, x2: 30, y2: 5, stroke: color(theme, i), "stroke-width": 3, "stroke-dasharray": dash(i).map((d) => d * 0.8).join(" ") }));
-    s.append(marker(i) ? svg("polygon", { points: marker(i).map(([x, y]) => `${(15 + 3.3 * x).toFixed(1)},${(5 + 3.3 * y).toFixed(1)}`).join(" "), fill: color(theme, i) })
-      : svg("circle", { cx: 15, cy: 5, r: 3.6, fill: color(theme, i) }));
+  // swatch is the line by which an arm is known, with its marker unless it is plain.
+  function swatch(theme, i, plain) {
+    const s = svg("svg", { width: 34, height: 14, viewBox: "0 0 34 14", "aria-hidden": "true", class: "swatch" });
+    s.append(svg("line", { x1: 0, y1: 7, x2: 34, y2: 7, stroke: color(theme, i), "stroke-width": 3, "stroke-dasharray": dash(i).map((d) => d * 0.8).join(" ") }));
+    if (plain) return s;
+    s.append(marker(i) ? svg("polygon", { points: marker(i).map(([x, y]) => `${(17 + 4.4 * x).toFixed(1)},${(7 + 4.4 * y).toFixed(1)}`).join(" "), fill: color(theme, i) })
+      : svg("circle", { cx: 17, cy: 7, r: 4.6, fill: color(theme, i) }));
     return s;
   }
 
@@ -554,7 +555,7 @@ const charts = (() => {
       if (!all.length || plot.t.length < 2) continue;
       const [, hi] = extent(all.flatMap((l) => l.value));
       add(title, (body) => {
-        body.append(html("div", { class: "keys" }, ...all.map((l) => html("span", { class: "key" }, swatch(ctx.theme, roles.indexOf(l.role)), " ", l.role))));
+        body.append(html("div", { class: "keys" }, ...all.map((l) => html("span", { class: "key" }, swatch(ctx.theme, roles.indexOf(l.role), true), " ", l.role))));
         return lines(body, {
           label: `${title} of each process over time`, data: [plot.t, ...all.map((l) => l.value)], x: { ...x, label: key === last ? "seconds since the run began" : "" }, height: ctx.theme.size * (key === last ? 15 : 13), cursor, axis,
           series: all.map((l) => ({ label: l.role, stroke: color(ctx.theme, roles.indexOf(l.role)), width: 1.75, dash: dash(roles.indexOf(l.role)), points: { show: false } })),

@@ -29,7 +29,7 @@
       entries: () => ofPlan(plots.latency), name: (p) => p.metric,
       caption: (p) => {
         const band = p.curves.some((c) => c.lo && c.lo.length);
-        return `${about(p.metric)} Each step to the right is another nine. A curve ends where fewer than ten samples lie beyond it; the ring is the maximum.` + (band ? " Bands are 95 % intervals of the same percentile of a typical block, as far as each block has enough samples." : "");
+        return `${about(p.metric)} Each step to the right is another nine. A curve ends where fewer than ten samples lie beyond it; the open mark is the maximum.` + (band ? " Bands are 95 % intervals of the same percentile of a typical block, as far as each block has enough samples." : "");
       },
     },
     {
@@ -49,7 +49,7 @@
       id: "cost", title: "Cost against size", draw: charts.cost, table: charts.tables.cost,
       entries: () => (plots.costs || []).filter((c) => new Set(c.points.map((p) => p.size)).size > 1), name: (c) => [c.metric, c.group].filter(Boolean).join(", "),
       caption: (c) => `${about(c.metric)} Median over blocks, with the range. Both axes are logarithmic.` + (c.lines?.length
-        ? " The line is the model, with its band of 95 %. Dots are the sizes that it was fitted to, rings those that it was not." : ""),
+        ? " The line is the model, with its band of 95 %. Filled marks are the sizes that it was fitted to, open ones those that it was not." : ""),
     },
     {
       id: "heat", title: "Response times over the run", draw: charts.heat, table: charts.tables.heat,

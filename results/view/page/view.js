@@ -225,7 +225,7 @@
           x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
           y: { label: name, log: true, format: charts.seconds, range: [Math.min(...values) / 1.2, Math.max(...values) * 1.2] },
         }, { theme }));
-        picture.prepend(html("ul", { class: "key" }, ...variants.map((v, i) => html("li", {}, charts.swatch(theme, i), " ", v, ": mean as a line, maximum as rings"))));
+        picture.prepend(html("ul", { class: "key" }, ...variants.map((v, i) => html("li", {}, charts.swatch(theme, i, true), " ", v, ": mean as a line, maximum as rings"))));
       }
       const figures = recent(seen.figures, (f) => f.elapsed);
       const roles = [...new Set(figures.flatMap((f) => Object.keys(f.figures || {})))].filter((k) => k.startsWith("cpu.") && k.split(".").length === 2).sort();
@@ -241,7 +241,7 @@
           x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
           y: { label: "cores", format: charts.count, range: [0, Math.max(0.1, ...lines.flat().filter((v) => v != null)) * 1.1] },
         }, { theme }));
-        machine.prepend(html("ul", { class: "key" }, ...roles.map((r, i) => html("li", {}, charts.swatch(theme, i), " ", r.slice(4)))));
+        machine.prepend(html("ul", { class: "key" }, ...roles.map((r, i) => html("li", {}, charts.swatch(theme, i, true), " ", r.slice(4)))));
       }
     };
     // A run may write faster than anybody reads.
