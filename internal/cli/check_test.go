@@ -140,6 +140,9 @@ func TestCheck(t *testing.T) {
 				OK      bool
 				Targets []struct{ Checks []scenarios.Check }
 			}
+			if err := validate("check.schema.json", out.String()); err != nil {
+				t.Error(err)
+			}
 			if err := json.Unmarshal(out.Bytes(), &answer); err != nil || answer.Schema != "xmppbench.check/1" || answer.OK != (tt.code == 0) || len(answer.Targets) != 1 {
 				t.Fatalf("%v\n%s", err, &out)
 			}

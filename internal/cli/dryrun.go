@@ -280,6 +280,12 @@ type sheetPart struct {
 	Budget   time.Duration `json:"budget-ns"`
 }
 
+// sheetParts is the answer of a dry run of a sheet in JSON.
+type sheetParts struct {
+	Duration time.Duration `json:"duration-ns"`
+	Parts    []sheetPart   `json:"parts"`
+}
+
 func (a *app) drySheet(p scenarios.Plan) error {
 	parts, err := p.Parts()
 	if err != nil {
@@ -296,10 +302,7 @@ func (a *app) drySheet(p scenarios.Plan) error {
 		all = append(all, about)
 	}
 	if a.json {
-		return a.writeJSON(struct {
-			Duration time.Duration `json:"duration-ns"`
-			Parts    []sheetPart   `json:"parts"`
-		}{p.Sheet.Budget, all})
+		return a.writeJSON(sheetParts{p.Sheet.Budget, all})
 	}
 	fmt.Fprintln(a.stdout)
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)

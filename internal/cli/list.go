@@ -22,16 +22,19 @@ type listed struct {
 	Kind    string `json:"kind,omitempty"`
 }
 
+// lists is the answer of list.
+type lists struct {
+	Scenarios []listed `json:"scenarios"`
+	Variants  []listed `json:"variants"`
+}
+
 func (a *app) list() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List scenarios and variants",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			var all struct {
-				Scenarios []listed `json:"scenarios"`
-				Variants  []listed `json:"variants"`
-			}
+			var all lists
 			for _, s := range scenarios.Scenarios() {
 				all.Scenarios = append(all.Scenarios, listed{Name: s.Name, Summary: s.Summary})
 			}

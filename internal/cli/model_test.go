@@ -54,22 +54,42 @@ func priced(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(w.Close(results.StatusOK))
 }
 
-// valid SCHEMA checks what the last command has printed against a shipped schema.
+// valid SCHEMA [FILE] checks what the last command has printed, or a file, against a
+// shipped schema.
 func valid(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: valid SCHEMA")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: valid SCHEMA [FILE]")
 	}
-	text, err := results.Schemas().ReadFile("schema/" + args[0])
-	ts.Check(err)
+	file := "stdout"
+	if len(args) == 2 {
+		file = args[1]
+	}
+	ts.Check(validate(args[0], ts.ReadFile(file)))
+}
+
+// validate holds a document against a shipped schema.
+func validate(name, document string) error {
+	text, err := results.Schemas().ReadFile("schema/" + name)
+	if err != nil {
+		return err
+	}
 	source, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	c := jsonschema.NewCompiler()
-	ts.Check(c.AddResource(args[0], source))
-	schema, err := c.Compile(args[0])
-	ts.Check(err)
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
-	ts.Check(err)
-	ts.Check(schema.Validate(doc))
+	if err := c.AddResource(name, source); err != nil {
+		return err
+	}
+	schema, err := c.Compile(name)
+	if err != nil {
+		return err
+	}
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(document))
+	if err != nil {
+		return err
+	}
+	return schema.Validate(doc)
 }
 
 // costs are the figures of a block of a plan, by variant.

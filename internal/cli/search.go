@@ -252,13 +252,16 @@ func searchText(s *scenarios.Search) string {
 		g.Scenario, g.Target, n, g.Over, strings.Join(g.SLO, " and "), s.Level(g.Start), takes)
 }
 
+// plannedSearch is the answer of a dry run of a search in JSON.
+type plannedSearch struct {
+	Duration time.Duration      `json:"duration-ns"`
+	Goal     results.SearchGoal `json:"goal"`
+}
+
 // drySearch prints what a search would do, and connects to nothing.
 func (a *app) drySearch(s *scenarios.Search) error {
 	if a.json {
-		return a.writeJSON(struct {
-			Duration time.Duration      `json:"duration-ns"`
-			Goal     results.SearchGoal `json:"goal"`
-		}{s.Expected(), s.Goal()})
+		return a.writeJSON(plannedSearch{s.Expected(), s.Goal()})
 	}
 	p := s.Plan()
 	g := s.Goal()

@@ -17,19 +17,28 @@ import (
 type Document struct {
 	ID    string // the name of the file
 	Title string
-	// Version is the value of the member "schema" of the document.
+	// Version is the value of the member "schema" of the document; empty if it has none.
 	Version string
 	// Other are the schemas of types that write themselves.
 	Other map[reflect.Type]map[string]any
 }
 
-// Of returns the schema of values of the type of v, as indented JSON. A member that may
-// be left out is not required, and none is allowed that the type does not have. It panics
-// at a type that the package does not know.
-func (d Document) Of(v any) []byte {
+// Of returns the schema of values of the type of v, or of one of several types, as indented
+// JSON. A member that may be left out is not required, and none is allowed that the type
+// does not have. It panics at a type that the package does not know.
+func (d Document) Of(v any, or ...any) []byte {
 	node := d.node(reflect.TypeOf(v))
+	if d.Version != "" {
+		node["properties"].(map[string]any)["schema"] = map[string]any{"const": d.Version}
+	}
+	if len(or) > 0 {
+		all := []any{node}
+		for _, o := range or {
+			all = append(all, d.node(reflect.TypeOf(o)))
+		}
+		node = map[string]any{"anyOf": all}
+	}
 	node["$schema"], node["$id"], node["title"] = "https://json-schema.org/draft/2020-12/schema", d.ID, d.Title
-	node["properties"].(map[string]any)["schema"] = map[string]any{"const": d.Version}
 	b, err := json.MarshalIndent(node, "", "  ")
 	if err != nil {
 		panic(err) // Maps of texts always marshal.
