@@ -153,7 +153,9 @@ func writeBench(w io.Writer, runs []*Run, table []Metric) error {
 			if block.Plan != "" {
 				name += "/plan=" + benchWord(block.Plan)
 			}
-			fmt.Fprintf(&b, "%s/variant=%s 1", name, benchWord(block.Variant))
+			// The number at the end is what Go's benchmarks have there. Without it the one of a label
+			// such as chunk-500 would be taken for it.
+			fmt.Fprintf(&b, "%s/variant=%s-%d 1", name, benchWord(block.Variant), max(e.GOMAXPROCS, 1))
 			for _, n := range names {
 				s := parseScalar(table, n)
 				if s.stat == "n" {
