@@ -535,6 +535,11 @@ func TestCalls(t *testing.T) {
 				if got := u.sum(metricErrors); got != 0 {
 					t.Errorf("%v errors", got)
 				}
+				start := time.Now()
+				u.root.closeAll() // as at the end of the test
+				if took := time.Since(start); u.virtual && took > time.Second || u.root.active() > 0 {
+					t.Errorf("%d sessions are left after %v", u.root.active(), took)
+				}
 			})
 		}
 		fails := c.fails

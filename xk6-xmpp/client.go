@@ -224,16 +224,9 @@ func (c *client) disconnect(call sobek.FunctionCall) sobek.Value {
 			return nil, nil
 		}
 		l.flush(r)
-		done := make(chan error, 1)
-		go func() { done <- l.close(timeout) }()
-		var err error
-		select {
-		case err = <-done:
-		case <-ctx.Done():
-			return nil, fail(stageClose, context.Cause(ctx))
-		}
+		err := c.m.ending(ctx, func() error { return l.close(timeout) })
 		r.push(time.Now(), figure{metricActive, float64(c.m.root.active())})
-		if errors.Is(err, context.DeadlineExceeded) {
+		if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 			r.failed(stageClose, err)
 			return nil, fail(stageClose, err)
 		}
@@ -415,12 +408,10 @@ func (c *client) iq(call sobek.FunctionCall) sobek.Value {
 	b := p.stanzaStart("iq", id)
 	b = append(c.m.payload(b, "iq()", p.get("payload")), "</iq>"...)
 	return c.do(p, l, stageIQ, timeout, func(ctx context.Context, r recorder) (any, error) {
-		start := time.Now()
-		answer, err := l.request(ctx, c.m, id, b)
+		answer, err := l.timed(ctx, c.m, r, id, b)
 		if err != nil {
 			return nil, err
 		}
-		r.push(answer.at, took(metricIQ, answer.at.Sub(start)))
 		return answer.stanza, nil
 	})
 }
@@ -465,6 +456,16 @@ func (l *live) request(ctx context.Context, m *instance, id string, b []byte) (a
 	case <-ctx.Done():
 		return answer{}, context.Cause(ctx)
 	}
+}
+
+// timed is a request whose time is that of an iq.
+func (l *live) timed(ctx context.Context, m *instance, r recorder, id string, b []byte) (answer, error) {
+	start := time.Now()
+	got, err := l.request(ctx, m, id, b)
+	if err == nil {
+		r.push(got.at, took(metricIQ, got.at.Sub(start)))
+	}
+	return got, err
 }
 
 func (c *client) ping(call sobek.FunctionCall) sobek.Value {

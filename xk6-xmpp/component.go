@@ -312,13 +312,9 @@ func (x *component) disconnect(call sobek.FunctionCall) sobek.Value {
 		if s == nil {
 			return nil, nil
 		}
-		done := make(chan struct{})
-		go func() { defer close(done); x.end(s, timeout) }()
-		select {
-		case <-done:
-			return nil, nil
-		case <-ctx.Done():
-			return nil, fail(stageClose, context.Cause(ctx))
+		if err := x.m.ending(ctx, func() error { x.end(s, timeout); return nil }); err != nil {
+			return nil, fail(stageClose, err)
 		}
+		return nil, nil
 	})
 }

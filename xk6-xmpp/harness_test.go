@@ -220,6 +220,17 @@ func (u *user) cancelled(script string) {
 	}
 }
 
+// alone waits until no session is left.
+func (u *user) alone() {
+	u.t.Helper()
+	for i := 0; u.root.active() > 0; i++ {
+		if i == 2000 {
+			u.t.Fatalf("%d sessions outlive the iteration", u.root.active())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // fake is a server that authenticates anybody and does with stanzas what a test says.
 type fake struct {
 	net.Listener

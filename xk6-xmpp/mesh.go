@@ -473,16 +473,9 @@ func (x *mesh) close(sobek.FunctionCall) sobek.Value {
 		if s == nil {
 			return nil, nil
 		}
-		done := make(chan error, 1)
-		go func() { done <- x.end(s) }()
-		select {
-		case err := <-done:
-			if err != nil {
-				return nil, fail(stageS2S, err)
-			}
-			return nil, nil
-		case <-ctx.Done():
-			return nil, fail(stageS2S, context.Cause(ctx))
+		if err := x.m.ending(ctx, func() error { return x.end(s) }); err != nil {
+			return nil, fail(stageS2S, err)
 		}
+		return nil, nil
 	})
 }

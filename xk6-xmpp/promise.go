@@ -53,6 +53,19 @@ func (m *instance) async(ctx context.Context, after func(), work func(ctx contex
 	return m.rt.ToValue(promise)
 }
 
+// ending waits for the end of something, which goes on when the iteration does not wait
+// any more; the end of the test does.
+func (m *instance) ending(ctx context.Context, end func() error) error {
+	done := make(chan error, 1)
+	m.root.work.Go(func() { done <- end() })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // maxFrames bounds the stack of errors.
 const maxFrames = 8
 

@@ -61,13 +61,8 @@ func (x *pubsubOf) request(p *options, service, typ string, payload []byte) sobe
 	id := l.Stream.NextID()
 	b := wire.AppendIQ(nil, typ, id, "", service, payload)
 	return c.do(p, l, stagePubSub, timeout, func(ctx context.Context, r recorder) (any, error) {
-		start := time.Now()
-		got, err := l.request(ctx, c.m, id, b)
-		if err != nil {
-			return nil, err
-		}
-		r.push(got.at, took(metricIQ, got.at.Sub(start)))
-		return nil, nil
+		_, err := l.timed(ctx, c.m, r, id, b)
+		return nil, err
 	})
 }
 
@@ -135,12 +130,10 @@ func (x *pubsubOf) publishAt(name, service string, at, payload, rest sobek.Value
 	id := l.Stream.NextID()
 	b = wire.AppendIQ(nil, "set", id, "", service, b)
 	return c.do(p, l, stagePubSub, timeout, func(ctx context.Context, r recorder) (any, error) {
-		start := time.Now()
-		got, err := l.request(ctx, c.m, id, b)
+		got, err := l.timed(ctx, c.m, r, id, b)
 		if err != nil {
 			return nil, err
 		}
-		r.push(got.at, took(metricIQ, got.at.Sub(start)))
 		if made := got.stanza.element.Child(nsPubSub, "pubsub").Child(nsPubSub, "publish").Child(nsPubSub, "item").Attr("id"); made != "" {
 			return made, nil
 		}

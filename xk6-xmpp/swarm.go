@@ -195,6 +195,7 @@ func (s *swarm) connect(call sobek.FunctionCall) sobek.Value {
 		wait.Wait()
 		s.flush(r)
 		if ctx.Err() != nil {
+			s.m.root.work.Go(s.abandon) // those that were faster than the end
 			return nil, fail(stageSession, context.Cause(ctx))
 		}
 		out.Duration = since(start)
@@ -448,12 +449,8 @@ func (s *swarm) disconnect(call sobek.FunctionCall) sobek.Value {
 	p.done()
 	return s.m.async(ctx, nil, func(ctx context.Context) (any, error) {
 		s.flush(r)
-		done := make(chan struct{})
-		go func() { defer close(done); s.end(timeout) }()
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return nil, fail(stageClose, context.Cause(ctx))
+		if err := s.m.ending(ctx, func() error { s.end(timeout); return nil }); err != nil {
+			return nil, fail(stageClose, err)
 		}
 		r.push(time.Now(), figure{metricActive, float64(s.m.root.active())})
 		return nil, nil
