@@ -2,7 +2,7 @@ package xk6xmpp
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // XEP-0114 has no other
+	"crypto/sha1" // #nosec G505 -- XEP-0114 has no other
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,7 +25,7 @@ type component struct {
 	listening
 	domain, secret string
 	host           string
-	port           int
+	port           uint16
 	timeout        time.Duration
 	tags           sobek.Value
 	reply          bool
@@ -53,7 +53,7 @@ func newComponent(m *instance, call sobek.ConstructorCall) *component {
 	p := m.options("Component()", call.Argument(0), true)
 	x := &component{
 		listening: listening{m: m}, domain: p.required("domain"), secret: p.required("secret"), host: p.required("host"),
-		port: p.integer("port", 5347, 1, 65535), timeout: p.duration("timeout", defaultTimeout), reply: p.flag("autoReply", true),
+		port: p.port(5347), timeout: p.duration("timeout", defaultTimeout), reply: p.flag("autoReply", true),
 	}
 	x.tags = p.tagged()
 	p.done()
@@ -148,7 +148,7 @@ func (x *component) open(ctx context.Context, dialer lib.DialContexter) (*wire.S
 	if err != nil {
 		return refused(err)
 	}
-	sum := sha1.Sum([]byte(header.ID + x.secret)) //nolint:gosec // XEP-0114 has no other
+	sum := sha1.Sum([]byte(header.ID + x.secret)) // #nosec G401 -- XEP-0114 has no other
 	if err := s.Send([]byte("<handshake>" + hex.EncodeToString(sum[:]) + "</handshake>")); err != nil {
 		return refused(err)
 	}
@@ -162,7 +162,7 @@ func (x *component) open(ctx context.Context, dialer lib.DialContexter) (*wire.S
 		return refused(nil)
 	}
 	s.Handle(func(head *wire.Stanza) wire.Handler { return x.arrives(s, head) })
-	go func() { _ = s.Serve(context.Background()) }() // ends with the stream, which end waits for
+	go func() { _ = s.Serve(context.WithoutCancel(ctx)) }() // ends with the stream, which end waits for
 	return s, nil
 }
 

@@ -26,7 +26,7 @@ import (
 type loginOptions struct {
 	jid, password, resource string
 	host                    string
-	port                    int
+	port                    uint16 // 0: as found
 	mode                    session.TLSMode
 	serverName              string         // that certificates must bear; empty: the domain
 	authorities             *x509.CertPool // nil: those of the system
@@ -50,7 +50,7 @@ func (p *options) login() loginOptions {
 	o := loginOptions{
 		resource:   p.text("resource", ""),
 		host:       p.text("host", ""),
-		port:       p.integer("port", 0, 1, 65535),
+		port:       p.port(0),
 		mechanisms: p.texts("mechanisms"),
 		timeout:    p.duration("timeout", defaultTimeout),
 		request:    p.duration("requestTimeout", defaultTimeout),
@@ -190,7 +190,7 @@ func (n network) connect(ctx context.Context, o loginOptions) (net.Conn, error) 
 	var errs []error
 	for _, t := range targets {
 		if o.port != 0 {
-			t.Port = uint16(o.port) //nolint:gosec // options.login has bounded it
+			t.Port = o.port
 		}
 		conn, err := n.dialer.DialContext(ctx, "tcp", t.String())
 		if err == nil {

@@ -383,10 +383,10 @@ func (x *mesh) pair(p *options) func() s2s.Pair {
 	return func() s2s.Pair {
 		pair := s2s.Pair{From: from, To: to}
 		if from == "" {
-			pair.From = local[rand.IntN(len(local))] //nolint:gosec // any pair will do
+			pair.From = local[rand.IntN(len(local))] // #nosec G404 -- any pair will do
 		}
 		if to == "" {
-			pair.To = remote[rand.IntN(len(remote))] //nolint:gosec // as above
+			pair.To = remote[rand.IntN(len(remote))] // #nosec G404 -- as above
 		}
 		return pair
 	}

@@ -3,6 +3,7 @@ package xk6xmpp
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.k6.io/k6/v2/lib"
@@ -138,9 +139,9 @@ func (m *instance) recorder(ctx context.Context, tags metrics.TagsAndMeta) recor
 // without a value are left out.
 func (r recorder) with(pairs ...string) recorder {
 	r.tags = r.tags.Clone()
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			r.tags.SetTag(pairs[i], pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		if pair[1] != "" {
+			r.tags.SetTag(pair[0], pair[1])
 		}
 	}
 	return r

@@ -116,6 +116,12 @@ func (p *options) integer(name string, fallback, least, most int) int {
 	return int(n)
 }
 
+// port returns the number of a port.
+func (p *options) port(fallback uint16) uint16 {
+	n := p.integer("port", int(fallback), 1, math.MaxUint16)
+	return uint16(n & math.MaxUint16)
+}
+
 // flag returns true or false.
 func (p *options) flag(name string, fallback bool) bool {
 	v := p.get(name)

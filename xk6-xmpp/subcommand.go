@@ -3,6 +3,7 @@ package xk6xmpp
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"syscall"
 
@@ -39,7 +40,7 @@ func newSubcommand(gs *state.GlobalState) *cobra.Command {
 			if code == cli.ExitOK {
 				return nil
 			}
-			return errext.WithExitCodeIfNone(fmt.Errorf("k6 x %s: exit code %d", SubcommandName, code), exitcodes.ExitCode(code))
+			return errext.WithExitCodeIfNone(fmt.Errorf("k6 x %s: exit code %d", SubcommandName, code), exitcodes.ExitCode(code&math.MaxUint8))
 		},
 	}
 }

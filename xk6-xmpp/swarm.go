@@ -118,15 +118,15 @@ type swarmed struct {
 }
 
 // number is that of the virtual user or the iteration in the whole test, from 0.
-func (s *swarm) number() uint64 {
+func (s *swarm) number() int {
 	state := s.m.vu.State()
 	switch {
 	case s.byIteration && state.GetScenarioGlobalVUIter == nil:
 		s.m.typeErrorf("Swarm.connect(): there are no iterations outside of scenarios, as in setup()")
 	case s.byIteration:
-		return state.GetScenarioGlobalVUIter()
+		return counter(state.GetScenarioGlobalVUIter())
 	case state.VUIDGlobal > 0:
-		return state.VUIDGlobal - 1
+		return counter(state.VUIDGlobal) - 1
 	}
 	return 0
 }
@@ -141,9 +141,9 @@ func (s *swarm) connect(call sobek.FunctionCall) sobek.Value {
 	if s.busy || s.connected() > 0 {
 		s.m.typeErrorf("Swarm.connect(): the swarm is connected already")
 	}
-	base := s.number() * uint64(s.size)                               //nolint:gosec // both are bounded
-	if _, ok := s.users.place(s.offset, base+uint64(s.size)-1); !ok { //nolint:gosec // as above
-		return s.users.exhaust(uint64(s.offset) + base + uint64(s.size) - 1) //nolint:gosec // as above
+	base := s.offset + s.number()*s.size
+	if _, ok := s.users.place(base + s.size - 1); !ok {
+		return s.users.exhaust(base + s.size - 1)
 	}
 	o := s.o
 	o.jid = s.users.user(0).jid // of the domain, which is that of all
@@ -166,7 +166,7 @@ func (s *swarm) connect(call sobek.FunctionCall) sobek.Value {
 		slots := make(chan struct{}, s.concurrency)
 		for i := range s.size {
 			if pacer != nil {
-				at, _ := pacer.At(uint64(i)) //nolint:gosec // not negative
+				at, _ := pacer.At(uint64(i))
 				if pause(ctx, time.Until(start.Add(at))) != nil {
 					break
 				}
@@ -180,7 +180,7 @@ func (s *swarm) connect(call sobek.FunctionCall) sobek.Value {
 			}
 			wait.Go(func() {
 				defer func() { <-slots }()
-				err := s.begin(ctx, net, base+uint64(i), r) //nolint:gosec // not negative
+				err := s.begin(ctx, net, base+i, r)
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -205,8 +205,8 @@ func (s *swarm) connect(call sobek.FunctionCall) sobek.Value {
 }
 
 // begin opens one session.
-func (s *swarm) begin(ctx context.Context, net network, n uint64, r recorder) error {
-	i, _ := s.users.place(s.offset, n) // connect has looked
+func (s *swarm) begin(ctx context.Context, net network, n int, r recorder) error {
+	i, _ := s.users.place(n) // connect has looked
 	u := s.users.user(i)
 	o := s.o
 	o.jid, o.password = u.jid, u.password
@@ -316,11 +316,11 @@ type chatted struct {
 // chats is the sink of a chatter: a histogram of all, and every n-th for k6.
 type chats struct {
 	r     recorder
-	every uint64
+	every int
 
 	mu    sync.Mutex
 	times *results.Histogram
-	n     uint64
+	n     int
 }
 
 // Observe implements results.Sink. Times count from when a message should have been
@@ -362,7 +362,7 @@ func (s *swarm) chatter(call sobek.FunctionCall) sobek.Value {
 		p.bad("rate", "and duration are required")
 	}
 	rate, duration := p.number("rate", 0, 1e-3, 1e6), p.duration("duration", 0)
-	every := uint64(p.integer("sampleEvery", 1, 1, math.MaxInt32)) //nolint:gosec // not negative
+	every := p.integer("sampleEvery", 1, 1, math.MaxInt32)
 	r := s.recorder(ctx, p)
 	p.done()
 	sessions := s.live()
@@ -374,12 +374,13 @@ func (s *swarm) chatter(call sobek.FunctionCall) sobek.Value {
 		s.m.typeErrorf("Swarm.chatter(): %v", err)
 	}
 	send := func(_ context.Context, seq uint64, done func(time.Time, error)) error {
-		n := int(seq % uint64(len(sessions))) //nolint:gosec // smaller than a length
+		count := uint64(len(sessions))
+		n := seq % count
 		from := sessions[n]
-		number := strconv.AppendInt(nil, int64(n), 10)
+		number := strconv.AppendUint(nil, n, 10)
 		target := to
 		if target == "" {
-			target = sessions[(n+1)%len(sessions)].jid
+			target = sessions[(n+1)%count].jid
 		}
 		id := "x" + strconv.FormatUint(seq, 36) + from.Stream.NextID()
 		b := append(startTag("message", target, id, typ, lang), content...)

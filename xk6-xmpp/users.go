@@ -112,7 +112,7 @@ func (u *userPool) byIteration(call sobek.FunctionCall) sobek.Value {
 	if state.GetScenarioGlobalVUIter == nil {
 		u.m.typeErrorf("%s: there are no iterations outside of scenarios, as in setup(); use at()", name)
 	}
-	return u.numbered(name, call, state.GetScenarioGlobalVUIter())
+	return u.numbered(name, call, counter(state.GetScenarioGlobalVUIter()))
 }
 
 // byVU returns the user of this virtual user: no other one of the test, in whatever
@@ -123,7 +123,12 @@ func (u *userPool) byVU(call sobek.FunctionCall) sobek.Value {
 	if state.VUIDGlobal == 0 {
 		u.m.typeErrorf("%s: there is no virtual user outside of scenarios, as in setup(); use at()", name)
 	}
-	return u.numbered(name, call, state.VUIDGlobal-1)
+	return u.numbered(name, call, counter(state.VUIDGlobal)-1)
+}
+
+// counter is a number that k6 gives out, from 0 or 1 up.
+func counter(n uint64) int {
+	return int(n) // #nosec G115 -- no test lasts so long
 }
 
 func (u *userPool) running(name string) *lib.State {
@@ -135,20 +140,20 @@ func (u *userPool) running(name string) *lib.State {
 }
 
 // numbered returns the user with a number that k6 gives out, behind an offset.
-func (u *userPool) numbered(name string, call sobek.FunctionCall, n uint64) sobek.Value {
+func (u *userPool) numbered(name string, call sobek.FunctionCall, n int) sobek.Value {
 	offset := 0
 	if v := call.Argument(0); !common.IsNullish(v) {
 		offset = u.m.index(name, "the offset", v, 0, maxUsers)
 	}
-	i, ok := u.place(offset, n)
+	i, ok := u.place(offset + n)
 	if ok {
 		return u.credentials(i)
 	}
-	return u.exhaust(uint64(offset) + n)
+	return u.exhaust(offset + n)
 }
 
 // exhaust does what is to be done when a user is wanted that the pool does not have.
-func (u *userPool) exhaust(n uint64) sobek.Value {
+func (u *userPool) exhaust(n int) sobek.Value {
 	why := fmt.Sprintf("user %d is wanted of a pool of %d: numbers are unique but not dense when a test is split, so a pool needs some more users than iterations or virtual users", n, u.count)
 	if u.exhausted == exhaustedReject {
 		panic(u.m.jsError(&fault{stage: stageUsers, condition: "resource-constraint", err: errors.New(why)}))
@@ -158,15 +163,11 @@ func (u *userPool) exhaust(n uint64) sobek.Value {
 }
 
 // place returns the index of a user, unless the pool is exhausted.
-func (u *userPool) place(offset int, n uint64) (int, bool) {
-	i := uint64(offset) + n
-	if i >= uint64(u.count) {
-		if u.exhausted != exhaustedWrap {
-			return 0, false
-		}
-		i %= uint64(u.count)
+func (u *userPool) place(n int) (int, bool) {
+	if n >= u.count && u.exhausted != exhaustedWrap {
+		return 0, false
 	}
-	return int(i), true
+	return n % u.count, true
 }
 
 // rosterFor returns the roster that the simulator gives to a user, when its accounts,

@@ -3,7 +3,7 @@ package session
 import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
-	"crypto/sha1" // SCRAM-SHA-1 is mandatory to implement (RFC 6120 §13.8)
+	"crypto/sha1" // #nosec G505 -- SCRAM-SHA-1 (RFC 5802) is what some servers offer
 	"crypto/sha256"
 	"fmt"
 	"hash"
