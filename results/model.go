@@ -71,6 +71,8 @@ type ModelQuantity struct {
 	Unit  string         `json:"unit"`
 	Doc   string         `json:"doc,omitempty"`
 	Limit QuantityLimits `json:"limit"`
+	// Least says that a size is what the least of its blocks was, not their median.
+	Least bool `json:"least,omitempty"`
 	// Coefficients are in the quantity's unit: the constant first, then those of the
 	// part's drivers. One that came out negative is 0 here: it means none that could be
 	// told from noise, as does one of a driver that the quantity is taken not to depend on.
@@ -96,7 +98,16 @@ const (
 	RoleHeldOut     = "held-out"
 )
 
-// ModelPoint is one size: the median of its blocks beside what the model says.
+// of is what the blocks of a size say of the quantity. The values are sorted.
+func (q ModelQuantity) of(values []float64) float64 {
+	if q.Least {
+		return values[0]
+	}
+	return median(values)
+}
+
+// ModelPoint is one size: the median of its blocks, or the least, beside what the model
+// says.
 type ModelPoint struct {
 	Role   string   `json:"role"` // RoleCalibration or RoleHeldOut
 	Runs   []string `json:"runs"`
@@ -171,6 +182,9 @@ type Quantity struct {
 	// By names the drivers that it depends on; nil is all of them.
 	By    []string
 	Limit QuantityLimits
+	// Least takes the least of the blocks for a size, not their median: for what other work
+	// of the machine adds to, and nothing takes from.
+	Least bool
 	// LimitWith, where not empty, names a driver: the limit holds for variants whose costs
 	// have it, and in others the quantity is shown and not judged.
 	LimitWith string
@@ -305,7 +319,7 @@ func (p *ModelPart) outcome(q ModelQuantity, drivers map[string]float64, g group
 	values := g.values(q.Name)
 	says := p.Predict(q, drivers, modelLevel)
 	return ModelOutcome{
-		Measured: median(values), Min: slices.Min(values), Max: slices.Max(values),
+		Measured: q.of(values), Min: slices.Min(values), Max: slices.Max(values),
 		Predicted: says.Value, Lo: says.Lo, Hi: says.Hi,
 	}
 }

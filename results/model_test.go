@@ -880,3 +880,37 @@ func TestModelTellsSizesOfEqualNames(t *testing.T) {
 		t.Errorf("state %s, %d points, want both sizes", c.State, len(m.Parts[0].Points))
 	}
 }
+
+// What other work adds to is told by the least of the blocks, in fits and checks alike.
+func TestModelLeast(t *testing.T) {
+	disturbed := func(id string, seed uint64, sizes ...gridSize) *Run {
+		r := meshRun(id, 0, seed, 3, sizes...)
+		for i := range r.Blocks {
+			if b := &r.Blocks[i]; b.Block > 0 {
+				b.Scalars["cpu"] *= 1 + 0.1*float64(b.Block+i%3)
+			}
+		}
+		return r
+	}
+	d := meshDesign()
+	d.Quantities[0].Least = true
+	m, _, err := FitModel([]*Run{disturbed("small", 1, small()...)}, d, FitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Check([]*Run{disturbed("large", 9, gridSize{30, 30, 10})}, d, CheckOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range c.Verdicts {
+		if v.Name == "cpu" && math.Abs(v.Relative) > 1e-6 {
+			t.Errorf("%s: error %v", v.Variant, v.Relative)
+		}
+	}
+	for _, p := range m.Parts {
+		q, _ := p.Quantity("cpu")
+		if o := p.Points[0].Values["cpu"]; !q.Least || o.Measured != o.Min || o.Min == o.Max {
+			t.Errorf("%s: least %v, %+v", p.Variant, q.Least, o)
+		}
+	}
+}

@@ -194,7 +194,7 @@ func (p *ModelPart) fit(d ModelDesign, groups []group) error {
 			for _, column := range of {
 				rows[i] = append(rows[i], row[column])
 			}
-			values[i] = median(g.values(q.Name))
+			values[i] = ModelQuantity{Least: q.Least}.of(g.values(q.Name))
 			if values[i] <= 0 {
 				return fmt.Errorf("%s: %s is %s, which no relative error can be taken of", g, q.Name, formatUnit(values[i], q.Unit))
 			}
@@ -204,7 +204,7 @@ func (p *ModelPart) fit(d ModelDesign, groups []group) error {
 			return fmt.Errorf("%s: %w", q.Name, err)
 		}
 		fitted = fitted.spread(of, len(p.Drivers)+1)
-		fitted.Name, fitted.Unit, fitted.Doc, fitted.Limit = q.Name, q.Unit, q.Doc, q.limit(p.Drivers)
+		fitted.Name, fitted.Unit, fitted.Doc, fitted.Limit, fitted.Least = q.Name, q.Unit, q.Doc, q.limit(p.Drivers), q.Least
 		p.Quantities = append(p.Quantities, fitted)
 		for i, g := range groups {
 			p.Points[i].Values[q.Name] = p.outcome(fitted, g.drivers, g)
