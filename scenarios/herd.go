@@ -31,7 +31,7 @@ func reconnectHerd() Scenario {
 			"when all are back, or herd.limit after the event, log out",
 		},
 		Metrics: []string{
-			"talk", "attempt", "login", "roster.complete", "back.first", "back.50", "back.95", "back.all", "back.bound", "back.rate",
+			"talk", "attempt", "login", "roster.complete", "back.first", "back.50", "back.95", "back.all", "back.rate",
 			"absent", "attempts", "attempts.failed", "resumed", "resumed.refused", "roster.whole", "stanzas.lost", "lost.again",
 			"cpu.client", "cpu.server", "cpu.login",
 		},
@@ -42,13 +42,16 @@ func reconnectHerd() Scenario {
 }
 
 // herds runs one event for each cell.
-type herds struct{ *site }
+type herds struct {
+	*site
+	bounds []float64 // CPU time of all logins on all processors, in seconds, of each block of clients that return cold
+}
 
 func newHerd(s *site) (*herds, error) {
 	if err := holdable(s.plan.Herd.Sessions, "herd.sessions"); err != nil {
 		return nil, err
 	}
-	return &herds{s}, nil
+	return &herds{site: s}, nil
 }
 
 func (*herds) close(context.Context) error { return nil }
@@ -78,8 +81,8 @@ func (h *herds) cell(ctx context.Context, c *cell) error {
 	if now, err := h.target.CPU(); err == nil && beforeErr == nil {
 		login := (now - before).Seconds() / float64(n)
 		c.set("cpu.login", login)
-		if c.arm.Name == ReturnCold && h.about.local() {
-			c.set("back.bound", login*float64(n)/float64(runtime.NumCPU()))
+		if !c.warmup && c.arm.Name == ReturnCold && h.about.local() {
+			h.bounds = append(h.bounds, login*float64(n)/float64(runtime.NumCPU()))
 		}
 	}
 	if err := sleep(ctx, h.plan.Herd.Settle); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -319,5 +320,42 @@ func TestHerdRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%v: %v, want %s", tt.set, err, tt.want)
 		}
+	}
+}
+
+// Theory of a herd is the larger of what its back-off takes and of what the processors need
+// for its logins.
+func TestHerdBound(t *testing.T) {
+	plans, err := Parse("test.yaml", []byte("scenario: reconnect-herd\nherd: {sessions: 100, event: drop, backoff: fixed, base: 1s, jitter: none}\n"), Override{Variants: []string{ReturnCold, ReturnResume}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := plans[0]
+	for _, tt := range []struct {
+		bounds    []float64
+		most, all float64
+	}{
+		{[]float64{0.3, 0.1, 0.2}, 1, 1}, // the back-off takes longer
+		{[]float64{5, 3}, 3.8, 4},
+		{[]float64{1.04}, 1, 1.04},
+	} {
+		h := &herds{site: &site{plan: plan, about: Description{Simulated: true}}, bounds: tt.bounds}
+		got := h.bound(plan.Arms[0])
+		if math.Abs(got["back.95"]-tt.most) > 1e-9 || math.Abs(got["back.all"]-tt.all) > 1e-9 {
+			t.Errorf("%v: %v", tt.bounds, got)
+		}
+		if h.bound(plan.Arms[1]) != nil {
+			t.Error("who resumes does not log in")
+		}
+	}
+	// How long a real server is away is not known, what its logins take is.
+	plan.Herd.Event = EventRestart
+	real := &herds{site: &site{plan: plan}, bounds: []float64{2}}
+	if got := real.bound(plan.Arms[0]); got["back.all"] != 2 {
+		t.Errorf("restart of a real server: %v", got)
+	}
+	real.bounds = nil
+	if got := real.bound(plan.Arms[0]); got != nil {
+		t.Errorf("nothing was measured: %v", got)
 	}
 }

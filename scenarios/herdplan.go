@@ -35,6 +35,25 @@ func (p Plan) herdTheory(arm Arm) map[string]float64 {
 	return scalars
 }
 
+// bound returns when clients can be back at the earliest: what their back-off alone takes,
+// where that is known, and at least the CPU time of so many logins, as before the event, on
+// all processors of the machine.
+func (h *herds) bound(arm Arm) map[string]float64 {
+	if arm.Name != ReturnCold || len(h.bounds) == 0 {
+		return nil
+	}
+	scalars, known := h.theory(arm)
+	if !known {
+		scalars = make(map[string]float64)
+	}
+	slices.Sort(h.bounds)
+	cpu := (h.bounds[(len(h.bounds)-1)/2] + h.bounds[len(h.bounds)/2]) / 2
+	for name, percent := range backShares() {
+		scalars[name] = max(scalars[name], cpu*float64(percent)/100)
+	}
+	return scalars
+}
+
 // theoryBlocks bounds the work that theory takes: more blocks change its medians little.
 const theoryBlocks = 21
 

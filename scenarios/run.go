@@ -224,6 +224,11 @@ func (r *runner) blocks(ctx context.Context, p Plan, booths []*booth) error {
 	}, func(ctx context.Context, b bench.BlockRun) error { return r.cell(ctx, p, b, booths[b.Arm]) })
 	for _, b := range booths {
 		key := b.label + " " + b.arm.Label
+		if t, ok := b.actor.(theorist); ok {
+			if scalars := t.bound(b.arm); scalars != nil {
+				r.Results.Theory(results.Theory{Plan: b.label, Variant: b.arm.Label, Scalars: scalars})
+			}
+		}
 		switch {
 		case b.skipped != "":
 			r.outcome.Skipped[key] = b.skipped
@@ -255,6 +260,12 @@ func (r *runner) blocks(ctx context.Context, p Plan, booths []*booth) error {
 		}
 	}
 	return nil
+}
+
+// theorist is an actor whose theory of an arm needs what its blocks have measured: nil
+// where they have not. It takes the place of what was expected before.
+type theorist interface {
+	bound(arm Arm) map[string]float64
 }
 
 // affords returns what tells whether there is time for one more block of a plan, by
