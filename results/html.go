@@ -341,6 +341,9 @@ func makePageRun(run *Run, r RunReport, table []Metric) pageRun {
 		if g := t.latencies(p); len(g.rows) > 0 {
 			part.Tables = append(part.Tables, pageTable{"Response times", plan, makeGrid(g), nil})
 		}
+		if g := t.stages(p); len(g.rows) > 0 {
+			part.Tables = append(part.Tables, pageTable{"Stages of the load", plan, makeGrid(g), nil})
+		}
 		if g := errorGrid(p); len(g.rows) > 0 {
 			part.Tables = append(part.Tables, pageTable{"Errors", plan, makeGrid(g), nil})
 		}

@@ -45,6 +45,9 @@ type Plan struct {
 	Name       string            `json:"name"`
 	Dimensions map[string]string `json:"dimensions,omitempty"` // only those that take several values in the run
 
+	// Stages are the stretches in which a load of the plan holds a rate, where there are several.
+	Stages []Stage `json:"stages,omitempty"`
+
 	// Where they differ from those of the run.
 	Blocks int               `json:"blocks,omitempty"`
 	Seeds  map[string]uint64 `json:"seeds,omitempty"`
@@ -95,6 +98,16 @@ type Block struct {
 	Flags   []Flag                      `json:"flags,omitempty"`   // of the self-check
 	Scalars map[string]float64          `json:"scalars,omitempty"`
 	Errors  map[string]map[string]int64 `json:"errors,omitempty"` // by metric and kind
+}
+
+// Stage is a stretch of a block in which a load holds a rate.
+type Stage struct {
+	Load   string  `json:"load"`   // key of the load
+	Metric string  `json:"metric"` // that times its operations
+	Rate   float64 `json:"rate"`   // per second
+	// From and To are in seconds from the start of the block.
+	From float64 `json:"from"`
+	To   float64 `json:"to"`
 }
 
 // Theory is one line of theory.jsonl: what a model expects of a variant on the

@@ -139,6 +139,7 @@ func Metrics() []Metric {
 		counted("back.50", UnitSeconds, "From the event until half of all sessions could talk again."),
 		counted("back.95", UnitSeconds, "From the event until 95 % of all sessions could talk again."),
 		counted("back.all", UnitSeconds, "From the event until all sessions could talk again; nothing where some never could."),
+		hidden(counted("back.bound", UnitSeconds, "Of runs made before theory had it: the CPU time of all logins on all processors.")),
 		counted("back.rate", UnitCount, "Most sessions that were back within one second."),
 		seldom(counted("absent", UnitCount, "Sessions that were not back by the limit.")),
 		counted("attempts", UnitCount, "Attempts to return."),

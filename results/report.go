@@ -62,6 +62,7 @@ type VariantReport struct {
 	Skipped   string                      `json:"skipped,omitempty"`
 	Values    []Value                     `json:"values,omitempty"`
 	Latencies []Latency                   `json:"latencies,omitempty"`
+	Stages    []StageReport               `json:"stages,omitempty"` // of the plan's loads, where one has several
 	Errors    map[string]map[string]int64 `json:"errors,omitempty"` // by metric and kind
 }
 
@@ -254,6 +255,7 @@ func summarizeVariant(r *Run, table []Metric, plan, variant string) VariantRepor
 			}
 		}
 	}
+	out.Stages = r.stages(plan, variant)
 	if e := r.Errors(f); len(e) > 0 {
 		out.Errors = e
 	}

@@ -276,7 +276,7 @@ func (t *textReport) plan(p PlanReport, planned int) {
 	} else {
 		t.grid(scalars)
 	}
-	for _, g := range []grid{t.costs(p), t.latencies(p)} {
+	for _, g := range []grid{t.costs(p), t.latencies(p), t.stages(p)} {
 		if len(g.rows) > 0 {
 			t.gap()
 			t.grid(g)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/results"
 )
 
 // The arrival processes.
@@ -439,6 +440,33 @@ func (p Plan) Arrivals() []Arrivals {
 		a := Arrivals{Plan: p.Label, Stream: s.Key, Shape: s.String(), Closed: s.workers > 0}
 		a.Warmup, a.Measured, a.Cooldown = s.expected(0, opens), s.expected(opens, closes), s.expected(closes, end)
 		all = append(all, a)
+	}
+	return all
+}
+
+// Stages returns the stretches of the measured window in which loads of the plan hold a
+// rate, of those loads that hold several.
+func (p Plan) Stages() []results.Stage {
+	metrics := map[string]string{"load.rate": "ready"}
+	for _, f := range p.traffic() {
+		metrics[f.Key] = f.metric
+	}
+	var all []results.Stage
+	for _, s := range p.Streams() {
+		if metrics[s.Key] == "" {
+			continue
+		}
+		var held []results.Stage
+		var at time.Duration
+		for _, st := range s.stages {
+			from, to := max(at-p.Load.Warmup, 0), min(at+st.Duration-p.Load.Warmup, p.Load.Duration)
+			if at += st.Duration; st.hold && st.From > 0 && from < to {
+				held = append(held, results.Stage{Load: s.Key, Metric: metrics[s.Key], Rate: st.From, From: from.Seconds(), To: to.Seconds()})
+			}
+		}
+		if len(held) > 1 {
+			all = append(all, held...)
+		}
 	}
 	return all
 }

@@ -7,11 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+
+	"github.com/xmppbench/xmppbench/results"
 )
 
 func TestParseShape(t *testing.T) {
@@ -274,5 +277,34 @@ func TestShapeInJSON(t *testing.T) {
 	var s Shape
 	if json.Unmarshal([]byte(`"fast"`), &s) == nil {
 		t.Error("any text is a shape")
+	}
+}
+
+// The stages of a plan are the stretches of its measured window in which a load holds a
+// rate, of loads that hold several.
+func TestPlanStages(t *testing.T) {
+	for _, tt := range []struct {
+		source string
+		want   []results.Stage
+	}{
+		{"scenario: login-storm\nload: {rate: \"ramp 0->10/s in 5s, hold 20s, ramp 10->30/s in 10s, hold 40s, ramp 30->0/s in 5s\"}\n", []results.Stage{
+			{Load: "load.rate", Metric: "ready", Rate: 10, From: 0, To: 20}, {Load: "load.rate", Metric: "ready", Rate: 30, From: 30, To: 70},
+		}},
+		{"scenario: login-storm\nload: {rate: \"hold 10/s for 20s, hold 30/s for 20s\", warmup: 5s, duration: 25s}\n", []results.Stage{
+			{Load: "load.rate", Metric: "ready", Rate: 10, From: 0, To: 15}, {Load: "load.rate", Metric: "ready", Rate: 30, From: 15, To: 25},
+		}},
+		{"scenario: message-steady\nmessages: {rate: \"hold 10/s for 20s, hold 30/s for 20s\"}\npings: {rate: 5/s}\n", []results.Stage{
+			{Load: "messages.rate", Metric: "message", Rate: 10, From: 0, To: 20}, {Load: "messages.rate", Metric: "message", Rate: 30, From: 20, To: 40},
+		}},
+		{"scenario: login-storm\nload: {rate: \"ramp 0->10/s in 5s, hold 20s\"}\n", nil},
+		{"scenario: login-storm\nload: {rate: 5/s}\n", nil},
+	} {
+		plans, err := Parse("f.yaml", []byte(tt.source), Override{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plans[0].Stages(); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %+v", tt.source, got)
+		}
 	}
 }

@@ -580,7 +580,7 @@ func (r *runJob) manifest(scenario scenarios.Scenario) results.Manifest {
 	}
 	for _, p := range r.plans {
 		for _, t := range r.targets {
-			plan := results.Plan{Name: scenarios.PlanName(p, t.Name(), len(r.targets)), Dimensions: maps.Clone(p.Dimensions)}
+			plan := results.Plan{Name: scenarios.PlanName(p, t.Name(), len(r.targets)), Dimensions: maps.Clone(p.Dimensions), Stages: p.Stages()}
 			if len(r.targets) > 1 {
 				if plan.Dimensions == nil {
 					plan.Dimensions = make(map[string]string)
