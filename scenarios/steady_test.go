@@ -75,15 +75,16 @@ func TestMessageSteady(t *testing.T) {
 				t.Errorf("%v samples of %v messages, %v each second for a second", n, got["messages.sent"], got["messages.rate"])
 			}
 			for _, none := range []string{
-				"messages.lost", "messages.duplicated", "messages.reordered", "messages.bounced", "presence.lost", "presence.superseded",
+				"messages.lost", "messages.duplicated", "messages.reordered", "messages.bounced", "presence.lost",
 				"presence.duplicated", "presence.reordered", "requests.unanswered", "sessions.lost", "logins.failed",
 			} {
 				if got[none] != 0 {
 					t.Errorf("%s: %v", none, got[none])
 				}
 			}
-			if got["presence.delivered"] != got["presence.expected"] {
-				t.Errorf("presence: %v arrived of %v", got["presence.delivered"], got["presence.expected"])
+			// Of several changes that wait the simulator tells the newest.
+			if got["presence.delivered"]+got["presence.superseded"] != got["presence.expected"] {
+				t.Errorf("presence: %v arrived of %v, %v superseded", got["presence.delivered"], got["presence.expected"], got["presence.superseded"])
 			}
 			if got["ping.n"] == 0 || got["disco.n"] == 0 || len(b.Errors) > 0 {
 				t.Errorf("%v pings, %v requests for features, errors %v", got["ping.n"], got["disco.n"], b.Errors)
