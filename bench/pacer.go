@@ -84,7 +84,7 @@ func newGaps(seed uint64) *gaps { return &gaps{seed: mix(seed), marks: []float64
 func (g *gaps) upTo(seq uint64, limit float64) (float64, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	mark := min(seq/poissonStride, uint64(len(g.marks)-1))
+	mark := min(seq/poissonStride, uint64(len(g.marks))-1)
 	if g.next > seq+1 || g.next < mark*poissonStride {
 		g.next, g.sum = mark*poissonStride, g.marks[mark]
 	}
@@ -274,8 +274,7 @@ func (p poissonStages) At(seq uint64) (time.Duration, bool) {
 }
 
 type burst struct {
-	size  uint64
-	every time.Duration
+	size, every uint64 // every in nanoseconds
 }
 
 // Burst returns an endless plan of size arrivals at once, at 0 and then after
@@ -284,11 +283,11 @@ func Burst(size int, every time.Duration) (Pacer, error) {
 	if size <= 0 || every <= 0 {
 		return nil, fmt.Errorf("bench: bursts of %d each %v: both must be above 0", size, every)
 	}
-	return burst{uint64(size), every}, nil
+	return burst{uint64(size), uint64(every)}, nil
 }
 
 func (b burst) At(seq uint64) (time.Duration, bool) {
-	high, low := bits.Mul64(seq/b.size, uint64(b.every))
+	high, low := bits.Mul64(seq/b.size, b.every)
 	if high != 0 || low > math.MaxInt64 {
 		return 0, false
 	}

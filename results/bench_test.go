@@ -104,7 +104,7 @@ func TestBenchstat(t *testing.T) {
 		}
 		args = append(args, file)
 	}
-	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput() //nolint:gosec // It is pinned in go.mod.
+	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput() // #nosec G204 -- It is pinned in go.mod.
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

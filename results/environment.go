@@ -105,5 +105,5 @@ func gogc() int {
 	if s[0].Value.Kind() != metrics.KindUint64 {
 		return 0
 	}
-	return int(int64(s[0].Value.Uint64()))
+	return int(int64(s[0].Value.Uint64())) // #nosec G115 -- "off" is -1.
 }

@@ -88,7 +88,7 @@ func (d *decoder) open(text string) ([]byte, geometry, error) {
 	if len(raw) < 8 || binary.BigEndian.Uint32(raw)&cookieMask != cookieCompressed {
 		return fail(errors.New("not a histogram in compressed V2 form"))
 	}
-	if n := binary.BigEndian.Uint32(raw[4:]); uint64(n) != uint64(len(raw)-8) {
+	if n := binary.BigEndian.Uint32(raw[4:]); int64(n) != int64(len(raw)-8) {
 		return fail(fmt.Errorf("histogram of %d bytes names its length as %d", len(raw)-8, n))
 	}
 	d.text.Reset(raw[8:])

@@ -110,8 +110,9 @@ func (h *Histogram) All() iter.Seq2[time.Duration, int64] {
 
 // upperEnd is the largest value that counts in the bucket of which low is the lowest.
 func upperEnd(low int64) int64 {
-	const exact = 11 // bits of the values of which each has a bucket: 2·10^digits, rounded up
-	return low | (1<<max(bits.Len64(uint64(low))-exact, 0) - 1)
+	// bits of the values of which each has a bucket: 2·10^digits, rounded up
+	const exact = 11
+	return low | (1<<max(bits.Len64(uint64(low))-exact, 0) - 1) // #nosec G115 -- No duration is negative.
 }
 
 // Merge adds all durations of o to h.

@@ -140,12 +140,12 @@ func writeHTML(w io.Writer, runs []*Run, d *Document, o CompareOptions) error {
 	}
 	p := page{
 		Title:   "xmppbench report",
-		Style:   template.CSS(webText("uplot/uPlot.min.css") + webText("report.css")), //nolint:gosec // files of this package
-		Data:    template.JS(data),                                                    //nolint:gosec // JSON, escaped
+		Style:   template.CSS(webText("uplot/uPlot.min.css") + webText("report.css")), // #nosec G203 -- files of this package
+		Data:    template.JS(data),                                                    // #nosec G203 -- JSON, escaped
 		Several: len(runs) > 1,
 	}
 	for _, name := range []string{"uplot/uPlot.iife.min.js", "charts.js", "report.js"} {
-		p.Scripts = append(p.Scripts, template.JS(webText(name))) //nolint:gosec // files of this package
+		p.Scripts = append(p.Scripts, template.JS(webText(name))) // #nosec G203 -- files of this package
 	}
 	p.Policy = policy(p.Style, p.Scripts)
 	p.fill(runs, d, o)

@@ -47,7 +47,7 @@ func Merge(dir string, runs []*Run, o MergeOptions) error {
 		return fmt.Errorf("results: merge: %s is not empty: name a directory that does not exist", dir)
 	}
 	parent := filepath.Dir(filepath.Clean(dir))
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := os.MkdirAll(parent, 0o755); err != nil { // #nosec G301 -- Others may read runs.
 		return fmt.Errorf("results: merge: %w", err)
 	}
 	work, err := os.MkdirTemp(parent, ".merge-*")
@@ -57,7 +57,7 @@ func Merge(dir string, runs []*Run, o MergeOptions) error {
 	m := merger{runs: runs, table: o.Metrics, dir: work, rec: NewRecorder()}
 	err = m.write(mergedManifest(filepath.Base(filepath.Clean(dir)), runs, notes))
 	if err == nil {
-		err = os.Chmod(work, 0o755)
+		err = os.Chmod(work, 0o755) // #nosec G302 -- as above
 	}
 	if err == nil {
 		// An empty directory is in the way of a rename on some systems; any other
@@ -244,7 +244,7 @@ func (m *merger) write(manifest Manifest) error {
 }
 
 func (m *merger) create(name string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(m.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	return os.OpenFile(filepath.Join(m.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) // #nosec G302 G304 -- Others may read runs; the name is one of this package.
 }
 
 // bin is what all runs recorded within one stretch of time.

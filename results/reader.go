@@ -132,7 +132,7 @@ func openFile(root *os.Root, name string, limit int64) (*os.File, error) {
 	}
 	// The name may have been given to something else meanwhile.
 	if after, err := f.Stat(); err != nil || !os.SameFile(before, after) {
-		f.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("%s changed while it was opened", name)
 	}
 	return f, nil
@@ -513,7 +513,7 @@ func (r *Run) Verify() error {
 			return fmt.Errorf("results: verify run %s: %w", r.Dir, err)
 		}
 		sum, err := checksum(f)
-		f.Close()
+		_ = f.Close() // it was only read
 		if err != nil {
 			return fmt.Errorf("results: verify run %s: %w", r.Dir, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -343,12 +342,7 @@ func Rebuild(dir string, table []Metric) error {
 	if r.Partial {
 		return nil
 	}
-	f, err := os.Open(dir + string(os.PathSeparator) + fileSummary)
-	if err != nil {
-		return fmt.Errorf("results: rebuild: %w", err)
-	}
-	defer f.Close()
-	if kept[fileSummary], err = checksum(f); err != nil {
+	if kept[fileSummary], err = checksumFile(dir, fileSummary); err != nil {
 		return fmt.Errorf("results: rebuild: %w", err)
 	}
 	r.Done.SHA256 = kept

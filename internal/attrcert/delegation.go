@@ -119,7 +119,7 @@ func (d *Delegation) marshal(b *cryptobyte.Builder) {
 		})
 		b.AddASN1(asn1.BIT_STRING, func(b *cryptobyte.Builder) {
 			octet := bits.Reverse8(uint8(d.Rights))
-			b.AddUint8(uint8(bits.TrailingZeros8(octet)))
+			b.AddUint8(uint8(bits.TrailingZeros8(octet))) // #nosec G115 -- 8 at most
 			b.AddUint8(octet)
 		})
 	})

@@ -271,18 +271,26 @@ func classify(err error, found map[int]bool) {
 	found[ExitInternal] = true
 }
 
+// input opens a file for reading, or standard input for "-".
+func (a *app) input(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(a.stdin), nil
+	}
+	f, err := os.Open(name) // #nosec G304 -- a file that the user names
+	if err != nil {
+		return nil, usage(err)
+	}
+	return f, nil
+}
+
 // readInput reads a file, or standard input for "-".
 func (a *app) readInput(name string) ([]byte, error) {
 	const limit = 16 << 20
-	r := a.stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, usage(err)
-		}
-		defer f.Close()
-		r = f
+	r, err := a.input(name)
+	if err != nil {
+		return nil, err
 	}
+	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

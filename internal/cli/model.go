@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -150,15 +149,11 @@ func (a *app) readModel(name string) (*results.Model, error) {
 	if name == "" {
 		return nil, usage(errors.New("--model is missing: name the file that model fit has written"))
 	}
-	r := a.stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, usage(err)
-		}
-		defer f.Close()
-		r = f
+	r, err := a.input(name)
+	if err != nil {
+		return nil, err
 	}
+	defer r.Close()
 	m, err := results.ReadModel(r)
 	if err != nil {
 		return nil, usage(fmt.Errorf("%s: %w", name, err))

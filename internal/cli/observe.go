@@ -96,7 +96,7 @@ func (a *app) serveObserver(ctx context.Context, f observeFlags) error {
 	for _, missing := range first.Missing {
 		fmt.Fprintln(a.stderr, "warning:", missing)
 	}
-	server := &http.Server{Handler: observe.Handler(o, token), TLSConfig: serving, WriteTimeout: 30 * time.Second}
+	server := &http.Server{Handler: observe.Handler(o, token), TLSConfig: serving, WriteTimeout: 30 * time.Second} // #nosec G112 -- serveHTTP sets the time-out
 	return serveHTTP(ctx, server, f.listen, func(at string) error {
 		if a.json {
 			return a.writeJSON(announcement{at, first.PIDs})

@@ -148,7 +148,7 @@ func (a *app) serveSimulator(ctx context.Context, c simulator.Config, f serveFla
 		return usage(err)
 	}
 	if f.caOut != "" {
-		if err := os.WriteFile(f.caOut, s.CA(), 0o644); err != nil {
+		if err := os.WriteFile(f.caOut, s.CA(), 0o644); err != nil { // #nosec G306 -- Clients are to read the certificate.
 			return errors.Join(usage(fmt.Errorf("--ca-out: %w", err)), s.Close(ctx))
 		}
 	}
@@ -203,7 +203,7 @@ func serveHTTP(ctx context.Context, s *http.Server, address string, announce fun
 
 // readToken reads the file that --token-file names.
 func readToken(name string) (string, error) {
-	b, err := os.ReadFile(name)
+	b, err := os.ReadFile(name) // #nosec G304 -- a file that the user names
 	if err != nil {
 		return "", fmt.Errorf("--token-file: %w", err)
 	}
@@ -268,7 +268,7 @@ func (a *app) announce(s *simulator.Simulator, c simulator.Config, ca string) er
 		info.Listeners = append(info.Listeners, serveListener{addr.String(), string(security)})
 	}
 	if a.json {
-		return json.NewEncoder(a.stdout).Encode(info)
+		return json.NewEncoder(a.stdout).Encode(info) // #nosec G117 -- Clients log in with the password.
 	}
 	return info.write(a.stdout)
 }

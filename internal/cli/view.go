@@ -79,7 +79,8 @@ func (a *app) serveView(ctx context.Context, dir string, f viewFlags) error {
 	if err != nil {
 		return usage(fmt.Errorf("%w; runs are made by xmppbench run", err))
 	}
-	return serveHTTP(ctx, &http.Server{Handler: page}, f.listen, func(at string) error {
+	server := &http.Server{Handler: page} // #nosec G112 -- serveHTTP sets the time-out
+	return serveHTTP(ctx, server, f.listen, func(at string) error {
 		address := "http://" + at + "/"
 		if token != "" {
 			address += "?token=" + token

@@ -24,14 +24,14 @@ func Update() bool { return *update }
 func File(t testing.TB, file string, got []byte) {
 	t.Helper()
 	if Update() {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { // #nosec G301 -- a folder of the sources
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, got, 0o644); err != nil {
+		if err := os.WriteFile(file, got, 0o644); err != nil { // #nosec G306 G703 -- a file of the sources, named by a test
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(file)
+	want, err := os.ReadFile(file) // #nosec G304 -- as above
 	if err != nil {
 		t.Fatalf("%v (run with -update to write it)", err)
 	}
@@ -48,7 +48,7 @@ func File(t testing.TB, file string, got []byte) {
 // in a comment of the file's language, an empty line inside either of them.
 func Part(t testing.TB, file, name, got string) {
 	t.Helper()
-	b, err := os.ReadFile(file)
+	b, err := os.ReadFile(file) // #nosec G304 -- a file of the sources, named by a test
 	if err != nil {
 		t.Fatal(err)
 	}

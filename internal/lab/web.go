@@ -347,7 +347,7 @@ func (l *tlsListener) handshake(conn net.Conn) {
 	defer cancel()
 	if err := secured.HandshakeContext(ctx); err != nil {
 		l.web.count(func(c *WebCounts) { c.Failed++ })
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	l.web.count(func(c *WebCounts) {
@@ -359,7 +359,7 @@ func (l *tlsListener) handshake(conn net.Conn) {
 	select {
 	case l.ready <- secured:
 	case <-l.web.life.Done():
-		conn.Close()
+		_ = conn.Close()
 	}
 }
 

@@ -69,7 +69,7 @@ func newPipe(p Params, delay time.Duration, way direction, m *meter) *pipe {
 		window:  p.window(),
 		meter:   m,
 		way:     way,
-		random:  rand.New(rand.NewPCG(p.Seed, uint64(way))),
+		random:  rand.New(rand.NewPCG(p.Seed, uint64(way))), // #nosec G404 -- The jitter has to repeat.
 		buffers: sync.Pool{New: func() any { return new(make([]byte, size)) }},
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // direction numbers the two ways of a link.
-type direction int
+type direction uint8
 
 const (
 	forward direction = iota

@@ -131,7 +131,7 @@ func (c *Child) launch(opts Options) error {
 		args = []string{ChildArgument, c.role}
 	}
 	//nolint:noctx // The child outlives the context of its start.
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(path, args...) // #nosec G204 -- this program, or one that the caller names
 	c.command = cmd.Args
 	cmd.Env = append(cmd.Environ(), opts.Env...)
 	cmd.SysProcAttr = childAttributes()

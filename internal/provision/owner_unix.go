@@ -17,7 +17,7 @@ import (
 // the user of this process.
 type owner struct {
 	name     string
-	uid, gid int
+	uid, gid uint32
 }
 
 func lookupOwner(name string) (owner, error) {
@@ -28,21 +28,21 @@ func lookupOwner(name string) (owner, error) {
 	if err != nil {
 		return owner{}, fmt.Errorf("provision: owner: %w", err)
 	}
-	uid, err := strconv.Atoi(u.Uid)
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
 		return owner{}, fmt.Errorf("provision: owner %s: %w", name, err)
 	}
-	gid, err := strconv.Atoi(u.Gid)
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
 	if err != nil {
 		return owner{}, fmt.Errorf("provision: owner %s: %w", name, err)
 	}
-	if uid == os.Geteuid() {
+	if int(uid) == os.Geteuid() {
 		return owner{}, nil
 	}
 	if os.Geteuid() != 0 {
 		return owner{}, fmt.Errorf("provision: only root can write files for %s: run as root or as %s", name, name)
 	}
-	return owner{name: name, uid: uid, gid: gid}, nil
+	return owner{name: name, uid: uint32(uid), gid: uint32(gid)}, nil
 }
 
 // take hands an open file over to the owner.
@@ -50,13 +50,13 @@ func (o owner) take(f *os.File) error {
 	if o.name == "" {
 		return nil
 	}
-	return f.Chown(o.uid, o.gid)
+	return f.Chown(int(o.uid), int(o.gid))
 }
 
 // run makes cmd run as the owner.
 func (o owner) run(cmd *exec.Cmd) {
 	if o.name != "" {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(o.uid), Gid: uint32(o.gid)}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: o.uid, Gid: o.gid}}
 	}
 }
 

@@ -3,7 +3,7 @@ package provision
 import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
-	"crypto/sha1"
+	"crypto/sha1" // #nosec G505 -- RFC 5802 prescribes it.
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"

@@ -144,7 +144,7 @@ func (r *Resolver) draw(service, domain string) func(n uint32) uint32 {
 	}
 	n := r.draws[key]
 	r.draws[key]++
-	return rand.New(rand.NewPCG(r.Seed, h.Sum64()+n)).Uint32N
+	return rand.New(rand.NewPCG(r.Seed, h.Sum64()+n)).Uint32N // #nosec G404 -- The order has to repeat.
 }
 
 // orderSRV sorts by priority and draws by weight within one (RFC 2782, "Usage rules").
@@ -556,7 +556,7 @@ func (r *Resolver) over(ctx context.Context, network, server string, q dns.Quest
 	}
 	defer conn.Close()
 	// A wait for the answer ends with the context, and says why.
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	reply, err := question(&dns.Conn{Conn: conn, UDPSize: udpSize}, q)
 	if err != nil && ctx.Err() != nil {

@@ -79,7 +79,7 @@ type settings struct {
 
 func (o StreamOptions) settings() settings {
 	return settings{
-		server: o.Server, verify: o.Verify, piece: int32(min(o.Piece, math.MaxInt32)), queueBytes: o.QueueBytes,
+		server: o.Server, verify: o.Verify, piece: int32(min(o.Piece, math.MaxInt32)), queueBytes: o.QueueBytes, // #nosec G115 -- above 0
 		writeTimeout: o.WriteTimeout, closeTimeout: o.CloseTimeout,
 		raw: o.Raw, trace: o.Trace, sent: o.Sent,
 	}
