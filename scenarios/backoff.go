@@ -57,7 +57,7 @@ func (b Backoff) Delay(seed uint64, client, attempt int) time.Duration {
 		d = min(d, b.Cap)
 	}
 	random := func(d time.Duration) time.Duration {
-		r := rand.New(rand.NewPCG(seed, uint64(client)<<32|uint64(attempt))) //nolint:gosec // It has to repeat; neither is negative.
+		r := rand.New(rand.NewPCG(seed, uint64(client)<<32|uint64(attempt))) // #nosec G115 G404 -- seeded on purpose; neither is negative
 		return time.Duration(r.Int64N(int64(d) + 1))
 	}
 	switch b.Jitter {

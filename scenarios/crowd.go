@@ -54,7 +54,7 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 	}
 	cr := &crowd{site: s, cell: c, index: make(map[string]int32, n), epoch: time.Now(), members: make([]*member, n)}
 	for i := range n {
-		cr.index[s.target.Account(i).JID()] = int32(i) //nolint:gosec // bounded by the key
+		cr.index[s.target.Account(i).JID()] = int32(i) // bounded by the key
 	}
 	barrier := bench.NewBarrier("online", n)
 	logins, err := s.logins(n)
@@ -71,7 +71,7 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 	)
 	group.Go(func() {
 		_, _ = bench.Run(joining, logins, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
-			m, err := cr.join(ctx, int(a.Seq), a.At, sink) //nolint:gosec // below n
+			m, err := cr.join(ctx, int(a.Seq), a.At, sink) // #nosec G115 -- below n
 			if err != nil {
 				once.Do(func() { lost = err })
 				barrier.Lose()
@@ -125,9 +125,9 @@ func (s *site) logins(n int) (bench.Config, error) {
 		return c, err
 	}
 	if c.Workers > 0 {
-		c.Limit = uint64(n) //nolint:gosec // not negative
+		c.Limit = uint64(n) // #nosec G115 -- not negative
 	} else {
-		c.Pacer = bench.First(c.Pacer, uint64(n)) //nolint:gosec // not negative
+		c.Pacer = bench.First(c.Pacer, uint64(n)) // #nosec G115 -- not negative
 	}
 	return c, nil
 }
@@ -168,7 +168,7 @@ func (cr *crowd) join(ctx context.Context, at int, due time.Time, sink results.S
 	cl.observeLogin(sink, due)
 	cr.logins.in.Add(cl.login.bytes.In)
 	cr.logins.out.Add(cl.login.bytes.Out)
-	m := &member{client: cl, crowd: cr, at: int32(at), full: cl.login.jid} //nolint:gosec // bounded by the key
+	m := &member{client: cl, crowd: cr, at: int32(at), full: cl.login.jid} // #nosec G115 -- bounded by the key
 	cl.login = nil
 	m.message = wire.Handler{Done: m.tookMessage}
 	m.presence = wire.Handler{Done: m.tookPresence}
@@ -332,5 +332,5 @@ func (m *member) bounced(st *wire.Stanza) error {
 
 // shuffled returns the numbers below n in an order that the seed decides.
 func shuffled(seed uint64, n int) []int {
-	return rand.New(rand.NewPCG(seed, 0x73746561)).Perm(n)
+	return rand.New(rand.NewPCG(seed, 0x73746561)).Perm(n) // #nosec G404 -- seeded on purpose
 }

@@ -58,7 +58,7 @@ func (h *herds) bound(arm Arm) map[string]float64 {
 const theoryBlocks = 21
 
 // herdSeed is that of the back-off in a block.
-func (p Plan) herdSeed(block int) uint64 { return p.Seed + uint64(block) } //nolint:gosec // Blocks are not negative.
+func (p Plan) herdSeed(block int) uint64 { return p.Seed + uint64(block) } // #nosec G115 -- blocks are not negative
 
 // herdDuration estimates how long a cell takes: logins, the wait, the return and the
 // logouts.

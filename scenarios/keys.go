@@ -574,6 +574,6 @@ func Keys() []Key {
 			set: field(func(p *Plan) *int { return &p.Blocks })},
 		{Path: "seed", Kind: KindCount, Default: "1", Max: 1 << 53,
 			Doc: "What everything random follows from.",
-			set: func(p *Plan, v any) { p.Seed = uint64(v.(int)) }},
+			set: func(p *Plan, v any) { p.Seed = uint64(v.(int)) }}, // #nosec G115 -- not negative: the least is 0
 	}
 }

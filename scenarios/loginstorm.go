@@ -50,13 +50,13 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 		Warmup: load.Warmup, Measure: load.Duration, Cooldown: load.Cooldown,
 		MaxInFlight: load.MaxInFlight, Drain: s.plan.Login.Limit, Timer: bench.TimerThread, Progress: c.watch,
 	}
-	if err := load.Rate.engine(&config, load.Arrivals, s.plan.Seed+uint64(c.block), load.end()); err != nil {
+	if err := load.Rate.engine(&config, load.Arrivals, s.plan.Seed+uint64(c.block), load.end()); err != nil { // #nosec G115 -- blocks are not negative
 		return err
 	}
 	server, serverErr := s.target.CPU()
 	var wrong atomic.Pointer[DigestError]
 	stats, err := bench.Run(ctx, config, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
-		every := uint64(s.plan.Login.Verify)
+		every := uint64(s.plan.Login.Verify) // #nosec G115 -- not negative, by the key
 		err := s.op(ctx, a, c, sink, every > 0 && a.Seq%every == 0)
 		if digest, ok := errors.AsType[*DigestError](err); ok {
 			wrong.Store(digest)
@@ -72,7 +72,7 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 	}
 	c.judge = "ready"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
-	c.figures.Dropped, c.figures.Waited = int64(stats.Measured.Dropped), int64(stats.Measured.Waited)
+	c.figures.Dropped, c.figures.Waited = int64(stats.Measured.Dropped), int64(stats.Measured.Waited) // #nosec G115 -- counts are far below
 	c.figures.Poisson = load.Rate.random(load.Arrivals)
 	c.set("logins", float64(stats.Measured.Done))
 	c.set("logins.failed", float64(stats.Measured.Failed+stats.Measured.Cut))
@@ -107,7 +107,7 @@ func (s *storm) op(ctx context.Context, a bench.Arrival, c *cell, sink results.S
 			sink.Observe(results.Sample{Metric: "ready", Intended: a.At, Start: started, End: time.Now(), Err: err})
 		}
 	}()
-	account := int(a.Seq % uint64(s.about.Accounts))
+	account := int(a.Seq % uint64(s.about.Accounts)) // #nosec G115 -- below the number of accounts, which is above 0
 	cl, err := s.login(ctx, account, shaped, verify)
 	if err != nil {
 		return err

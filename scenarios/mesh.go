@@ -73,7 +73,7 @@ func (f *federates) raise(ctx context.Context, arm Arm, fed Federation) (_ *mesh
 }
 
 // letter names the i-th provider in host names of domains and processes.
-func letter(i int) string { return string(rune('a' + i)) }
+func letter(i int) string { return string(rune('a' + i)) } // #nosec G115 -- providers are at most 16
 
 // madeUp returns the names of n domains of the i-th provider.
 func madeUp(i, n int) []string {

@@ -28,7 +28,7 @@ func (m *mesh) load(ctx context.Context, c *cell, l load) (trafficStats, error) 
 			err := worker.Call(ctx, workerTraffic, traffic{
 				matrix: matrix{p.hosted[w], to, m.users()}, Key: c.key, Metric: l.metric, Kind: t.Matrix, Zipf: t.Zipf,
 				Rate: t.Rate * float64(len(p.hosted[w])) / float64(len(p.domains)), Arrivals: "poisson", Size: t.Size,
-				Duration: l.duration, Drain: m.drain(), Seed: m.plan.Seed + uint64(w), Spare: l.spare && w == 0, First: l.first,
+				Duration: l.duration, Drain: m.drain(), Seed: m.plan.Seed + uint64(w), Spare: l.spare && w == 0, First: l.first, // #nosec G115 -- w is an index
 			}, &got)
 			if err != nil {
 				return err
@@ -100,7 +100,7 @@ func (m *mesh) steady(ctx context.Context, c *cell) error {
 // promise notes what the self-check judges of a load.
 func (c *cell) promise(metric string, stats trafficStats) {
 	c.judge = metric
-	c.figures.Planned, c.figures.Done, c.figures.Dropped = float64(stats.Planned), float64(stats.Answered), int64(stats.Dropped)
+	c.figures.Planned, c.figures.Done, c.figures.Dropped = float64(stats.Planned), float64(stats.Answered), int64(stats.Dropped) // #nosec G115 -- a count, far below
 }
 
 // disturb is the load of the first pair: bulk stanzas, or many small ones.

@@ -84,12 +84,12 @@ func parseMark(id, tag string) (m mark, ok bool) {
 		if err != nil || more != (i < len(fields)-1) {
 			return m, false
 		}
-		fields[i] = int64(v) //nolint:gosec // 63 bits
+		fields[i] = int64(v) // 63 bits
 	}
 	if fields[0] > maxMembers || fields[1] > maxNumber {
 		return m, false
 	}
-	return mark{int(fields[0]), uint32(fields[1]), time.Duration(fields[2]), time.Duration(fields[3])}, true //nolint:gosec // bounded above
+	return mark{int(fields[0]), uint32(fields[1]), time.Duration(fields[2]), time.Duration(fields[3])}, true // #nosec G115 -- bounded above
 }
 
 // Bounds of what an id may hold.

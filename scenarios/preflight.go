@@ -205,7 +205,7 @@ func (f *preflight) reach(ctx context.Context, t *serverTarget) bool {
 		return false
 	}
 	f.ok("reach", "%s takes connections, this one after %s", conn.RemoteAddr(), time.Since(started).Round(10*time.Microsecond))
-	conn.Close()
+	_ = conn.Close()
 	return true
 }
 

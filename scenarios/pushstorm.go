@@ -133,14 +133,14 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 	}
 	drained, cancelDrain := context.WithTimeout(ctx, s.plan.Login.StepLimit)
 	defer cancelDrain()
-	want := int64(stats.Measured.Done) * int64(s.plan.Push.Resources)
+	want := int64(stats.Measured.Done) * int64(s.plan.Push.Resources) // #nosec G115 -- a count, far below
 	seen := p.expect(drained, want)
 	c.set("changes", float64(stats.Measured.Done))
 	c.set("pushes", float64(seen))
 	c.set("pushes.lost", float64(want-seen))
 	c.judge = "iq"
 	c.figures.Planned, c.figures.Done = float64(stats.Measured.Planned), float64(stats.Measured.Started)
-	c.figures.Dropped, c.figures.Waited = int64(stats.Measured.Dropped), int64(stats.Measured.Waited)
+	c.figures.Dropped, c.figures.Waited = int64(stats.Measured.Dropped), int64(stats.Measured.Waited) // #nosec G115 -- counts are far below
 	if s.about.Simulated {
 		c.count("pushes", seen, want)
 	}

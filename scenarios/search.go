@@ -512,7 +512,7 @@ func (s *Search) searchConfig(n int, previous float64, affords func(bench.Trial)
 		c.Repeat = -1 // to bench, zero is the default
 	}
 	if n > 0 && previous > 0 {
-		random := rand.New(rand.NewPCG(s.plan.Seed, uint64(n))) //nolint:gosec // It has to repeat.
+		random := rand.New(rand.NewPCG(s.plan.Seed, uint64(n))) // #nosec G404 -- seeded on purpose
 		c.Start = min(max(s.round(previous/(1.15+0.25*random.Float64())), c.Min), c.Max)
 		c.Growth = 1.25
 	}

@@ -189,7 +189,7 @@ func (cr *crowd) exchangeAll(ctx context.Context, c *cell) error {
 	t.start = time.Now()
 	cr.traffic.Store(t)
 	defer cr.traffic.Store(nil)
-	_, err = bench.Run(ctx, bench.Config{Workers: messagesUnderWay, Limit: uint64(n), Drain: t.load.Drain}, //nolint:gosec // bounded by the keys
+	_, err = bench.Run(ctx, bench.Config{Workers: messagesUnderWay, Limit: uint64(n), Drain: t.load.Drain}, // #nosec G115 -- bounded by the keys
 		func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
 			return t.sendMessage(ctx, a, sink)
 		}, results.Discard{})

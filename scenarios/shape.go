@@ -194,7 +194,7 @@ func (s Shape) load(dir string) (Shape, error) {
 	if !info.Mode().IsRegular() {
 		return s, fmt.Errorf("%s is not a file", name)
 	}
-	f, err := os.Open(name)
+	f, err := os.Open(name) // #nosec G304 -- a file that its user names
 	if err != nil {
 		return s, err
 	}
@@ -351,7 +351,7 @@ func (s Shape) reaches(n int) (time.Duration, bool) {
 	if err != nil {
 		return 0, false
 	}
-	return p.At(uint64(n - 1)) //nolint:gosec // above 0
+	return p.At(uint64(n - 1)) // n is above 0
 }
 
 // random reports whether the number of arrivals in a window is random.

@@ -302,7 +302,7 @@ func (t *exchange) run(ctx context.Context) error {
 				t.cell.watch(p)
 			}
 		}
-		if errs[i] = f.engine(&config, t.load.Arrivals, t.plan.Seed^uint64(t.cell.block)<<32^uint64(i)<<48, t.load.end()); errs[i] != nil {
+		if errs[i] = f.engine(&config, t.load.Arrivals, t.plan.Seed^uint64(t.cell.block)<<32^uint64(i)<<48, t.load.end()); errs[i] != nil { // #nosec G115 -- blocks are not negative
 			continue
 		}
 		wait.Go(func() {
@@ -495,10 +495,11 @@ func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
 func arrived(mu *sync.Mutex, pairs map[int32]*pairing, k mark, sent uint32) bool {
 	mu.Lock()
 	defer mu.Unlock()
-	p := pairs[int32(k.sender)] //nolint:gosec // an index
+	sender := int32(k.sender) // #nosec G115 -- an index of members
+	p := pairs[sender]
 	if p == nil {
 		p = new(pairing)
-		pairs[int32(k.sender)] = p //nolint:gosec // as above
+		pairs[sender] = p
 	}
 	return p.arrive(k.number, sent)
 }
@@ -836,7 +837,7 @@ func (t *exchange) judge(stats []bench.Stats) {
 		}
 		c.figures.Planned += float64(stats[i].Measured.Planned)
 		c.figures.Done += float64(stats[i].Measured.Started)
-		c.figures.Dropped += int64(stats[i].Measured.Dropped) //nolint:gosec // far below
+		c.figures.Dropped += int64(stats[i].Measured.Dropped) // #nosec G115 -- a count, far below
 		c.figures.Poisson = c.figures.Poisson || f.random(t.load.Arrivals)
 	}
 	main := stats[t.main]

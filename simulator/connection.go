@@ -53,7 +53,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 	if security == DirectTLS {
 		t := tls.Server(cn.raw, s.channels.config)
 		if err := cn.handshake(ctx, t); err != nil {
-			c.Close()
+			_ = c.Close()
 			close(cn.done)
 			return
 		}
@@ -67,7 +67,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 		Raw:        cn.raw,
 	})
 	if !s.enter(cn) {
-		c.Close()
+		_ = c.Close()
 		close(cn.done)
 		return
 	}
@@ -90,7 +90,7 @@ func (s *Simulator) serve(c net.Conn, security Security) {
 
 // finish takes the connection off the books.
 func (c *connection) finish() {
-	c.raw.Close() // most often it is closed already
+	_ = c.raw.Close() // most often it is closed already
 	s := c.sim
 	s.mu.Lock()
 	delete(s.conns, c)
@@ -127,7 +127,7 @@ func (c *connection) refuse(ctx context.Context, err error) {
 	switch {
 	case errors.Is(err, io.EOF):
 		c.greet()
-		c.stream.Close(c.sim.ctx) //nolint:errcheck // The peer has said goodbye.
+		_ = c.stream.Close(c.sim.ctx) // the peer has said goodbye
 		return
 	case errors.As(err, &bye):
 		c.greet()
@@ -156,7 +156,7 @@ func (c *connection) greet() {
 		return
 	}
 	c.greeted = true
-	c.stream.Send(c.header(nil, wire.Header{})) //nolint:errcheck // What follows fails as well.
+	_ = c.stream.Send(c.header(nil, wire.Header{})) // what follows fails as well
 }
 
 // header appends our header in answer to the client's.
@@ -308,7 +308,7 @@ func (c *connection) step(ctx context.Context, el *wire.Element, tag []byte) err
 			return c.upgrade(ctx)
 		}
 		if el.Name == "starttls" {
-			c.stream.Send([]byte("<failure xmlns='" + wire.NSTLS + "'/>")) //nolint:errcheck // What follows ends the stream.
+			_ = c.stream.Send([]byte("<failure xmlns='" + wire.NSTLS + "'/>")) // what follows ends the stream
 			return leave(wire.PolicyViolation, "STARTTLS is not on offer")
 		}
 	case wire.NSSASL:

@@ -178,7 +178,7 @@ func (s *Simulator) editRoster(jid string, edit func(*account) error) (RosterSta
 // mutate makes the changes of m, and pushes them where somebody is interested. The
 // account is locked.
 func (a *account) mutate(m Mutation) error {
-	rnd := rand.New(rand.NewPCG(m.Seed, uint64(a.member.index))) //nolint:gosec // It has to repeat.
+	rnd := rand.New(rand.NewPCG(m.Seed, uint64(a.member.index))) // #nosec G115 G404 -- seeded on purpose; an index
 	var kinds []string
 	switch m.Kind {
 	case "", "rename":
@@ -246,7 +246,7 @@ func rename(name string, rnd *rand.Rand) string {
 	b := []byte(name)
 	for i := len(b) - 1; i >= 0; i-- {
 		if c := b[i]; c >= 'a' && c <= 'z' {
-			b[i] = 'a' + (c-'a'+1+byte(rnd.IntN(25)))%26
+			b[i] = 'a' + (c-'a'+1+byte(rnd.IntN(25)))%26 // #nosec G115 -- below 25
 			return string(b)
 		}
 	}

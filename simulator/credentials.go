@@ -4,7 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // SCRAM-SHA-1 is on offer: some clients know nothing newer.
+	"crypto/sha1" // #nosec G505 -- SCRAM-SHA-1 is on offer: some clients know nothing newer.
 	"crypto/sha256"
 	"hash"
 	"sync"

@@ -61,7 +61,7 @@ func (m *management) ack(h uint32) bool {
 		return false
 	}
 	m.acked = h
-	n = min(n, uint32(len(m.queue))) //nolint:gosec // The queue is bounded far below.
+	n = min(n, uint32(len(m.queue))) // #nosec G115 -- the queue is bounded far below
 	for _, u := range m.queue[:n] {
 		m.bytes -= len(u.b)
 	}

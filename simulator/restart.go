@@ -62,7 +62,7 @@ func (s *Simulator) restart(ctx context.Context, r Restart) (Dropped, error) {
 	conns := slices.Collect(maps.Keys(s.conns))
 	s.mu.Unlock()
 	for _, ln := range listeners {
-		ln.Close() //nolint:errcheck // It is going away.
+		_ = ln.Close() // it is going away
 	}
 	s.hangUp(conns, r.Keep == KeepSessions)
 	if r.Keep != KeepSessions {
@@ -92,13 +92,13 @@ func (s *Simulator) hangUp(conns []*connection, abruptly bool) {
 	defer grace.Stop()
 	for _, c := range conns {
 		if abruptly {
-			c.raw.Close() // most often it is open
+			_ = c.raw.Close() // most often it is open
 		}
 		select {
 		case <-c.done:
 		case <-grace.C:
 			grace.Reset(0)
-			c.raw.Close() // it did not take its goodbye
+			_ = c.raw.Close() // it did not take its goodbye
 			<-c.done
 		}
 	}

@@ -272,7 +272,7 @@ func (x *session) expected(id string) (h wire.Handler, ok bool) {
 
 // send posts stanzas. A session that cannot take them ends by itself.
 func (x *session) send(b []byte) {
-	x.Post(b, nil) //nolint:errcheck // The session has been told.
+	_ = x.Post(b, nil) // the session has been told
 }
 
 // Post implements roster.Stream: it queues b, which the session owns from then on.

@@ -205,7 +205,7 @@ func (s *Simulator) cut() {
 	defer s.mu.Unlock()
 	s.closing = true
 	for c := range s.conns {
-		c.raw.Close() // most of them are closed already
+		_ = c.raw.Close() // most of them are closed already
 	}
 }
 
@@ -213,14 +213,14 @@ func (s *Simulator) cut() {
 const closeGrace = 3 * time.Second
 
 func (s *Simulator) accept(ln net.Listener, l Listener) {
-	stop := context.AfterFunc(s.ctx, func() { ln.Close() }) //nolint:errcheck // It is going away.
+	stop := context.AfterFunc(s.ctx, func() { _ = ln.Close() }) // it is going away
 	defer stop()
 	for {
 		c, err := ln.Accept()
 		switch {
 		case err == nil:
 			if err := limitWriteAhead(c, s.config.NotSentLowat, s.config.SendBuffer); err != nil {
-				c.Close() // it is gone already, or no use
+				_ = c.Close() // it is gone already, or no use
 				continue
 			}
 			s.wg.Go(func() { s.serve(c, l.Security) })

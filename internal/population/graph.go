@@ -25,7 +25,7 @@ func newGraph(seed uint64, members, degree int) graph {
 func (g graph) low(j int) int {
 	from := j * g.room / g.half
 	to := (j + 1) * g.room / g.half
-	return 1 + from + int(pick(hash(g.seed, saltOffset, uint64(j)), to-from))
+	return 1 + from + pick(hash(g.seed, saltOffset, uint64(j)), to-from) // #nosec G115 -- j is an index
 }
 
 // offset returns the k-th offset in rising order, for k from 0 to degree-1.
@@ -99,9 +99,9 @@ func hash(seed uint64, words ...uint64) uint64 {
 }
 
 // pick maps 64 even bits to a number from 0 to n-1.
-func pick(h uint64, n int) uint64 {
-	hi, _ := bits.Mul64(h, uint64(n))
-	return hi
+func pick(h uint64, n int) int {
+	hi, _ := bits.Mul64(h, uint64(n)) // #nosec G115 -- n is not negative
+	return int(hi)                    // #nosec G115 -- below n
 }
 
 // draws deals several small numbers out of one hash.
@@ -109,6 +109,6 @@ type draws uint64
 
 // next returns a number from 0 to n-1 and moves on.
 func (d *draws) next(n int) int {
-	*d = draws(hash(uint64(*d), uint64(n)))
-	return int(pick(uint64(*d), n))
+	*d = draws(hash(uint64(*d), uint64(n))) // #nosec G115 -- n is not negative
+	return pick(uint64(*d), n)
 }

@@ -146,8 +146,8 @@ func (p *Population) item(v, n int) Item {
 	var buf [256]byte
 	it := Item{JID: string(p.appendJID(buf[:0], member))}
 	it.Subscription, it.Ask = p.state(v, peer)
-	it.Groups = p.words.groupSet(hash(p.cfg.Seed, saltGroups, uint64(v), uint64(peer)))
-	name := draws(hash(p.cfg.Seed, saltName, uint64(peer)))
+	it.Groups = p.words.groupSet(hash(p.cfg.Seed, saltGroups, uint64(v), uint64(peer))) // #nosec G115 -- ranks
+	name := draws(hash(p.cfg.Seed, saltName, uint64(peer)))                             // #nosec G115 -- a rank
 	if p.cfg.ItemBytes == 0 {
 		it.Name = p.words.name(&name)
 		return it
@@ -184,7 +184,7 @@ func (p *Population) nameWidth(it Item) int {
 // peer. Both ends draw from the same hash, so they agree.
 func (p *Population) state(v, peer int) (subscription string, ask bool) {
 	first := v < peer
-	d := draws(hash(p.cfg.Seed, saltState, uint64(min(v, peer)), uint64(max(v, peer))))
+	d := draws(hash(p.cfg.Seed, saltState, uint64(min(v, peer)), uint64(max(v, peer)))) // #nosec G115 -- ranks
 	share := d.next(100)
 	if d.next(2) == 0 {
 		first = !first
@@ -229,7 +229,7 @@ func (w words) fit(d *draws, width int) string {
 		name[n-1] = '.'
 	}
 	for ; escaped < width; escaped++ {
-		name = append(name, 'a'+byte(d.next(26)))
+		name = append(name, 'a'+byte(d.next(26))) // #nosec G115 -- below 26
 	}
 	return string(name)
 }

@@ -53,7 +53,7 @@ func (s Sizes) Longest() int {
 // At returns the length of message number n, always the same for the same n.
 func (s Sizes) At(n uint64) int {
 	if s.Least > 0 {
-		return s.Least + int(pick(hash(s.Seed, saltSize, n), s.Max-s.Least+1)) //nolint:gosec // below Max
+		return s.Least + pick(hash(s.Seed, saltSize, n), s.Max-s.Least+1)
 	}
 	if s.Sigma == 0 {
 		return s.Median

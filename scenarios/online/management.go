@@ -147,7 +147,7 @@ func isStanza(b []byte) bool {
 func (m *Management) Due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.every == 0 || m.out-m.asked < uint32(m.every) { //nolint:gosec // the option is bounded
+	if m.every == 0 || m.out-m.asked < uint32(m.every) { // #nosec G115 -- the option is bounded
 		return false
 	}
 	m.asked = m.out

@@ -127,7 +127,7 @@ func (c *Client) Handled() uint32 {
 	if c.SM != nil {
 		n -= int64(c.SM.Early)
 	}
-	return c.handled + uint32(n)
+	return c.handled + uint32(n) // #nosec G115 -- h wraps (XEP-0198 §4)
 }
 
 // acknowledge answers a request for acknowledgement (XEP-0198 §4).

@@ -39,7 +39,7 @@ func NewMemStore(epoch string, base Base) *MemStore {
 	s := &MemStore{epoch: epoch, base: base}
 	if base != nil {
 		s.n = base.Len()
-		s.version = uint64(s.n)
+		s.version = uint64(s.n) // #nosec G115 -- a length
 	}
 	return s
 }
@@ -186,12 +186,7 @@ func (s *MemStore) After(key string, v uint64) iter.Seq[Entry] {
 		if found {
 			o++
 		}
-		// Items of the base that are new to v are those from position v on.
-		from := s.n
-		if v < uint64(s.n) {
-			from = int(v)
-		}
-		s.merge(max(base, from), o, func(e *overlay) bool { return e.V > v && (!e.Gone || e.V > s.horizon) }, yield)
+		s.merge(max(base, s.from(v)), o, func(e *overlay) bool { return e.V > v && (!e.Gone || e.V > s.horizon) }, yield)
 	}
 }
 
@@ -222,15 +217,20 @@ func (s *MemStore) merge(base, o int, want func(*overlay) bool, yield func(Entry
 
 func (s *MemStore) baseEntry(n int) Entry {
 	item := s.base.Item(n)
-	return Entry{JID: item.JID, V: uint64(n) + 1, Item: item}
+	return Entry{JID: item.JID, V: uint64(n) + 1, Item: item} // #nosec G115 -- n is an index
+}
+
+// from returns the position from which on items of the base are new to v.
+func (s *MemStore) from(v uint64) int {
+	return int(min(v, uint64(s.n))) // #nosec G115 -- no more than the length
 }
 
 // Changed implements Store.
 func (s *MemStore) Changed(v uint64) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
-		if v < uint64(s.n) {
-			o, _ := slices.BinarySearchFunc(s.byKey, int(v), func(o *overlay, n int) int { return cmp.Compare(o.at, n) })
-			for n := int(v); n < s.n; n++ {
+		if from := s.from(v); from < s.n {
+			o, _ := slices.BinarySearchFunc(s.byKey, from, func(o *overlay, n int) int { return cmp.Compare(o.at, n) })
+			for n := from; n < s.n; n++ {
 				for o < len(s.byKey) && (s.byKey[o].at < n || s.byKey[o].at == n && !s.byKey[o].inBase) {
 					o++
 				}

@@ -122,7 +122,8 @@ func (w *whole) shuffle() {
 	for _, c := range []byte(w.s.c.Account) {
 		seed = seed*0x100000001b3 ^ uint64(c)
 	}
-	rand.New(rand.NewPCG(seed, uint64(len(w.keys)))).Shuffle(len(w.keys), func(i, j int) {
+	random := rand.New(rand.NewPCG(seed, uint64(len(w.keys)))) // #nosec G404 -- seeded on purpose
+	random.Shuffle(len(w.keys), func(i, j int) {
 		w.keys[i], w.keys[j] = w.keys[j], w.keys[i]
 	})
 }

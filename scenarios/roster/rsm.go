@@ -128,7 +128,7 @@ func (s *Server) page(set *wire.Element) (first, most int, err error) {
 		if err != nil {
 			return bad("max")
 		}
-		most = int(min(n, uint64(most)))
+		most = int(min(n, uint64(most))) // #nosec G115 -- no more than a limit, which is above 0
 	}
 	after, before, index := set.Child(wire.NSRSM, "after"), set.Child(wire.NSRSM, "before"), set.Child(wire.NSRSM, "index")
 	switch {
@@ -137,10 +137,10 @@ func (s *Server) page(set *wire.Element) (first, most int, err error) {
 		if err != nil {
 			return bad("index")
 		}
-		if n > uint64(store.Len()) {
+		if n > uint64(store.Len()) { // #nosec G115 -- a length
 			return 0, 0, &wire.StanzaError{Type: "cancel", Condition: "item-not-found"} // XEP-0059 §2.4
 		}
-		first = int(n)
+		first = int(n) // #nosec G115 -- no more than the length
 	case after != nil:
 		first = store.Position(after.Text())
 	case before != nil:

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -142,8 +143,8 @@ func parseExpires(raw json.RawMessage) (time.Duration, error) {
 	if text == "" || strings.ContainsFunc(text, func(c rune) bool { return c < '0' || c > '9' }) {
 		return 0, fmt.Errorf("%s is no non-negative integer; publish a number of seconds", clip(text))
 	}
-	const most = uint64(1<<63-1) / uint64(time.Second)
-	seconds, err := strconv.ParseUint(text, 10, 64)
+	const most = int64(math.MaxInt64) / int64(time.Second)
+	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || seconds > most { // the only error left is that it is too large
 		seconds = most
 	}
@@ -528,7 +529,7 @@ type poshGetter struct {
 
 func (g *poshGetter) close() {
 	if g.conn != nil {
-		g.conn.Close()
+		_ = g.conn.Close()
 		g.conn = nil
 	}
 }
@@ -580,7 +581,7 @@ func (g *poshGetter) get(ctx context.Context, where *url.URL) (poshAnswer, error
 		return poshAnswer{}, err
 	}
 	conn := g.conn
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	g.fetcher.count(func(c *POSHCounts) { c.Requests++ })
 	request := &http.Request{
@@ -677,7 +678,7 @@ func (g *poshGetter) connect(ctx context.Context, where *url.URL) error {
 	}
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return err
 	}
 	g.fetcher.count(func(c *POSHCounts) { c.Handshakes++ })

@@ -103,7 +103,7 @@ func integer(value any) (int, bool) {
 	case int64:
 		return int(n), int64(int(n)) == n
 	case uint64:
-		return int(n), n <= 1<<31
+		return int(n), n <= 1<<31 // #nosec G115 -- checked beside it
 	case float64:
 		return int(n), float64(int(n)) == n
 	}
