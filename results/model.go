@@ -98,9 +98,10 @@ const (
 	RoleHeldOut     = "held-out"
 )
 
-// of is what the blocks of a size say of the quantity. The values are sorted.
-func (q ModelQuantity) of(values []float64) float64 {
-	if q.Least {
+// sizeOf is what the blocks of a size say of a quantity: the least of their values, which
+// are sorted, or the median.
+func sizeOf(values []float64, least bool) float64 {
+	if least {
 		return values[0]
 	}
 	return median(values)
@@ -319,7 +320,7 @@ func (p *ModelPart) outcome(q ModelQuantity, drivers map[string]float64, g group
 	values := g.values(q.Name)
 	says := p.Predict(q, drivers, modelLevel)
 	return ModelOutcome{
-		Measured: q.of(values), Min: slices.Min(values), Max: slices.Max(values),
+		Measured: sizeOf(values, q.Least), Min: slices.Min(values), Max: slices.Max(values),
 		Predicted: says.Value, Lo: says.Lo, Hi: says.Hi,
 	}
 }

@@ -194,7 +194,7 @@ func (p *ModelPart) fit(d ModelDesign, groups []group) error {
 			for _, column := range of {
 				rows[i] = append(rows[i], row[column])
 			}
-			values[i] = ModelQuantity{Least: q.Least}.of(g.values(q.Name))
+			values[i] = sizeOf(g.values(q.Name), q.Least)
 			if values[i] <= 0 {
 				return fmt.Errorf("%s: %s is %s, which no relative error can be taken of", g, q.Name, formatUnit(values[i], q.Unit))
 			}

@@ -41,7 +41,7 @@ func TestTrendOfSearches(t *testing.T) {
 	const window, limit = 4 * time.Second, 1.0
 	// search returns whether the first confirming run failed, and the level found.
 	search := func(seed uint64, looks bool) (broke bool, found float64) {
-		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // It has to repeat.
+		random := rand.New(rand.NewPCG(seed, 1))
 		confirms := 0
 		f, err := bench.Search(t.Context(), bench.SearchConfig{Start: 20 + float64(seed%17), Min: 1, Max: 1000, Tolerance: 1.06}, func(_ context.Context, tr bench.Trial) (bench.Judged, error) {
 			w := window
@@ -94,7 +94,7 @@ func TestTrendOfSearches(t *testing.T) {
 func TestTrendBelowKnee(t *testing.T) {
 	counted := 0
 	for seed := range uint64(1000) {
-		random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // It has to repeat.
+		random := rand.New(rand.NewPCG(seed, 2))
 		_, tr := served(random, 70, 4*time.Second)
 		if projected, grows := tr.grows(time.Unix(1002, 0), 4*time.Second); grows && projected >= 1 {
 			counted++

@@ -112,7 +112,7 @@ func TestCertificateOfTheHeader(t *testing.T) {
 		d := dialDeployed(t, address)
 		d.header("b1.test", domain, "")
 		d.await(`<starttls`)
-		//nolint:gosec // The test looks at the certificate itself.
+		// The test looks at the certificate itself.
 		got := d.startTLS(&tls.Config{InsecureSkipVerify: true})
 		if names := got.PeerCertificates[0].DNSNames; !slices.Equal(names, []string{domain}) {
 			t.Errorf("a stream for %s is secured with the certificate of %v", domain, names)
