@@ -1,6 +1,7 @@
 package results
 
 import (
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -86,8 +87,19 @@ func (e Environment) differences(o Environment) []string {
 	add("CPU", e.CPU, o.CPU)
 	add("number of CPUs", strconv.Itoa(e.CPUs), strconv.Itoa(o.CPUs))
 	add("GOMAXPROCS", strconv.Itoa(e.GOMAXPROCS), strconv.Itoa(o.GOMAXPROCS))
+	add("GOGC", strconv.Itoa(e.GOGC), strconv.Itoa(o.GOGC))
+	add("GOMEMLIMIT", memoryLimit(e.GOMEMLIMIT), memoryLimit(o.GOMEMLIMIT))
 	add("congestion control", e.Sysctl["net.ipv4.tcp_congestion_control"], o.Sysctl["net.ipv4.tcp_congestion_control"])
 	return out
+}
+
+// memoryLimit writes GOMEMLIMIT, of which the largest number is none; so is none in a
+// manifest.
+func memoryLimit(bytes int64) string {
+	if bytes == 0 || bytes == math.MaxInt64 {
+		return "off"
+	}
+	return formatBytes(float64(bytes))
 }
 
 func orUnknown(s string) string {
