@@ -57,7 +57,11 @@ func (s SearchReport) grid() grid {
 	for _, l := range s.Levels {
 		row := []string{s.number(l.Level)}
 		if rates {
-			row = append(row, significant(l.Achieved))
+			achieved := "-" // of a window that was cut
+			if l.Achieved > 0 || !l.Aborted {
+				achieved = significant(l.Achieved)
+			}
+			row = append(row, achieved)
 		}
 		if s.Metric != "" {
 			row = append(row, l.distribution()...)
