@@ -125,6 +125,22 @@ func (h *Histogram) Merge(o *Histogram) {
 	h.min, h.max = min(h.min, o.min), max(h.max, o.max)
 }
 
+// Since returns the durations that were recorded after o, an earlier state of h, as
+// buckets tell them: its sum and extremes are those of the buckets.
+func (h *Histogram) Since(o *Histogram) *Histogram {
+	before := make(map[time.Duration]int64)
+	for v, n := range o.All() {
+		before[v] = n
+	}
+	out := NewHistogram()
+	for v, n := range h.All() {
+		if n -= before[v]; n > 0 {
+			out.Record(v, n)
+		}
+	}
+	return out
+}
+
 // Clone returns an independent copy.
 func (h *Histogram) Clone() *Histogram {
 	c := *h

@@ -377,6 +377,7 @@ func (r *runner) cell(ctx context.Context, p Plan, b bench.BlockRun, booth *boot
 		now.Note = text
 		r.report(now)
 	}
+	booth.site.attend(ctx)
 	started := time.Now()
 	seen := r.monitor()
 	running, watched := r.guard(ctx, booth, key, progress)

@@ -22,15 +22,13 @@ type actorFunc func(ctx context.Context, c *cell) error
 func (f actorFunc) cell(ctx context.Context, c *cell) error { return f(ctx, c) }
 func (actorFunc) close(context.Context) error               { return nil }
 
-// lateRelay is a link that delivers late.
-type lateRelay time.Duration
+// lateRelay is a link that has delivered late.
+type lateRelay struct{ *results.Histogram }
 
 func (lateRelay) Address() string { return "" }
 func (lateRelay) Close() error    { return nil }
 func (l lateRelay) Stats(context.Context) (link.Stats, error) {
-	h := results.NewHistogram()
-	h.Record(time.Duration(l), 1000)
-	text, err := h.Encode()
+	text, err := l.Encode()
 	return link.Stats{Lateness: link.Lateness{Histogram: text}}, err
 }
 
@@ -98,6 +96,7 @@ func TestEveryFlag(t *testing.T) {
 			r.monitor = func() func() bench.Figures { return func() bench.Figures { return f } }
 		}
 	}
+	relay := lateRelay{results.NewHistogram()}
 	for _, tt := range []struct {
 		kind     string
 		severity results.Severity
@@ -117,7 +116,7 @@ func TestEveryFlag(t *testing.T) {
 		{"scheduling", results.Warning, "scheduling: 100", machine(bench.Figures{SchedulingMax: time.Millisecond}), func(c *cell) { sample(c, 0, time.Millisecond) }},
 		{"pressure", results.Warning, "pressure: 1", machine(bench.Figures{Pressure: new(0.5)}), nil},
 		{"steal", results.Warning, "steal: 1", machine(bench.Figures{Steal: new(0.5)}), nil},
-		{"link", results.Warning, "link: 1", func(_ *runner, s *site) { s.relay = lateRelay(5 * time.Millisecond) }, nil},
+		{"link", results.Warning, "link: 1", func(_ *runner, s *site) { s.relay = relay }, func(*cell) { relay.Record(5*time.Millisecond, 1000) }},
 	} {
 		t.Run(tt.kind, func(t *testing.T) {
 			for _, limits := range []string{"repeats: 0", "repeats: 0, " + tt.raised} {
@@ -150,6 +149,29 @@ func TestEveryFlag(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLinkIsJudgedByCells lets a link deliver late in the first of three blocks: the others
+// hold nothing against it.
+func TestLinkIsJudgedByCells(t *testing.T) {
+	relay := lateRelay{results.NewHistogram()}
+	p := parsed(t, "scenario: login-storm\nload: {rate: 100/s}\nlink: {rtt: 20ms}\nblocks: 3\n")
+	late := 5 * time.Millisecond
+	run, _, err := runCells(t, func(_ *runner, s *site) { s.relay = relay }, p, func(_ context.Context, c *cell) error {
+		if !c.warmup {
+			relay.Record(late, 1000)
+			late = time.Microsecond
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range run.Blocks {
+		if flagged := slices.ContainsFunc(b.Flags, func(f results.Flag) bool { return f.Kind == "link" }); flagged != (i == 0) {
+			t.Errorf("block %d has flags %+v", i+1, b.Flags)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ type site struct {
 	target  Target
 	about   Description
 	relay   Relay       // nil without a link
-	carried *link.Stats // what the links had carried when a trial began; nil if nobody asks
+	carried *link.Stats // what the links had carried when a cell began; nil if that is not known
 	keys    *session.KeyCache
 	tls     *tls.Config
 	mode    session.TLSMode
@@ -410,16 +410,18 @@ func (s *site) observe(ctx context.Context, f *results.Figures, generator bench.
 	if err != nil {
 		return
 	}
-	if h, err := results.DecodeHistogram(stats.Lateness.Histogram); err == nil {
-		f.LinkLateness, f.LinkRTT = h, s.plan.Link.RTT
+	if s.carried == nil {
+		return
 	}
-	if s.carried != nil {
-		f.Access = accessUse(*s.carried, stats)
+	before, earlier := results.DecodeHistogram(s.carried.Lateness.Histogram)
+	if after, err := results.DecodeHistogram(stats.Lateness.Histogram); err == nil && earlier == nil {
+		f.LinkLateness, f.LinkRTT = after.Since(before), s.plan.Link.RTT
 	}
+	f.Access = accessUse(*s.carried, stats)
 }
 
-// attend remembers what the access links have carried, so that observe can tell what
-// they carry from now on.
+// attend remembers what the access links have carried and how late, so that observe can
+// tell what they do from now on.
 func (s *site) attend(ctx context.Context) {
 	s.carried = nil
 	if s.relay == nil {
