@@ -43,6 +43,10 @@ func capacitySheet() Scenario {
 		Metrics: []string{
 			"session.rss.server", "ready", "roster.complete", "message", "presence", "talk", "cpu.server", "bytes.in",
 		},
+		single:  true,
+		family:  rosterFamily,
+		check:   (*planParser).checkSheet,
+		outlook: func(p Plan) outlook { return outlook{budget: p.Sheet.Budget, sessions: p.sheetSessions} },
 		primary: func(Plan) string { return "" },
 		prepare: func(context.Context, *site) (actor, error) {
 			return nil, errors.New("scenarios: a capacity sheet is made of other scenarios")
@@ -104,11 +108,11 @@ func (p Plan) Parts() ([]Part, error) {
 			Plans: []Plan{{Scenario: ReconnectHerd}},
 		},
 		{
-			Name: partLogins, Budget: share(s.Budget, 30), answer: loginRows, rows: []string{rowLogins},
+			Name: partLogins, Budget: share(s.Budget, 34), answer: loginRows, rows: []string{rowLogins},
 			Plans: []Plan{{Scenario: LoginStorm}}, SLO: s.LoginSLO, Over: "load.rate", Start: 20,
 		},
 		{
-			Name: partMessages, Budget: share(s.Budget, 30), answer: messageRows, rows: []string{rowMessages},
+			Name: partMessages, Budget: share(s.Budget, 26), answer: messageRows, rows: []string{rowMessages},
 			Plans: []Plan{{Scenario: MessageSteady}}, SLO: s.MessageSLO, Over: "messages.rate", Start: 100,
 		},
 	}
@@ -193,9 +197,9 @@ func (s Sheet) check() (key string, err error) {
 }
 
 // checkSheet refuses what no sheet can do.
-func (p *planParser) checkSheet(plan *Plan, o Override) {
+func (p *planParser) checkSheet(plan *Plan) {
 	p.checkSessions(plan)
-	if o.Blocks != nil {
+	if p.override.Blocks != nil {
 		p.flagged("--blocks", func() { p.fail(nil, "", "the budget decides on blocks: set budget") })
 	}
 	if len(plan.Thresholds) > 0 {

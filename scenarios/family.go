@@ -43,17 +43,6 @@ type family struct {
 
 func families() []family { return []family{rosterFamily(), herdFamily(), s2sFamily()} }
 
-// familyOf returns the family that a scenario runs.
-func familyOf(scenario string) family {
-	switch scenario {
-	case FederationScenario:
-		return s2sFamily()
-	case ReconnectHerd:
-		return herdFamily()
-	}
-	return rosterFamily()
-}
-
 func rosterFamily() family {
 	f := family{kind: "roster", prefix: "roster"}
 	for _, v := range roster.Variants() {
@@ -128,19 +117,19 @@ func (f family) settings() []setting.Param {
 
 // Variants returns the variants that the scenario can run.
 func (s Scenario) Variants() []VariantInfo {
-	if s.Name == IdleCost || s.Name == CapacitySheet {
+	if s.single {
 		return nil
 	}
-	return familyOf(s.Name).variants
+	return s.family().variants
 }
 
 // VariantKeys returns the settings of the variants that the scenario can run, named
 // by their whole path in scenario files.
 func (s Scenario) VariantKeys() []setting.Param {
-	if s.Name == IdleCost || s.Name == CapacitySheet {
+	if s.single {
 		return nil
 	}
-	f := familyOf(s.Name)
+	f := s.family()
 	keys := f.settings()
 	for i := range keys {
 		keys[i].Name = f.prefix + "." + keys[i].Name

@@ -54,8 +54,11 @@ func federation() Scenario {
 			"fetches", "lookups", "keys.customer", "pairs", "domains", "messages", "bytes.mesh", "bytes.mesh.tls", "cpu.mesh", "cpu.mesh.a", "cpu.mesh.b", "cpu.steady",
 			"rss.a", "rss.b", "heap.a", "heap.b", "rss.connection", "fds.a", "fds.b", "glare", "unauthorised", "pairs.rate", "pairs.open", "pairs.expected",
 		},
-		level: "traffic.rate",
-		model: meshModel,
+		level:   "traffic.rate",
+		family:  s2sFamily,
+		check:   (*planParser).checkFederation,
+		outlook: Plan.meshOutlook,
+		model:   meshModel,
 		primary: func(p Plan) string {
 			if p.Federation.BringUp == BringUpLazy {
 				return "pair.echo.mean"

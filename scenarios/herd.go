@@ -36,6 +36,12 @@ func reconnectHerd() Scenario {
 			"cpu.client", "cpu.server", "cpu.login",
 		},
 		level:   "herd.sessions",
+		family:  herdFamily,
+		outlook: Plan.herdOutlook,
+		check: func(p *planParser, plan *Plan) {
+			p.checkSessions(plan)
+			p.checkHerd(plan)
+		},
 		primary: func(Plan) string { return "back.95" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return newHerd(s) },
 	}

@@ -3,6 +3,8 @@ package scenarios
 import (
 	"slices"
 	"time"
+
+	"github.com/xmppbench/xmppbench/bench"
 )
 
 // herdTheory returns when clients would be back whose server and link take no time: by
@@ -60,21 +62,33 @@ const theoryBlocks = 21
 // herdSeed is that of the back-off in a block.
 func (p Plan) herdSeed(block int) uint64 { return p.Seed + uint64(block) } // #nosec G115 -- blocks are not negative
 
+// herdOutlook is that of an event from which all come back.
+func (p Plan) herdOutlook() outlook {
+	few := p
+	few.Herd.Sessions = min(p.Herd.Sessions, herdWarmup)
+	return outlook{
+		sessions: func() int { return p.Herd.Sessions },
+		cell:     p.herdDuration,
+		warmup:   few.herdDuration,
+		connections: func(Arm) int {
+			return 2 * (bench.DefaultWarmupBlocks*few.Herd.Sessions + p.Blocks*p.Herd.Sessions)
+		},
+		samples: func(metric string) float64 {
+			if metric == "talk" || metric == "attempt" {
+				return float64(p.Herd.Sessions)
+			}
+			return 0
+		},
+		theory: func(arm Arm) (map[string]float64, bool) { return p.herdTheory(arm), true },
+	}
+}
+
 // herdDuration estimates how long a cell takes: logins, the wait, the return and the
 // logouts.
 func (p Plan) herdDuration(arm Arm) time.Duration {
 	logins, _ := p.Logins.reaches(p.Herd.Sessions)
 	back := time.Duration(p.herdTheory(arm)["back.all"] * float64(time.Second))
 	return logins + p.Herd.Settle + min(back+time.Duration(p.Herd.Sessions)*2*time.Millisecond, p.Herd.Limit) + overhead
-}
-
-// herdSamples is the number of samples of a metric that one arm makes.
-func (p Plan) herdSamples(metric string) int64 {
-	switch metric {
-	case "talk", "attempt":
-		return int64(p.Blocks) * int64(p.Herd.Sessions)
-	}
-	return 0
 }
 
 // checkHerd refuses what does nothing.

@@ -8,7 +8,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"time"
 
+	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/proc"
 )
 
@@ -23,8 +25,27 @@ func idleCost() Scenario {
 		},
 		Metrics: []string{"sessions", "rss.client", "rss.server", "session.rss.client", "session.rss.server", "fds.client", "fds.server"},
 		level:   "hold.sessions",
+		single:  true,
+		family:  rosterFamily,
+		check:   (*planParser).checkSessions,
+		outlook: Plan.idleOutlook,
 		primary: func(Plan) string { return "session.rss.server" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return newIdle(s) },
+	}
+}
+
+// idleOutlook is that of sessions that do nothing.
+func (p Plan) idleOutlook() outlook {
+	h := p.Hold
+	settled, each, opened := 2*h.Settle, h.Sessions, p.Blocks*h.Sessions
+	if h.Grow {
+		settled, each, opened = h.Settle, h.Sessions/max(p.Blocks, 1), h.Sessions
+	}
+	return outlook{
+		sessions:    func() int { return h.Sessions },
+		cell:        func(Arm) time.Duration { return settled + time.Duration(each)*time.Millisecond },
+		warmup:      short,
+		connections: func(Arm) int { return bench.DefaultWarmupBlocks + opened },
 	}
 }
 

@@ -27,8 +27,35 @@ func loginStorm() Scenario {
 			"presence.in", "presence.bounced",
 		},
 		level:   "load.rate",
+		family:  rosterFamily,
+		outlook: Plan.stormOutlook,
+		check: func(p *planParser, plan *Plan) {
+			if !plan.Load.Rate.Any() {
+				p.fail(nil, "load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)
+			}
+			p.checkLoad(plan)
+		},
 		primary: func(Plan) string { return "ready.mean" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return &storm{s}, nil },
+	}
+}
+
+// stormOutlook is that of logins at a rate.
+func (p Plan) stormOutlook() outlook {
+	rate := p.Load.Rate
+	return outlook{
+		sessions: func() int {
+			if n := rate.Workers(); n > 0 {
+				return n
+			}
+			return p.Load.MaxInFlight
+		},
+		cell:   func(Arm) time.Duration { return p.Load.end() },
+		warmup: short,
+		connections: func(Arm) int {
+			return bench.DefaultWarmupBlocks + int(float64(p.Blocks)*rate.expected(0, p.Load.end()))
+		},
+		samples: func(string) float64 { return rate.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) },
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/proc"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/scenarios/s2s"
@@ -166,6 +165,17 @@ func (a Arm) meshRounds() map[string]int {
 	return rounds
 }
 
+// meshOutlook is that of providers that federate.
+func (p Plan) meshOutlook() outlook {
+	return outlook{
+		sessions: func() int { return 0 },
+		cell:     func(arm Arm) time.Duration { cell, _ := p.meshDurations(arm); return cell },
+		warmup:   func(arm Arm) time.Duration { _, warmup := p.meshDurations(arm); return warmup },
+		samples:  func(metric string) float64 { return float64(p.meshSamples(metric)) },
+		theory:   p.meshTheory,
+	}
+}
+
 // meshTheory is what the arm should show on the plan's link: round trips take their
 // time, and nothing else does.
 func (p Plan) meshTheory(arm Arm) (map[string]float64, bool) {
@@ -206,15 +216,15 @@ const (
 	warmTraffic = 200 * time.Millisecond
 )
 
-// meshDuration is that of the cells of an arm in all blocks, warm-up included.
-func (p Plan) meshDuration(arm Arm) time.Duration {
+// meshDurations estimates how long a cell of an arm takes, and that of the warm-up block.
+func (p Plan) meshDurations(arm Arm) (cell, warmup time.Duration) {
 	f := p.Federation
 	// Each process sets up so many streams at a time.
 	batches := portion(p.dialled(arm)*(f.Providers-1), p.workers(arm, f)*s2s.DefaultDials)
 	rounds := arm.Federation.Rounds(arm.S2S)
 	bringUp := time.Duration(p.meshCounts(arm)[metricOf(s2s.FigureOpened)])*handshakeTime + time.Duration((batches-1)*rounds.First+rounds.FirstEcho)*p.Link.RTT
 	single := time.Duration(rounds.FirstEcho+rounds.FurtherEcho) * p.Link.RTT
-	cell, warmup := single+f.Settle, 2*single+f.Settle
+	cell, warmup = single+f.Settle, 2*single+f.Settle
 	if f.BringUp == BringUpAll {
 		cell += bringUp
 	}
@@ -235,7 +245,7 @@ func (p Plan) meshDuration(arm Arm) time.Duration {
 		cell += bringUp
 	}
 	start := time.Duration(f.Providers*p.workers(arm, f)) * processTime
-	return bench.DefaultWarmupBlocks*(start+warmup) + time.Duration(p.Blocks)*(start+cell)
+	return start + cell, start + warmup
 }
 
 // MeshEstimate is what a plan of federating providers is going to take, before
@@ -271,7 +281,7 @@ func (p Plan) MeshEstimates() []MeshEstimate {
 		e := MeshEstimate{
 			Plan: p.Label, Arm: arm.Label, Pairs: p.Federation.pairs(), Counts: p.meshCounts(arm), AtMost: p.Federation.BringUp == BringUpLazy,
 			Rounds: arm.meshRounds(), Workers: p.workers(arm, p.Federation), Descriptors: p.descriptors(arm), Ports: p.ports(arm),
-			Memory: p.memory(arm), Duration: p.meshDuration(arm),
+			Memory: p.memory(arm), Duration: p.armDuration(arm),
 		}
 		e.Theory, _ = p.meshTheory(arm)
 		all = append(all, e)

@@ -216,7 +216,7 @@ func TestMeshEstimates(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if shared, pairs := p.meshDuration(p.Arms[1]), p.meshDuration(p.Arms[0]); shared >= pairs || pairs <= 0 {
+	if shared, pairs := p.armDuration(p.Arms[1]), p.armDuration(p.Arms[0]); shared >= pairs || pairs <= 0 {
 		t.Errorf("a mesh of pairs takes %s, a shared one %s", pairs, shared)
 	}
 }

@@ -146,6 +146,9 @@ func ranPlans(r *results.Run) ([]Plan, error) {
 		return nil, fmt.Errorf("its manifest holds no plans: %w", err)
 	}
 	for i := range config.Plans {
+		if name := config.Plans[i].Scenario; !slices.Contains(Names(), name) {
+			return nil, fmt.Errorf("its manifest names a scenario %q that this program does not know", name)
+		}
 		for j := range config.Plans[i].Arms {
 			arm := &config.Plans[i].Arms[j]
 			if !arm.find() {

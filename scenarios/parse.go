@@ -79,7 +79,7 @@ type Override struct {
 // dimensions, in the order in which the file names them, the last one changing
 // fastest. Every error is a [*FileError], several of them joined.
 func Parse(name string, source []byte, o Override) ([]Plan, error) {
-	p := &planParser{file: name}
+	p := &planParser{file: name, override: o}
 	root, err := document(name, source)
 	if err != nil {
 		return nil, err
@@ -87,12 +87,12 @@ func Parse(name string, source []byte, o Override) ([]Plan, error) {
 	p.scenario(root)
 	if len(p.errs) == 0 {
 		p.mapping("", root)
-		p.overrides(o)
+		p.overrides()
 	}
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}
-	plans := p.plans(o)
+	plans := p.plans()
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}
@@ -201,6 +201,8 @@ type planParser struct {
 	asked  map[string]place // variant settings given for all variants
 	set    []string         // keys that the command line sets
 
+	override Override
+
 	thresholds []string
 }
 
@@ -215,10 +217,12 @@ func (p *planParser) scenario(root *ast.MappingNode) {
 			continue
 		}
 		name, _ := scalar(value.Value)
-		if _, ok := Find(name); !ok {
+		s, ok := Find(name)
+		if !ok {
 			p.fail(value.Value, "scenario", "%q is not one of %s", name, strings.Join(Names(), ", "))
+			return
 		}
-		p.name, p.family = name, familyOf(name)
+		p.name, p.family = name, s.family()
 		return
 	}
 	p.errs = append(p.errs, &FileError{File: p.file, Key: "scenario", Err: fmt.Errorf("is missing: name one of %s", strings.Join(Names(), ", "))})
@@ -590,14 +594,14 @@ func validLabel(s string) bool {
 }
 
 // overrides applies what the command line says over what the file says.
-func (p *planParser) overrides(o Override) {
-	for _, set := range o.Set {
+func (p *planParser) overrides() {
+	for _, set := range p.override.Set {
 		p.flagged("--set "+set, func() { p.assign(set) })
 	}
-	if o.Variants != nil {
+	if p.override.Variants != nil {
 		p.arms = nil
 		p.flagged("--variants", func() {
-			for _, name := range o.Variants {
+			for _, name := range p.override.Variants {
 				p.variant(nil, name, nil, "")
 			}
 		})
@@ -674,7 +678,7 @@ func measures(scenario, metric string) error {
 }
 
 // plans builds the cross product.
-func (p *planParser) plans(o Override) []Plan {
+func (p *planParser) plans() []Plan {
 	if s, _ := Find(p.name); len(p.arms) > 0 && len(s.Variants()) == 0 {
 		p.fail(nil, "variants", "the scenario %s compares none: leave them out", p.name)
 		return nil
@@ -698,13 +702,13 @@ func (p *planParser) plans(o Override) []Plan {
 	p.checkAsked()
 	plans := make([]Plan, 0, total)
 	for n := range total {
-		plan, ok := p.plan(n, o)
+		plan, ok := p.plan(n)
 		if !ok {
 			return nil
 		}
 		plans = append(plans, plan)
 	}
-	p.checkUsed(plans, o.searched(p.name))
+	p.checkUsed(plans, p.override.searched(p.name))
 	return plans
 }
 
@@ -722,7 +726,7 @@ func (p *planParser) checkAsked() {
 	}
 }
 
-func (p *planParser) plan(n int, o Override) (Plan, bool) {
+func (p *planParser) plan(n int) (Plan, bool) {
 	plan := Plan{Scenario: p.name, Thresholds: p.thresholds, Limits: results.DefaultLimits()}
 	for _, k := range Keys() {
 		if !k.has(p.name) {
@@ -768,16 +772,16 @@ func (p *planParser) plan(n int, o Override) (Plan, bool) {
 	if err := plan.windows(p.set); err != nil {
 		p.fail(nil, "load", "%w", err)
 	}
-	if o.Blocks != nil {
-		plan.Blocks = *o.Blocks
+	if o := p.override.Blocks; o != nil {
+		plan.Blocks = *o
 	}
-	if o.Seed != nil {
-		plan.Seed = *o.Seed
+	if o := p.override.Seed; o != nil {
+		plan.Seed = *o
 	}
 	p.makeArms(&plan, shared)
-	p.baseline(&plan, o.Baseline)
+	p.baseline(&plan, p.override.Baseline)
 	if len(p.errs) == 0 {
-		p.check(&plan, o)
+		p.check(&plan)
 	}
 	return plan, len(p.errs) == 0
 }
@@ -837,25 +841,19 @@ func (p *planParser) baseline(plan *Plan, label string) {
 }
 
 // check refuses what cannot work whatever the target.
-func (p *planParser) check(plan *Plan, o Override) {
+func (p *planParser) check(plan *Plan) {
 	fail := func(key, format string, args ...any) {
 		p.fail(nil, key, format, args...)
 	}
-	switch plan.Scenario {
-	case FederationScenario:
-		p.checkFederation(plan)
-	case CapacitySheet:
-		p.checkSheet(plan, o)
-	default:
-		p.checkSessions(plan)
-	}
+	s, _ := Find(plan.Scenario)
+	s.check(p, plan)
 	if comparisons := len(plan.Arms) - 1; comparisons > 0 {
 		if least := results.MinBlocks(comparisons, Alpha); plan.Blocks < least {
 			tooFew := func() {
 				fail("blocks", "%d blocks cannot tell %d variants apart with %g %% confidence: use at least %d, or fewer variants",
 					plan.Blocks, comparisons+1, 100*(1-Alpha), least)
 			}
-			if o.Blocks != nil {
+			if p.override.Blocks != nil {
 				p.flagged("--blocks", tooFew)
 			} else {
 				tooFew()
@@ -888,25 +886,11 @@ func (p *planParser) checkSessions(plan *Plan) {
 	if window := plan.Probe.Before + plan.Probe.After; plan.probing() && window >= plan.Login.Limit {
 		fail("login.limit", "%s is over before the probes of a cell are, which take %s and the roster's time", plan.Login.Limit, window)
 	}
-	if plan.Scenario == LoginStorm && !plan.Load.Rate.Any() {
-		fail("load.rate", "a storm needs a rate, such as 50/s; for single logins use the scenario %s", RosterLogin)
-	}
-	if plan.Load.Rate.Any() {
-		p.checkLoad(plan)
-	}
-	if plan.Scenario == ReconnectHerd {
-		p.checkHerd(plan)
-	}
-	if plan.steady() {
-		p.checkSteady(plan)
-	}
-	if plan.Scenario == SessionCost {
-		p.checkCrowd(plan)
-	}
 }
 
 // checkCrowd refuses sessions that cannot come online.
 func (p *planParser) checkCrowd(plan *Plan) {
+	p.checkSessions(plan)
 	n := plan.online(plan.Accounts)
 	if n > plan.Accounts {
 		p.fail(nil, "online.sessions", "%d sessions are to be online, one of each account, and there are %d accounts", n, plan.Accounts)
@@ -947,6 +931,7 @@ func (p *planParser) checkSteady(plan *Plan) {
 
 // checkLoad refuses variants that only one-shot cells can run.
 func (p *planParser) checkLoad(plan *Plan) {
+	p.checkSessions(plan)
 	for _, arm := range plan.Arms {
 		if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
 			p.fail(nil, "variants", "%s: a load of many accounts has no primed caches: use state: cold, or one-shot cells", arm.Label)
@@ -962,28 +947,6 @@ func (p Plan) supports(e results.Expr) error {
 		return fmt.Errorf("%s needs %d samples and this plan makes about %d: run longer, faster or in more blocks", e, need, expected)
 	}
 	return nil
-}
-
-// samples estimates how many samples of a metric one arm makes over all blocks, 0 if
-// that is not known beforehand.
-func (p Plan) samples(metric string) int64 {
-	switch {
-	case p.Scenario == FederationScenario:
-		return int64(p.Blocks) * p.meshSamples(metric)
-	case p.steady():
-		for _, f := range p.traffic() {
-			if f.metric == metric {
-				return int64(f.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) * float64(p.Blocks))
-			}
-		}
-	case p.Scenario == RosterLogin && !p.Load.Rate.Any(), p.Scenario == LoginStorm && !p.Load.Rate.Any():
-		return int64(p.Blocks)
-	case p.Scenario == ReconnectHerd:
-		return p.herdSamples(metric)
-	case p.Load.Rate.Any():
-		return int64(p.Load.Rate.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) * float64(p.Blocks))
-	}
-	return 0
 }
 
 // String names the arm as in results.

@@ -248,30 +248,6 @@ func (p Plan) Population(domains []string, pattern, password string) (*populatio
 	})
 }
 
-// steady reports whether the plan is traffic among users who are online.
-func (p Plan) steady() bool { return p.Scenario == MessageSteady || p.Scenario == PresenceFanout }
-
-// Sessions returns the most sessions that the plan holds at one time.
-func (p Plan) Sessions() int {
-	switch {
-	case p.Scenario == CapacitySheet:
-		return p.sheetSessions()
-	case p.steady(), p.Scenario == SessionCost:
-		return p.online(p.Accounts)
-	case p.Hold.Sessions > 0:
-		return p.Hold.Sessions
-	case p.Herd.Sessions > 0:
-		return p.Herd.Sessions
-	case p.Push.Resources > 0:
-		return p.Push.Resources + 1
-	case p.Load.Rate.Workers() > 0:
-		return p.Load.Rate.Workers()
-	case p.Load.Rate.Any():
-		return p.Load.MaxInFlight
-	}
-	return 2
-}
-
 // allPlans is the label of the only plan of a run.
 const allPlans = "all"
 
@@ -326,7 +302,8 @@ func CheckTargets(p Plan, targets []Targets) error {
 				return &FileError{File: server.File.Name, Key: path, Err: errors.New("is a setting of the simulator: a real server has its own configuration")}
 			}
 		}
-		f := familyOf(p.Scenario)
+		s, _ := Find(p.Scenario)
+		f := s.family()
 		for _, arm := range p.Arms {
 			about, _ := f.find(arm.Name)
 			for _, param := range about.Params {

@@ -26,6 +26,18 @@ func rosterPushStorm() Scenario {
 		},
 		Metrics: []string{"push", "iq", "cpu.server", "changes", "pushes", "pushes.lost"},
 		level:   "push.rate",
+		family:  rosterFamily,
+		check:   (*planParser).checkSessions,
+		outlook: func(p Plan) outlook {
+			cell := p.Load.Duration + time.Second
+			sessions := p.Push.Resources + 1
+			return outlook{
+				sessions:    func() int { return sessions },
+				cell:        func(Arm) time.Duration { return cell },
+				warmup:      func(Arm) time.Duration { return min(cell, 2*time.Second) },
+				connections: func(Arm) int { return (p.Blocks + bench.DefaultWarmupBlocks) * sessions },
+			}
+		},
 		primary: func(Plan) string { return "push.mean" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return &pushStorm{s}, nil },
 	}

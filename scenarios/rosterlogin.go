@@ -35,7 +35,21 @@ func rosterLogin() Scenario {
 			"presence.settled", "bytes.in", "bytes.out", "bytes.in.tls", "bytes.out.tls", "stanzas", "round-trips",
 			"resume.bytes", "resume.items", "cut.bytes", "cpu.client", "cpu.server", "cpu.items", "cpu.login", "presence.in", "presence.bounced",
 		},
-		level: "load.rate",
+		level:  "load.rate",
+		family: rosterFamily,
+		outlook: func(p Plan) outlook {
+			if p.Load.Rate.Any() {
+				return p.stormOutlook()
+			}
+			return p.oneShotOutlook()
+		},
+		check: func(p *planParser, plan *Plan) {
+			if plan.Load.Rate.Any() {
+				p.checkLoad(plan)
+			} else {
+				p.checkSessions(plan)
+			}
+		},
 		primary: func(p Plan) string {
 			switch {
 			case p.Load.Rate.Any():
@@ -51,6 +65,42 @@ func rosterLogin() Scenario {
 			}
 			return newRosterCells(ctx, s)
 		},
+	}
+}
+
+// oneShotOutlook is that of one login in each cell.
+func (p Plan) oneShotOutlook() outlook {
+	return outlook{
+		sessions: func() int { return 2 }, // the idle one is the second
+		cell: func(arm Arm) time.Duration {
+			d := overhead + 2*time.Duration(p.Roster.Items)*5*time.Microsecond
+			if p.probing() {
+				d += p.Probe.Before + p.Probe.After
+			}
+			// The login, the first ping and the end of the stream.
+			d += time.Duration(p.loginRoundTrips()+2) * p.Link.RTT
+			if t, ok := p.rosterTheory(arm); ok {
+				d += t.Complete
+			} else if p.Link.Rate > 0 {
+				d += time.Duration(float64(p.size().Bytes*8) / p.Link.Rate * float64(time.Second))
+			}
+			if p.Cut.At > 0 {
+				d += time.Duration(p.loginRoundTrips()) * p.Link.RTT
+			}
+			return d
+		},
+		connections: func(arm Arm) int {
+			each := 2 // past the link, and over it
+			if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
+				each += 2
+			}
+			if p.Cut.At > 0 {
+				each++ // after the loss
+			}
+			return (p.Blocks + bench.DefaultWarmupBlocks) * each
+		},
+		samples: func(string) float64 { return 1 },
+		theory:  p.loginTheory,
 	}
 }
 

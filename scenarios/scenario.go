@@ -42,6 +42,14 @@ type Scenario struct {
 	// model says what the costs of the scenario depend on, at the simulator or at a real
 	// server; nil if no model is made of it.
 	model func(simulated bool) results.ModelDesign
+	// single says that there is one way to do it: its variants are not compared.
+	single bool
+	// family returns the variants that it runs.
+	family func() family
+	// check refuses what cannot work whatever the target.
+	check func(*planParser, *Plan)
+	// outlook tells what a plan is going to take.
+	outlook func(Plan) outlook
 	// primary names the scalar of a block that decides the verdict.
 	primary func(Plan) string
 	// prepare makes the fixtures of a plan at a site.

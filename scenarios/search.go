@@ -255,7 +255,7 @@ func (s *Search) shape() {
 	if s.limit > 0 {
 		// What takes ten times as long as it may has failed, and what is late by less
 		// than a part of what it may take changes nothing.
-		if !given("login.limit") && p.setup() == 0 {
+		if !given("login.limit") && p.outlook().setup == 0 {
 			p.Login.Limit = min(p.Login.Limit, max(hopeless*s.limit, 5*time.Second))
 		}
 		if !given("limits.lateness-floor") {
@@ -429,9 +429,10 @@ func (s *Search) planOf(t bench.Trial) Plan {
 // sessions online.
 func (s *Search) takes(t bench.Trial) time.Duration {
 	p := s.planOf(t)
-	d := p.cellDuration(s.arm) + 3*overhead
+	o := p.outlook()
+	d := o.cell(s.arm) + 3*overhead
 	if s.keeps() {
-		return d - p.setup()
+		return d - o.setup
 	}
 	return d + time.Second // another target is opened
 }
@@ -450,7 +451,7 @@ func (s *Search) afford() error {
 	}
 	least := s.takes(bench.Trial{Level: c.Start, Phase: bench.PhaseGrow}) + s.takes(bench.Trial{Level: c.Start, Phase: bench.PhaseConfirm})
 	if s.keeps() {
-		least += s.plan.setup()
+		least += s.plan.outlook().setup
 	}
 	if least > c.Budget {
 		return fmt.Errorf("a budget of %s is too short: a level at %s and its confirmation take %s", c.Budget, s.show(c.Start), least.Round(time.Second))
@@ -474,7 +475,7 @@ func (s *Search) estimate() (total time.Duration, trials int) {
 	levels := make(map[float64]bool)
 	previous := 0.0
 	if s.keeps() {
-		total = s.plan.setup()
+		total = s.plan.outlook().setup
 	}
 	for n := range s.config.Repeat {
 		found, err := bench.Search(context.Background(), s.searchConfig(n, previous, nil), func(_ context.Context, t bench.Trial) (bench.Judged, error) {

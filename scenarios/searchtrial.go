@@ -431,8 +431,8 @@ func (w *watch) growth(stats *bench.Stats) (grown, arrivals float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	half := stats.Window / 2
-	from := w.plan.warmup() + half
-	to := w.plan.warmup() + stats.Window
+	from := w.plan.Load.Warmup + half
+	to := w.plan.Load.Warmup + stats.Window
 	var n, st, so, stt, sto, first, last float64
 	for _, b := range w.backlog {
 		if b.at < from || b.at > to {
@@ -451,14 +451,6 @@ func (w *watch) growth(stats *bench.Stats) (grown, arrivals float64) {
 		grown = (n*sto - st*so) / spread * (last - first)
 	}
 	return grown, stats.PlannedRate() * half.Seconds()
-}
-
-// warmup is the time before the measured window of a load.
-func (p Plan) warmup() time.Duration {
-	if p.Scenario == RosterPushStorm {
-		return 0
-	}
-	return p.Load.Warmup
 }
 
 // watchedSink shows samples to the watch of a level.

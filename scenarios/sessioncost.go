@@ -29,6 +29,9 @@ func sessionCost() Scenario {
 		},
 		level:   "online.sessions",
 		model:   loginModel,
+		family:  rosterFamily,
+		check:   (*planParser).checkCrowd,
+		outlook: Plan.billOutlook,
 		primary: func(Plan) string { return "cpu.server" },
 		prepare: func(_ context.Context, s *site) (actor, error) { return newSessionBill(s) },
 	}
@@ -37,6 +40,22 @@ func sessionCost() Scenario {
 // messagesUnderWay is how many messages are on their way at a time. It is the same for
 // all sizes: the more there are, the more of them share a write.
 const messagesUnderWay = 16
+
+// billOutlook is that of a crowd that is paid for: logins as planned, and a guess of what
+// the messages take.
+func (p Plan) billOutlook() outlook {
+	n := p.online(p.Accounts)
+	return outlook{
+		sessions: func() int { return n },
+		cell: func(Arm) time.Duration {
+			logins, _ := p.Logins.reaches(n)
+			return logins + time.Duration(n*p.Messages.Each)*50*time.Microsecond + p.Hold.Settle + overhead
+		},
+		connections: func(Arm) int {
+			return bench.DefaultWarmupBlocks + (p.Blocks+bench.DefaultWarmupBlocks)*n // one tells whether the variant is spoken
+		},
+	}
+}
 
 // sessionBill counts what a crowd comes to.
 type sessionBill struct{ *steady }
@@ -205,12 +224,4 @@ func (cr *crowd) exchangeAll(ctx context.Context, c *cell) error {
 		return fmt.Errorf("scenarios: of %d messages %d were sent, %d of them were lost and %d came twice: what they cost cannot be told", n, t.sent.Load(), got.lost, got.duplicated)
 	}
 	return nil
-}
-
-// sessionCostDuration is that of a cell: logins as planned, and a guess of what the
-// messages take.
-func (p Plan) sessionCostDuration() time.Duration {
-	n := p.online(p.Accounts)
-	logins, _ := p.Logins.reaches(n)
-	return logins + time.Duration(n*p.Messages.Each)*50*time.Microsecond + p.Hold.Settle + overhead
 }

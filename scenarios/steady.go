@@ -52,7 +52,34 @@ func steadyScenario(name, level, summary string) Scenario {
 			}
 			return flows[leading(flows, level)].metric + ".mean"
 		},
+		family:  rosterFamily,
+		check:   (*planParser).checkSteady,
+		outlook: Plan.steadyOutlook,
 		prepare: func(_ context.Context, s *site) (actor, error) { return newSteady(s) },
+	}
+}
+
+// steadyOutlook is that of traffic among users who are online.
+func (p Plan) steadyOutlook() outlook {
+	n := p.online(p.Accounts)
+	setup, _ := p.Logins.reaches(n)
+	if p.Presence.Send != presenceNever {
+		setup += p.Presence.Quiet
+	}
+	return outlook{
+		sessions:    func() int { return n },
+		setup:       setup,
+		cell:        func(Arm) time.Duration { return setup + p.Load.end() + overhead },
+		warmup:      short,
+		connections: func(Arm) int { return bench.DefaultWarmupBlocks + p.Blocks*n },
+		samples: func(metric string) float64 {
+			for _, f := range p.traffic() {
+				if f.metric == metric {
+					return f.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration)
+				}
+			}
+			return 0
+		},
 	}
 }
 

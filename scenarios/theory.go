@@ -3,7 +3,6 @@ package scenarios
 import (
 	"time"
 
-	"github.com/xmppbench/xmppbench/bench"
 	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/scenarios/roster"
@@ -86,16 +85,34 @@ func (p Plan) unsent() int64 {
 	return 0
 }
 
-// Theory returns what the arm should show on the plan's link, under the names of
-// the scalars of a block, and false where no theory is known: without a link,
-// under load, or if the connection is cut.
-func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
-	if p.Scenario == FederationScenario {
-		return p.meshTheory(arm)
+// theoryTimelines returns the pings that the arm should show on the plan's link while
+// the roster arrives, nil where no theory of them is known.
+func (p Plan) theoryTimelines(arm Arm) map[string][]results.Point {
+	if p.Scenario != RosterLogin || p.Load.Rate.Any() || p.Probe.Every <= 0 {
+		return nil
 	}
-	if p.Scenario == ReconnectHerd {
-		return p.herdTheory(arm), true
+	t, ok := p.rosterTheory(arm)
+	if !ok {
+		return nil
 	}
+	points := make([]results.Point, len(t.Probes))
+	for i, probe := range t.Probes {
+		points[i] = results.Point{probe.Due.Seconds(), probe.Took.Seconds()}
+	}
+	return map[string][]results.Point{"probe": points}
+}
+
+// rosterTheory replays the arm's retrieval on the plan's link, and reports false where
+// there is no theory: without a link, or if the connection is cut.
+func (p Plan) rosterTheory(arm Arm) (roster.Theory, bool) {
+	if p.Cut.At > 0 || !p.Link.Shaped() {
+		return roster.Theory{}, false
+	}
+	return p.link().Replay(arm.Variant.Flow(arm.Params, p.size())), true
+}
+
+// loginTheory is what a login and a retrieval should show on the plan's link.
+func (p Plan) loginTheory(arm Arm) (map[string]float64, bool) {
 	t, ok := p.rosterTheory(arm)
 	if !ok {
 		return nil, false
@@ -113,120 +130,6 @@ func (p Plan) Theory(arm Arm) (map[string]float64, bool) {
 		scalars["probe.max"] = t.ProbeMax.Seconds()
 	}
 	return scalars, true
-}
-
-// theoryTimelines returns the pings that the arm should show on the plan's link while
-// the roster arrives, nil where no theory of them is known.
-func (p Plan) theoryTimelines(arm Arm) map[string][]results.Point {
-	t, ok := p.rosterTheory(arm)
-	if !ok || p.Probe.Every <= 0 {
-		return nil
-	}
-	points := make([]results.Point, len(t.Probes))
-	for i, probe := range t.Probes {
-		points[i] = results.Point{probe.Due.Seconds(), probe.Took.Seconds()}
-	}
-	return map[string][]results.Point{"probe": points}
-}
-
-// rosterTheory replays the arm's retrieval on the plan's link, and reports false where
-// there is no theory.
-func (p Plan) rosterTheory(arm Arm) (roster.Theory, bool) {
-	if p.Scenario != RosterLogin || p.Load.Rate.Any() || p.Cut.At > 0 || !p.Link.Shaped() {
-		return roster.Theory{}, false
-	}
-	return p.link().Replay(arm.Variant.Flow(arm.Params, p.size())), true
-}
-
-// Duration estimates how long the plan takes, warm-up included. With aa the
-// baseline runs twice.
-func (p Plan) Duration(aa bool) time.Duration {
-	if p.Scenario == CapacitySheet {
-		return p.Sheet.Budget
-	}
-	var total time.Duration
-	for i, arm := range p.Arms {
-		d := p.armDuration(arm)
-		if i == 0 && aa {
-			d *= 2
-		}
-		total += d
-	}
-	return total
-}
-
-// armDuration is that of an arm's cells in all blocks, warm-up included.
-func (p Plan) armDuration(arm Arm) time.Duration {
-	if p.Scenario == FederationScenario {
-		return p.meshDuration(arm)
-	}
-	cell := p.cellDuration(arm)
-	warmup := cell
-	switch {
-	case p.Scenario == RosterPushStorm:
-		warmup = min(cell, 2*time.Second)
-	case p.Scenario == ReconnectHerd:
-		few := p
-		few.Herd.Sessions = min(p.Herd.Sessions, herdWarmup)
-		warmup = few.herdDuration(arm)
-	case p.loaded(), p.steady():
-		warmup = overhead
-	}
-	return bench.DefaultWarmupBlocks*warmup + time.Duration(p.Blocks)*cell
-}
-
-// loaded reports whether a cell is a load of many logins, in place of which the
-// warm-up block makes a single one.
-func (p Plan) loaded() bool { return p.Scenario == IdleCost || p.Load.Rate.Any() }
-
-// overhead is what a cell takes on a fast machine besides waiting: two logins,
-// two fetches and the ends of the sessions.
-const overhead = 50 * time.Millisecond
-
-// setup is how long a cell takes to bring those online who are there before its load.
-func (p Plan) setup() time.Duration {
-	if !p.steady() {
-		return 0
-	}
-	d, _ := p.Logins.reaches(p.online(p.Accounts))
-	if p.Presence.Send != presenceNever {
-		d += p.Presence.Quiet
-	}
-	return d
-}
-
-func (p Plan) cellDuration(arm Arm) time.Duration {
-	switch {
-	case p.steady():
-		return p.setup() + p.Load.end() + overhead
-	case p.Scenario == ReconnectHerd:
-		return p.herdDuration(arm)
-	case p.Scenario == SessionCost:
-		return p.sessionCostDuration()
-	case p.Hold.Grow:
-		return p.Hold.Settle + time.Duration(p.Hold.Sessions/p.Blocks)*time.Millisecond
-	case p.Scenario == IdleCost:
-		return 2*p.Hold.Settle + time.Duration(p.Hold.Sessions)*time.Millisecond
-	case p.Scenario == RosterPushStorm:
-		return p.Load.Duration + time.Second
-	case p.Load.Rate.Any():
-		return p.Load.end()
-	}
-	d := overhead + 2*time.Duration(p.Roster.Items)*5*time.Microsecond
-	if p.probing() {
-		d += p.Probe.Before + p.Probe.After
-	}
-	// The login, the first ping and the end of the stream.
-	d += time.Duration(p.loginRoundTrips()+2) * p.Link.RTT
-	if t, ok := p.Theory(arm); ok {
-		d += time.Duration(t["roster.complete.mean"] * float64(time.Second))
-	} else if p.Link.Rate > 0 {
-		d += time.Duration(float64(p.size().Bytes*8) / p.Link.Rate * float64(time.Second))
-	}
-	if p.Cut.At > 0 {
-		d += time.Duration(p.loginRoundTrips()) * p.Link.RTT
-	}
-	return d
 }
 
 // Estimate is what a plan of sessions is going to take, before anything is connected.
@@ -257,7 +160,7 @@ func (p Plan) Estimates() []Estimate {
 		n := arm.Variant.Counts(arm.Params, size)
 		e := Estimate{
 			Plan: p.Label, Arm: arm.Label, StanzasIn: n.StanzasIn, StanzasOut: n.StanzasOut, RoundTrips: n.RoundTrips,
-			Bytes: n.ItemBytes, Exact: n.Exact, Connections: p.connections(arm), Duration: p.armDuration(arm),
+			Bytes: n.ItemBytes, Exact: n.Exact, Connections: p.outlook().connections(arm), Duration: p.armDuration(arm),
 		}
 		if p.Login.TLS != session.NoTLS.String() {
 			e.Handshakes = e.Connections
@@ -266,33 +169,4 @@ func (p Plan) Estimates() []Estimate {
 		all = append(all, e)
 	}
 	return all
-}
-
-// connections is the number of client connections of an arm over all blocks.
-func (p Plan) connections(arm Arm) int {
-	blocks := p.Blocks + bench.DefaultWarmupBlocks
-	switch {
-	case p.steady():
-		return bench.DefaultWarmupBlocks + p.Blocks*p.online(p.Accounts)
-	case p.Scenario == SessionCost:
-		return bench.DefaultWarmupBlocks + blocks*p.online(p.Accounts) // one tells whether the variant is spoken
-	case p.Scenario == ReconnectHerd:
-		return 2 * (bench.DefaultWarmupBlocks*min(p.Herd.Sessions, herdWarmup) + p.Blocks*p.Herd.Sessions)
-	case p.Hold.Grow:
-		return bench.DefaultWarmupBlocks + p.Hold.Sessions
-	case p.Scenario == IdleCost:
-		return bench.DefaultWarmupBlocks + p.Blocks*p.Hold.Sessions
-	case p.Scenario == RosterPushStorm:
-		return blocks * (p.Push.Resources + 1)
-	case p.Load.Rate.Any():
-		return bench.DefaultWarmupBlocks + int(float64(p.Blocks)*p.Load.Rate.expected(0, p.Load.end()))
-	}
-	perCell := 2 // past the link, and over it
-	if s := arm.Params.State; s == roster.StateUnchanged || s == roster.StateStale {
-		perCell += 2
-	}
-	if p.Cut.At > 0 {
-		perCell++ // after the loss
-	}
-	return blocks * perCell
 }

@@ -83,7 +83,7 @@ func (s *Search) worsens(stats *bench.Stats, w *watch, phase string) string {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	projected, grows := w.trend.grows(stats.Start.Add(w.plan.warmup()), stats.Window)
+	projected, grows := w.trend.grows(stats.Start.Add(w.plan.Load.Warmup), stats.Window)
 	for _, e := range s.config.SLO {
 		if grows && e.Metric == s.metric && strings.HasPrefix(e.Op, "<") && e.Agg != results.AggErrors && e.Agg != results.AggCount && e.Agg != results.AggRate && !e.Holds(projected) {
 			return fmt.Sprintf("%s grew in the window, and would come to %s in a run %g times as long",
