@@ -383,24 +383,15 @@ func peak(sorted []time.Duration, span time.Duration) int {
 	return most
 }
 
-// disperse logs everybody out who is still there, several at a time.
+// disperse logs everybody out who is still there.
 func (h *herd) disperse(ctx context.Context) {
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, 64)
+	var there []*client
 	for _, m := range h.returners {
-		cl := m.cl
-		if cl == nil {
-			continue
+		if m.cl != nil {
+			there = append(there, m.cl)
 		}
-		slots <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-slots }()
-			limited, cancel := context.WithTimeout(ctx, h.plan.Login.StepLimit)
-			defer cancel()
-			cl.close(limited)
-		})
 	}
-	wait.Wait()
+	h.logout(ctx, there)
 }
 
 // reset takes a connection away as a router does that has forgotten it.

@@ -225,19 +225,3 @@ func (s *site) read(ctx context.Context) (reading, error) {
 	r.server, r.serverFDs, r.known = u.RSS, int64(u.Descriptors), len(u.PIDs) > 0
 	return r, nil
 }
-
-// logout ends all sessions, several at a time.
-func (s *site) logout(ctx context.Context, held []*client) {
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, 64)
-	for _, cl := range held {
-		slots <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-slots }()
-			limited, cancel := context.WithTimeout(ctx, s.plan.Login.StepLimit)
-			defer cancel()
-			cl.close(limited)
-		})
-	}
-	wait.Wait()
-}

@@ -432,6 +432,22 @@ func (s *site) attend(ctx context.Context) {
 	}
 }
 
+// logout ends all sessions, several at a time.
+func (s *site) logout(ctx context.Context, held []*client) {
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, 64)
+	for _, cl := range held {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			limited, cancel := context.WithTimeout(ctx, s.plan.Login.StepLimit)
+			defer cancel()
+			cl.close(limited)
+		})
+	}
+	wait.Wait()
+}
+
 // accessUse is what access links were used between two looks at them, on the busier of
 // their two ways; nil if they have no rate, or nothing was connected.
 func accessUse(before, after link.Stats) *results.AccessUse {
