@@ -430,8 +430,17 @@ func (r *sheetRun) measure(ctx context.Context, part Part, rest []Part) ([]resul
 		// What was checked before the run can fail now for want of time alone.
 		return nil, &bench.InvalidError{Reason: err.Error()}
 	}
-	_, err = search.Run(ctx)
-	return part.answer(run), err
+	found, err := search.Run(ctx)
+	return part.answer(run), unanswered(found, err)
+}
+
+// unanswered is the error of a search that leaves its row without a value. That the
+// generator could go no higher than levels which held is what the row says itself.
+func unanswered(found SearchOutcome, err error) error {
+	if _, invalid := errors.AsType[*bench.InvalidError](err); invalid && len(found.Held) > 0 {
+		return nil
+	}
+	return err
 }
 
 // left is the time that the first of the parts that are to come may take: what others

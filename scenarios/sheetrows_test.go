@@ -126,6 +126,27 @@ func TestSheetMissing(t *testing.T) {
 	}
 }
 
+// A search that the generator ends has an answer if levels held before, a lower bound; one
+// that the target ends has none, whatever held.
+func TestSheetOfGeneratorAtItsLimit(t *testing.T) {
+	late, gone := &bench.InvalidError{Reason: "late"}, &UnreachableError{Target: "there", Err: errors.New("refused")}
+	held := SearchOutcome{Held: []float64{100}}
+	for _, tt := range []struct {
+		found SearchOutcome
+		err   error
+		want  error
+	}{
+		{held, nil, nil},
+		{held, late, nil},
+		{SearchOutcome{}, late, late},
+		{held, gone, gone},
+	} {
+		if got := unanswered(tt.found, tt.err); !errors.Is(got, tt.want) || (got == nil) != (tt.want == nil) {
+			t.Errorf("%d levels held, then %v: %v, want %v", len(tt.found.Held), tt.err, got, tt.want)
+		}
+	}
+}
+
 // A target that can be logged in at is there, and one that refuses connections is not.
 func TestSheetAsks(t *testing.T) {
 	t.Parallel()
