@@ -27,13 +27,14 @@ func meshDesign() ModelDesign {
 			{Name: "links", Of: []string{"links"}, Vary: "run other sizes"},
 			{Name: "proofs", Of: []string{"proofs.a", "proofs.b"}, Vary: "run other shapes"},
 			{Name: "messages", Of: []string{"messages"}, Vary: "run several numbers of messages"},
+			{Name: "pairs", Of: []string{"pairs"}, Vary: "run other sizes"},
 		},
 		Quantities: []Quantity{
-			{Name: "cpu", Unit: UnitSeconds, Of: []string{"cpu"}, Limit: QuantityLimits{Relative: 0.15}},
+			{Name: "cpu", Unit: UnitSeconds, Of: []string{"cpu"}, By: []string{"links", "proofs", "messages"}, Limit: QuantityLimits{Relative: 0.15}},
 			{Name: "memory", Unit: UnitBytes, Of: []string{"rss.a", "rss.b"}, By: []string{"links", "proofs"}, Limit: QuantityLimits{Relative: 0.02}},
 			{Name: "fds", Unit: UnitCount, Of: []string{"fds"}, By: []string{"links"}, Limit: QuantityLimits{Exact: true}},
 		},
-		Over: "proofs",
+		Over: "pairs",
 		Group: func(drivers map[string]float64) string {
 			if drivers["messages"] < 600 {
 				return "few messages"
@@ -69,7 +70,7 @@ func parseSize(plan string) (s gridSize) {
 
 func (s gridSize) counts(variant string) map[string]float64 {
 	pairs := float64(s.n * s.m)
-	c := map[string]float64{"links": 1, "proofs.a": float64(s.n), "proofs.b": float64(s.m), "messages": 2 * pairs * float64(s.messages)}
+	c := map[string]float64{"pairs": pairs, "links": 1, "proofs.a": float64(s.n), "proofs.b": float64(s.m), "messages": 2 * pairs * float64(s.messages)}
 	if variant == "each" {
 		c["links"], c["proofs.a"], c["proofs.b"] = 2*pairs, pairs, pairs
 	}
@@ -133,7 +134,7 @@ func TestModelFindsPrices(t *testing.T) {
 			drivers = append(drivers, p.Variant+" "+d.Name)
 		}
 	}
-	if diff := cmp.Diff([]string{"each links", "each messages", "shared proofs", "shared messages"}, drivers); diff != "" {
+	if diff := cmp.Diff([]string{"each links", "each messages", "shared proofs", "shared messages", "shared pairs"}, drivers); diff != "" {
 		t.Errorf("drivers (-want +got):\n%s", diff)
 	}
 	want := map[string][]float64{
@@ -367,7 +368,7 @@ func TestModelCheck(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := mustFit(t, []*Run{meshRun("small", 0, 1, 3, small()...)}, FitOptions{})
-			if state, _ := m.Checked("each"); state != Inconclusive {
+			if state := m.Checked("each"); state != Inconclusive {
 				t.Errorf("before the check the state is %s", state)
 			}
 			c, err := m.Check(large(tt.change), meshDesign(), CheckOptions{})
@@ -409,14 +410,18 @@ func TestModelCheckOfEachVariant(t *testing.T) {
 		t.Fatal(err)
 	}
 	for variant, want := range map[string]State{"each": Failed, "shared": Passed} {
-		if state, reach := m.Checked(variant); state != want || reach != 6.25 {
-			t.Errorf("%s: %s up to %v", variant, state, reach)
+		p, err := m.Part(variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state, links, messages := m.Checked(variant), p.Reach("links"), p.Reach("messages"); state != want || messages != 6.25 || links != map[string]float64{"each": 6.25, "shared": 1}[variant] {
+			t.Errorf("%s: %s up to %v times the links and %v times the messages", variant, state, links, messages)
 		}
 	}
 	if _, err := m.Check([]*Run{meshRun("again", 0, 10, 3, gridSize{30, 30, 10})}, meshDesign(), CheckOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if state, _ := m.Checked("each"); state != Passed {
+	if state := m.Checked("each"); state != Passed {
 		t.Errorf("after a check that passed the state is %s", state)
 	}
 }
@@ -427,7 +432,8 @@ func TestModelCheckRefuses(t *testing.T) {
 		run  func() *Run
 		want string
 	}{
-		{"too close", func() *Run { return meshRun("large", 0, 9, 3, gridSize{20, 20, 10}) }, "was run at 2.78 times the size of the calibration at most: a check takes 4 times at least"},
+		{"too close", func() *Run { return meshRun("large", 0, 9, 3, gridSize{20, 20, 10}) }, "was run at 2.78 times the pairs of the calibration at most: a check takes 4 times at least"},
+		{"larger in messages alone", func() *Run { return meshRun("large", 0, 9, 3, gridSize{12, 12, 100}) }, "was run at 1 times the pairs of the calibration at most"},
 		{"the calibration", func() *Run { return meshRun("small", 0, 9, 3, gridSize{30, 30, 10}) }, "is part of the calibration"},
 		{"a variant that is not there", func() *Run {
 			r := meshRun("large", 0, 9, 3, gridSize{30, 30, 10})
@@ -821,10 +827,10 @@ func TestModelReport(t *testing.T) {
 	// Models of earlier programs do not tell sizes.
 	for _, p := range m.Parts {
 		for _, pt := range p.Points {
-			delete(pt.Drivers, "proofs")
+			delete(pt.Drivers, "pairs")
 		}
 	}
-	if _, err := m.Report(nil, meshDesign()); err == nil || !strings.Contains(err.Error(), "do not tell proofs") {
+	if _, err := m.Report(nil, meshDesign()); err == nil || !strings.Contains(err.Error(), "do not tell pairs") {
 		t.Errorf("error %v", err)
 	}
 }

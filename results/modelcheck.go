@@ -51,8 +51,8 @@ type CheckOptions struct {
 
 // Check predicts sizes that the calibration did not have, and adds to the model what
 // came of it: a check, and the points. Every variant of the runs must be in the model,
-// and each must have a size [ModelReach] times as large as the calibration at least:
-// what is closer proves little.
+// and each must have a size of [ModelReach] times the largest of the calibration at least,
+// by the driver that tells sizes: what is closer proves little.
 func (m *Model) Check(runs []*Run, d ModelDesign, o CheckOptions) (*ModelCheck, error) {
 	if err := evidence(runs, m.Scenario); err != nil {
 		return nil, err
@@ -87,7 +87,6 @@ func (m *Model) Check(runs []*Run, d ModelDesign, o CheckOptions) (*ModelCheck, 
 // check holds the model against sizes that it was not fitted to, and adds what came of
 // it.
 func (m *Model) check(c ModelCheck, groups []group, d ModelDesign) error {
-	reach := make(map[string]float64)
 	points := make(map[string][]ModelPoint)
 	for _, g := range groups {
 		if isRepeat(g.variant) {
@@ -102,14 +101,13 @@ func (m *Model) check(c ModelCheck, groups []group, d ModelDesign) error {
 			return fmt.Errorf("results: model: %s: %w", g, err)
 		}
 		points[g.variant] = append(points[g.variant], point)
-		reach[g.variant] = max(reach[g.variant], point.Factor)
 		c.Verdicts = append(c.Verdicts, verdicts...)
 	}
 	c.conclude()
-	for _, variant := range slices.Sorted(maps.Keys(reach)) {
-		if reach[variant] < ModelReach {
-			return fmt.Errorf("results: model: %s was run at %s times the size of the calibration at most: a check takes %s times at least",
-				variant, significant(reach[variant]), significant(ModelReach))
+	for _, variant := range slices.Sorted(maps.Keys(points)) {
+		if reach := reach(slices.Concat(m.part(variant).calibration(), points[variant]), d.Over); reach < ModelReach {
+			return fmt.Errorf("results: model: %s was run at %s times the %s of the calibration at most: a check takes %s times at least",
+				variant, significant(reach), d.Over, significant(ModelReach))
 		}
 	}
 	for i := range m.Parts {
@@ -196,26 +194,44 @@ func (v ModelVerdict) judged(l QuantityLimits) ModelVerdict {
 	return v
 }
 
-// Checked is the state of the model: Failed if the last check of any variant did not
-// pass, Passed if all variants have one, Inconclusive otherwise. reach is the smallest
-// factor of a variant that was checked.
-func (m *Model) Checked(variant string) (state State, reach float64) {
-	state = Inconclusive
-	for _, c := range m.Checks {
-		failed, factor := false, 0.0
-		for _, v := range c.Verdicts {
-			if v.Variant == variant {
-				factor = max(factor, v.Factor)
-				failed = failed || v.Judged && !v.Within
-			}
-		}
-		switch {
-		case factor == 0:
-		case failed:
-			state, reach = Failed, factor
-		default:
-			state, reach = Passed, factor
+// calibration are the points that the part was fitted to.
+func (p *ModelPart) calibration() []ModelPoint {
+	return slices.DeleteFunc(slices.Clone(p.Points), func(o ModelPoint) bool { return o.Role != RoleCalibration })
+}
+
+// Reach is how many times the largest value of the calibration a driver had in a size that
+// was held out, 0 if none was.
+func (p *ModelPart) Reach(driver string) float64 { return reach(p.Points, driver) }
+
+func reach(points []ModelPoint, driver string) float64 {
+	calibrated, checked := 0.0, 0.0
+	for _, p := range points {
+		if p.Role == RoleCalibration {
+			calibrated = max(calibrated, p.Drivers[driver])
+		} else {
+			checked = max(checked, p.Drivers[driver])
 		}
 	}
-	return state, reach
+	if calibrated == 0 {
+		return 0
+	}
+	return checked / calibrated
+}
+
+// Checked is what the last check of a variant came to: Passed or Failed, and Inconclusive
+// if there was none. [ModelPart.Reach] says how far checks went.
+func (m *Model) Checked(variant string) State {
+	state := Inconclusive
+	for _, c := range m.Checks {
+		for _, v := range c.Verdicts {
+			if v.Variant != variant {
+				continue
+			}
+			if state = Passed; slices.ContainsFunc(c.Verdicts, func(v ModelVerdict) bool { return v.Variant == variant && v.Judged && !v.Within }) {
+				state = Failed
+			}
+			break
+		}
+	}
+	return state
 }

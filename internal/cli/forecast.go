@@ -33,7 +33,7 @@ type forecast struct {
 	Forms   scenarios.Forecast `json:"forms"`
 	Drivers map[string]float64 `json:"drivers"`
 	// Factor is how many times the largest calibrated size it is, by the driver that goes
-	// farthest; Checked is how far a check that passed went, 0 if there was none.
+	// farthest; Checked is how far a check that passed went by the same one, 0 if there was none.
 	Factor  float64              `json:"factor"`
 	Driver  string               `json:"driver,omitempty"`
 	Checked float64              `json:"checked"`
@@ -101,13 +101,9 @@ func (w wall) ratio() float64 { return w.Need / w.Limit }
 
 func newForecast(m *results.Model, part *results.ModelPart, about subject, q question, f predictFlags) (forecast, error) {
 	out := forecast{Variant: part.Variant, Size: q.size, Traffic: q.traffic, subject: about}
-	state, reach := m.Checked(part.Variant)
-	switch state {
-	case results.Failed:
+	state := m.Checked(part.Variant)
+	if state == results.Failed {
 		return out, &exitError{ExitInvalid, fmt.Errorf("%s: the last check of the model failed, so that it predicts nothing: mend the calibration and check again", part.Variant)}
-	case results.Passed:
-		out.Checked = reach
-	case results.Inconclusive:
 	}
 	var err error
 	if out.Forms, err = q.forms(part.Settings); err != nil {
@@ -115,6 +111,9 @@ func newForecast(m *results.Model, part *results.ModelPart, about subject, q que
 	}
 	out.Drivers = out.Forms.Drivers()
 	out.Factor, out.Driver = part.Factor(out.Drivers)
+	if state == results.Passed {
+		out.Checked = part.Reach(out.Driver)
+	}
 	if out.Factor > f.limit {
 		return out, usage(fmt.Errorf("%s: %s are %s times the most that was calibrated; the limit is %s: run larger sizes, or say --max-extrapolation %s to take it as an order of magnitude",
 			part.Variant, out.Driver, results.Grouped(out.Factor), results.Grouped(f.limit), strconv.FormatFloat(roundUp(out.Factor), 'g', -1, 64)))
@@ -243,6 +242,8 @@ func (f *forecast) distance() string {
 		text = "The size lies within the calibration."
 	case f.Checked == 0:
 		return text + " The model was never checked on a larger run than it was fitted to: see xmppbench model check."
+	case f.Checked <= 1:
+		text += " Checks went no further in them than the calibration; beyond it the band knows only of errors like those of the calibration."
 	case f.Factor > f.Checked:
 		text += fmt.Sprintf(" A check held up to %s times; beyond that the band knows only of errors like those of the calibration.", results.Grouped(f.Checked))
 	default:
