@@ -33,7 +33,7 @@ and which limits of a machine come first.
 
 docs/method.md says how it is done and what it does not know.`,
 		Example: `  xmppbench run examples/calibration.yaml --out small
-  xmppbench run examples/calibration.yaml --set domains=48x48 --out large
+  xmppbench run examples/calibration.yaml --set domains=64x64 --out large
   xmppbench model fit small -o model.json
   xmppbench model check --model model.json large
   xmppbench model predict --model model.json --domains 100x100 --variant pair-external`,
