@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +39,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
 			"priced": priced, "valid": valid,
-			"interrupt": interrupt,
+			"interrupt": interrupt, "visit": visit,
 		},
 	})
 }
@@ -86,9 +89,42 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	pattern, err := regexp.Compile("(?m)" + args[2])
+	interrupted(ts, want, args[1], args[2], args[3:], func([]byte) {})
+}
+
+// visit STATUS COMMAND... runs a server, opens the address that it prints first as a
+// browser would, wants the status, writes what came to the file page, and interrupts the
+// server, which must end in order. Its output goes to the files out and err.
+func visit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: visit STATUS COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	path, err := exec.LookPath(args[3])
+	const address = `https?://\S+`
+	interrupted(ts, 0, "out", address+`.*\n`, args[1:], func(out []byte) {
+		jar, err := cookiejar.New(nil)
+		ts.Check(err)
+		client := http.Client{Jar: jar, Timeout: patience}
+		defer client.CloseIdleConnections()
+		resp, err := client.Get(string(regexp.MustCompile(address).Find(out)))
+		ts.Check(err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs("page"), body, 0o600))
+		if resp.StatusCode != want {
+			ts.Fatalf("status %d, not %d: %s", resp.StatusCode, want, body)
+		}
+	})
+}
+
+// interrupted runs a command; as soon as the file called name matches the pattern it
+// calls then with its content, and interrupts the command.
+func interrupted(ts *testscript.TestScript, want int, name, pattern string, command []string, then func(content []byte)) {
+	expected, err := regexp.Compile("(?m)" + pattern)
+	ts.Check(err)
+	path, err := exec.LookPath(command[0])
 	ts.Check(err)
 	out, err := os.Create(ts.MkAbs("out"))
 	ts.Check(err)
@@ -99,7 +135,7 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args[4:]...)
+	cmd := exec.CommandContext(ctx, path, command[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), out, messages
 	cmd.Env = append(os.Environ(), "XMPPBENCH_PASSWORD="+ts.Getenv("XMPPBENCH_PASSWORD"))
 	ts.Check(cmd.Start())
@@ -112,7 +148,8 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("ended before it could be interrupted: %v\n%s", err, said)
 		case <-time.After(5 * time.Millisecond):
 		}
-		if b, err := os.ReadFile(ts.MkAbs(args[1])); err == nil && pattern.Match(b) {
+		if b, err := os.ReadFile(ts.MkAbs(name)); err == nil && expected.Match(b) {
+			then(b)
 			break
 		}
 	}

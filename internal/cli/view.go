@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +32,8 @@ prints the address to open and serves until it is interrupted; it reads and neve
 writes.
 
 The page is served on this machine alone, unless --listen names another address.
-Then a token is asked for, which --token-file holds.`,
+Then a token is asked for, which --token-file holds. Other machines may ask for the
+page by any address of this one, and by the names that --host gives.`,
 		Example: `  xmppbench view
   xmppbench view results/reference --listen 127.0.0.1:8080
   xmppbench view runs --listen 192.0.2.7:8080 --token-file token.txt`,
@@ -66,6 +69,34 @@ func (f viewFlags) token() (string, error) {
 	return "", nil
 }
 
+// reachable is what a browser can be given for the address at which the page is served:
+// "all addresses" is none. It prefers a name from --host, then an address that other
+// machines can reach.
+func (f viewFlags) reachable(at string, own func() ([]net.Addr, error)) string {
+	host, port, err := net.SplitHostPort(at)
+	ip, parseErr := netip.ParseAddr(host)
+	if err != nil || parseErr != nil || !ip.IsUnspecified() {
+		return at
+	}
+	if len(f.hosts) > 0 {
+		return net.JoinHostPort(f.hosts[0], port)
+	}
+	best := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	all, _ := own() // without them there is loopback
+	for _, a := range all {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		// A socket for all addresses of IPv6 takes those of IPv4 too.
+		other := prefix.Addr()
+		if other.IsGlobalUnicast() && (other.Is4() || ip.Is6()) && (best.IsLoopback() || other.Is4() && !best.Is4()) {
+			best = other
+		}
+	}
+	return net.JoinHostPort(best.String(), port)
+}
+
 func (a *app) serveView(ctx context.Context, dir string, f viewFlags) error {
 	token, err := f.token()
 	if err != nil {
@@ -75,13 +106,13 @@ func (a *app) serveView(ctx context.Context, dir string, f viewFlags) error {
 	if err != nil {
 		return usage(fmt.Errorf("--listen: %w", err))
 	}
-	page, err := view.New(view.Config{Dir: dir, Hosts: append(f.hosts, host), Token: token})
+	page, err := view.New(view.Config{Dir: dir, Hosts: append(slices.Clone(f.hosts), host), Token: token})
 	if err != nil {
 		return usage(fmt.Errorf("%w; runs are made by xmppbench run", err))
 	}
 	server := &http.Server{Handler: page} // #nosec G112 -- serveHTTP sets the time-out
 	return serveHTTP(ctx, server, f.listen, func(at string) error {
-		address := "http://" + at + "/"
+		address := "http://" + f.reachable(at, net.InterfaceAddrs) + "/"
 		if token != "" {
 			address += "?token=" + token
 		}
