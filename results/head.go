@@ -16,9 +16,9 @@ type Head struct {
 }
 
 // OpenHead reads the head of a run directory. Like [Open] it refuses symbolic
-// links in the directory and files that are too large; unlike it, it says nothing
-// of damage in the files that hold figures. A run that has ended without a
-// summary is an error.
+// links in the directory and files that are too large, those that hold figures
+// among them; unlike it, it says nothing of damage in these. A run that has ended
+// without a summary is an error.
 func OpenHead(dir string) (Head, error) {
 	var h Head
 	root, err := os.OpenRoot(dir)
@@ -31,6 +31,9 @@ func OpenHead(dir string) (Head, error) {
 		return h, fmt.Errorf("results: open run %s: %w", dir, err)
 	}
 	h.Manifest, h.Done = r.Manifest, r.Done
+	if _, err := bytesOf(root); err != nil {
+		return h, fmt.Errorf("results: open run %s: %w", dir, err)
+	}
 	if r.Partial {
 		return h, nil
 	}
@@ -39,6 +42,21 @@ func OpenHead(dir string) (Head, error) {
 		return h, fmt.Errorf("results: open run %s: %w", dir, err)
 	}
 	return h, nil
+}
+
+// Size returns how many bytes [Open] would read of a run directory. A file that Open
+// would refuse for its kind or its size is an error.
+func Size(dir string) (int64, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, fmt.Errorf("results: size of run: %w", err)
+	}
+	defer func() { _ = root.Close() }() // nothing was written
+	n, err := bytesOf(root)
+	if err != nil {
+		return 0, fmt.Errorf("results: open run %s: %w", dir, err)
+	}
+	return n, nil
 }
 
 // readHead reads what a run was to do and how it ended.

@@ -90,19 +90,18 @@ func (r *Run) read(root *os.Root) error {
 		return err
 	}
 	for _, f := range []struct {
-		name  string
-		limit int64
-		line  func([]byte) error
+		name string
+		line func([]byte) error
 	}{
-		{fileBlocks, maxLines, r.blockLine()},
-		{fileTheory, maxLines, appendLine(&r.Theory)},
-		{fileTimeline, maxSeries, appendLine(&r.Timelines)},
-		{fileSearch, maxLines, appendLine(&r.SearchLines)},
-		{fileEvents, maxLines, appendLine(&r.Events)},
-		{fileSeries, maxSeries, appendLine(&r.Series)},
-		{fileLatency, maxLatency, r.intervalLine()},
+		{fileBlocks, r.blockLine()},
+		{fileTheory, appendLine(&r.Theory)},
+		{fileTimeline, appendLine(&r.Timelines)},
+		{fileSearch, appendLine(&r.SearchLines)},
+		{fileEvents, appendLine(&r.Events)},
+		{fileSeries, appendLine(&r.Series)},
+		{fileLatency, r.intervalLine()},
 	} {
-		if err := readLines(root, f.name, f.limit, r.Partial, f.line); err != nil {
+		if err := readLines(root, f.name, limitOf(f.name), r.Partial, f.line); err != nil {
 			return err
 		}
 	}
@@ -114,17 +113,57 @@ func (r *Run) read(root *os.Root) error {
 	return nil
 }
 
-// openFile opens a regular file of at most limit bytes.
-func openFile(root *os.Root, name string, limit int64) (*os.File, error) {
-	before, err := root.Lstat(name)
+// limitOf bounds the size of a file that is read whole.
+func limitOf(name string) int64 {
+	switch name {
+	case fileLatency:
+		return maxLatency
+	case fileSeries, fileTimeline:
+		return maxSeries
+	case fileBlocks, fileTheory, fileSearch, fileEvents:
+		return maxLines
+	}
+	return maxFile
+}
+
+// bytesOf is the sum of the sizes of the files that Open reads.
+func bytesOf(root *os.Root) (int64, error) {
+	var sum int64
+	for _, name := range []string{
+		fileManifest, fileDone, fileCounts, fileSheet, fileBlocks, fileTheory, fileTimeline, fileSearch, fileEvents, fileSeries, fileLatency,
+	} {
+		about, err := regular(root, name, limitOf(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		sum += about.Size()
+	}
+	return sum, nil
+}
+
+// regular describes a regular file of at most limit bytes.
+func regular(root *os.Root, name string, limit int64) (fs.FileInfo, error) {
+	about, err := root.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
-	if !before.Mode().IsRegular() {
+	if !about.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", name)
 	}
-	if before.Size() > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", name, before.Size(), limit)
+	if about.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", name, about.Size(), limit)
+	}
+	return about, nil
+}
+
+// openFile opens a regular file of at most limit bytes.
+func openFile(root *os.Root, name string, limit int64) (*os.File, error) {
+	before, err := regular(root, name, limit)
+	if err != nil {
+		return nil, err
 	}
 	f, err := root.Open(name)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/xmppbench/xmppbench/results"
 )
@@ -46,11 +47,47 @@ type Listing struct {
 	Omitted int     `json:"omitted,omitempty"` // entries that were not looked at
 }
 
-// cachedHead is an entry with what it was read from.
+// cachedHead is an entry with what it was read from. Summaries are large and runs
+// many, so that it holds of them what trends show, and nothing else.
 type cachedHead struct {
 	stamp string
 	entry Entry
-	head  results.Head
+	arms  []armFigures
+}
+
+// armFigures are the figures of one variant in one plan.
+type armFigures struct {
+	plan, variant string
+	figures       []figure
+}
+
+// figure is a [results.Value] in as little room as it takes.
+type figure struct {
+	of               unique.Handle[figureName]
+	median, min, max float64
+	blocks           int
+}
+
+// figureName is what the figures of many runs have in common.
+type figureName struct{ name, unit string }
+
+func armsOf(h results.Head) []armFigures {
+	var out []armFigures
+	if h.Summary == nil {
+		return nil
+	}
+	for _, run := range h.Summary.Runs {
+		for _, p := range run.Plans {
+			for _, v := range p.Variants {
+				arm := armFigures{plan: p.Name, variant: v.Name, figures: make([]figure, 0, len(v.Values))}
+				for _, x := range v.Values {
+					arm.figures = append(arm.figures, figure{unique.Make(figureName{x.Name, x.Unit}), x.Median, x.Min, x.Max, x.Blocks})
+				}
+				out = append(out, arm)
+			}
+		}
+	}
+	return out
 }
 
 // liveFor is how long after the last write a run without an end counts as under
@@ -124,12 +161,12 @@ func (s *Server) head(id string, now time.Time) cachedHead {
 		return known
 	}
 	c := cachedHead{stamp: stamp}
-	c.head, err = results.OpenHead(dir)
+	h, err := results.OpenHead(dir)
 	if err != nil {
-		c.entry = Entry{ID: id, Broken: strings.TrimPrefix(err.Error(), "results: ")}
+		c.entry = Entry{ID: id, Broken: reason(err)}
 	} else {
-		c.entry = entryOf(id, c.head)
-		c.entry.Live = c.head.Done.Status == results.StatusPartial && now.Sub(lastWrite(dir)) < liveFor
+		c.entry, c.arms = entryOf(id, h), armsOf(h)
+		c.entry.Live = h.Done.Status == results.StatusPartial && now.Sub(lastWrite(dir)) < liveFor
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,9 +174,13 @@ func (s *Server) head(id string, now time.Time) cachedHead {
 	return c
 }
 
-// watched are the files that change while a run goes on, and when it ends.
+// watched are the files that change while a run goes on, when it ends, and when
+// somebody mends it.
 func watched() []string {
-	return []string{"manifest.json", "DONE", "summary.json", "series.jsonl", "latency.hlog", "blocks.jsonl"}
+	return []string{
+		"manifest.json", "DONE", "summary.json", "series.jsonl", "latency.hlog", "blocks.jsonl", "events.jsonl", "timelines.jsonl",
+		"search.jsonl", "theory.jsonl", "counts.json", "sheet.json",
+	}
 }
 
 func fingerprint(dir string) string {

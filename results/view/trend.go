@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"time"
-
-	"github.com/xmppbench/xmppbench/results"
 )
 
 // Trend is one figure over all runs of a scenario, in order of time.
@@ -56,16 +54,14 @@ func (s *Server) trend(w http.ResponseWriter, r *http.Request) {
 		if e.Scenario != t.Scenario || e.Broken != "" {
 			continue
 		}
-		h := s.head(e.ID, now).head
-		if h.Summary == nil {
+		arms := s.head(e.ID, now).arms
+		if len(arms) == 0 {
 			continue
 		}
 		if t.Metric == "" {
 			t.Metric = e.Primary
 		}
-		for _, run := range h.Summary.Runs {
-			trendOf(run, e, t.Metric, names, series)
-		}
+		trendOf(arms, e, t.Metric, names, series)
 	}
 	t.Metrics = append(t.Metrics, slices.Sorted(maps.Keys(names))...)
 	t.Unit = names[t.Metric]
@@ -83,26 +79,25 @@ func (k trendKey) compare(o trendKey) int {
 }
 
 // trendOf adds the figures of one run.
-func trendOf(run results.RunReport, e Entry, metric string, names map[string]string, series map[trendKey]*TrendSeries) {
+func trendOf(arms []armFigures, e Entry, metric string, names map[string]string, series map[trendKey]*TrendSeries) {
 	target := ""
 	if len(e.Targets) == 1 {
 		target = e.Targets[0]
 	}
-	for _, p := range run.Plans {
-		for _, v := range p.Variants {
-			for _, value := range v.Values {
-				names[value.Name] = value.Unit
-				if value.Name != metric {
-					continue
-				}
-				k := trendKey{v.Name, p.Name, target, e.Machine}
-				if series[k] == nil {
-					series[k] = &TrendSeries{Variant: k.variant, Plan: k.plan, Target: k.target, Machine: k.machine}
-				}
-				series[k].Points = append(series[k].Points, TrendPoint{
-					Run: e.ID, Started: e.Started, Median: value.Median, Min: value.Min, Max: value.Max, Blocks: value.Blocks,
-				})
+	for _, arm := range arms {
+		for _, f := range arm.figures {
+			of := f.of.Value()
+			names[of.name] = of.unit
+			if of.name != metric {
+				continue
 			}
+			k := trendKey{arm.variant, arm.plan, target, e.Machine}
+			if series[k] == nil {
+				series[k] = &TrendSeries{Variant: k.variant, Plan: k.plan, Target: k.target, Machine: k.machine}
+			}
+			series[k].Points = append(series[k].Points, TrendPoint{
+				Run: e.ID, Started: e.Started, Median: f.median, Min: f.min, Max: f.max, Blocks: f.blocks,
+			})
 		}
 	}
 }

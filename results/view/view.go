@@ -3,21 +3,27 @@
 package view
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/xmppbench/xmppbench/results"
 )
@@ -34,19 +40,33 @@ type Config struct {
 	// a page that had its name resolved to this machine.
 	Hosts []string
 	// Token, if not empty, must come with each request: as the parameter "token" of
-	// the first one, which leaves a cookie, or as a bearer token (RFC 6750).
+	// the first one, which leaves a cookie, or as a bearer token (RFC 6750). Then the
+	// page may be asked for by any IP address too: these are not resolved.
 	Token string
 	// Metrics is the table of metrics; nil means [results.Metrics].
 	Metrics []results.Metric
 	// Poll is how often a run under way is looked at; 0 means each second.
 	Poll time.Duration
+	// Budget bounds the bytes of runs that are read for all requests together: a
+	// request waits until there is room for its runs, and is refused if there never
+	// is. 0 means [DefaultBudget].
+	Budget int64
 }
+
+// DefaultBudget is enough for one run of the largest files that [results.Open] reads,
+// in bytes.
+const DefaultBudget = 3 << 30
+
+// leastRead is what a request counts for at least, in bytes: reading takes memory and
+// time of its own.
+const leastRead = 64 << 20
 
 // Server serves the page. It is an [http.Handler], and safe for concurrent use.
 type Server struct {
 	config Config
 	mux    *http.ServeMux
-	live   chan struct{} // one element for each run that is being watched
+	live   chan struct{}       // one element for each run that is being watched
+	room   *semaphore.Weighted // bytes of runs
 
 	mu    sync.Mutex
 	heads map[string]cachedHead
@@ -71,7 +91,13 @@ func New(c Config) (*Server, error) {
 	if c.Poll <= 0 {
 		c.Poll = time.Second
 	}
-	s := &Server{config: c, mux: http.NewServeMux(), live: make(chan struct{}, maxLive), heads: make(map[string]cachedHead)}
+	if c.Budget <= 0 {
+		c.Budget = DefaultBudget
+	}
+	s := &Server{
+		config: c, mux: http.NewServeMux(), live: make(chan struct{}, maxLive), room: semaphore.NewWeighted(c.Budget),
+		heads: make(map[string]cachedHead),
+	}
 	files, err := fs.Sub(page, "page")
 	if err != nil {
 		return nil, err
@@ -124,7 +150,7 @@ func (s *Server) admit(r *http.Request) error {
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if !s.known(host) {
-		return fmt.Errorf("%q is not a name of this server", host)
+		return fmt.Errorf("%q is not a name of this server: if it is meant to be one, start xmppbench view with it as --host", host)
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		u, err := url.Parse(origin)
@@ -140,15 +166,11 @@ func (s *Server) admit(r *http.Request) error {
 }
 
 func (s *Server) known(host string) bool {
-	if ip := net.ParseIP(host); strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback() {
+	ip := net.ParseIP(host)
+	if strings.EqualFold(host, "localhost") || ip != nil && (ip.IsLoopback() || s.config.Token != "") {
 		return true
 	}
-	for _, h := range s.config.Hosts {
-		if strings.EqualFold(h, host) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.config.Hosts, func(h string) bool { return h != "" && strings.EqualFold(h, host) })
 }
 
 // cookie holds the token from the first request on.
@@ -194,25 +216,63 @@ func (s *Server) place(id string) (string, error) {
 	return dir, nil
 }
 
-// asked opens the runs that a request names.
-func (s *Server) asked(r *http.Request) ([]*results.Run, error) {
+// asked opens the runs that a request names, and waits until there is room for them.
+// What it returns must be called when they are no longer needed.
+func (s *Server) asked(r *http.Request) (runs []*results.Run, done func(), err error) {
 	ids := r.URL.Query()["run"]
 	if len(ids) == 0 || len(ids) > maxCompared {
-		return nil, fmt.Errorf("name 1 to %d runs", maxCompared)
+		return nil, nil, fmt.Errorf("name 1 to %d runs", maxCompared)
 	}
-	var runs []*results.Run
+	var dirs []string
+	var size int64
 	for _, id := range ids {
 		dir, err := s.place(id)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		run, err := results.Open(dir)
+		n, err := results.Size(dir)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		dirs = append(dirs, dir)
+		size += n
+	}
+	if size > s.config.Budget {
+		return nil, nil, fmt.Errorf("these runs have %d MiB, and this page reads at most %d MiB at a time: choose fewer, or write a report with xmppbench report",
+			size>>20, s.config.Budget>>20)
+	}
+	takes := min(max(size, leastRead), s.config.Budget)
+	if err := s.room.Acquire(r.Context(), takes); err != nil {
+		return nil, nil, err
+	}
+	done = func() { s.room.Release(takes) }
+	for i, dir := range dirs {
+		run, err := s.open(ids[i], dir)
+		if err != nil {
+			done()
+			return nil, nil, err
 		}
 		runs = append(runs, run)
 	}
-	return runs, nil
+	return runs, done, nil
+}
+
+// open opens a run, and notes for the list that it cannot be read.
+func (s *Server) open(id, dir string) (*results.Run, error) {
+	stamp := fingerprint(dir)
+	run, err := results.Open(dir)
+	// With too many files open nothing is wrong with this one.
+	if err != nil && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c := s.heads[id]
+		if c.stamp != stamp {
+			c = cachedHead{stamp: stamp, entry: Entry{ID: id}}
+		}
+		c.entry.Broken, c.entry.Live = reason(err), false
+		s.heads[id] = c
+	}
+	return run, err
 }
 
 // maxCompared bounds the runs of one comparison.
@@ -228,31 +288,33 @@ func (s *Server) compare(r *http.Request) results.CompareOptions {
 
 // document answers with what a report of the runs says.
 func (s *Server) document(w http.ResponseWriter, r *http.Request) {
-	runs, err := s.asked(r)
+	runs, done, err := s.asked(r)
 	if err != nil {
 		fail(w, err)
 		return
 	}
+	defer done()
 	answer(w, results.Summarize(runs, s.compare(r)))
 }
 
 // report answers with the report itself, which is a page of its own and says what it
 // may load.
 func (s *Server) report(w http.ResponseWriter, r *http.Request) {
-	runs, err := s.asked(r)
+	runs, done, err := s.asked(r)
 	if err != nil {
-		fail(w, err)
+		failPage(w, err)
 		return
 	}
-	var b strings.Builder
+	defer done()
+	var b bytes.Buffer
 	if err := results.Report(&b, runs, "html", results.ReportOptions{Compare: s.compare(r)}); err != nil {
-		fail(w, err)
+		failPage(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	// The page brings a policy of its own, which knows its scripts.
 	w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
-	_, _ = w.Write([]byte(b.String())) // a browser that has gone needs no answer
+	_, _ = w.Write(b.Bytes()) // a browser that has gone needs no answer
 }
 
 func answer(w http.ResponseWriter, v any) {
@@ -273,6 +335,25 @@ type problem struct {
 func fail(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusUnprocessableEntity)
-	b, _ := json.Marshal(problem{strings.TrimPrefix(err.Error(), "results: ")}) // a string always marshals
+	b, _ := json.Marshal(problem{reason(err)}) // a string always marshals
 	_, _ = w.Write(b)
 }
+
+//go:embed problem.html
+var problemPage string
+
+// failPage is fail for whoever followed a link.
+func failPage(w http.ResponseWriter, err error) {
+	var b bytes.Buffer
+	t := template.Must(template.New("problem").Parse(problemPage)) // The page is part of this package.
+	if err := t.Execute(&b, reason(err)); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(http.StatusUnprocessableEntity)
+	_, _ = w.Write(b.Bytes()) // a browser that has gone needs no answer
+}
+
+// reason is an error as the page shows it.
+func reason(err error) string { return strings.TrimPrefix(err.Error(), "results: ") }

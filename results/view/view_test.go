@@ -2,6 +2,7 @@ package view_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -237,6 +238,72 @@ func TestHostileDirectories(t *testing.T) {
 	}
 }
 
+// A run whose figures are damaged looks whole until somebody asks for them: who does is
+// told so on a page, and the list says it from then on, until it is mended.
+func TestDamagedFigures(t *testing.T) {
+	dir := runs(t)
+	url := serve(t, view.Config{Dir: dir})
+	file := filepath.Join(dir, "after", "latency.hlog")
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(bytes.Clone(whole), "<b>damage</b>\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := entry(t, listing(t, url), "after"); e.Broken != "" {
+		t.Errorf("before anybody asked: %s", e.Broken)
+	}
+	status, body, h := get(t, url+"/report?run=after")
+	if status != http.StatusUnprocessableEntity || !strings.HasPrefix(h.Get("Content-Type"), "text/html") ||
+		!strings.Contains(body, "latency.hlog:") || !strings.Contains(body, "report.css") {
+		t.Errorf("the report of a damaged run: %d %s %s", status, h.Get("Content-Type"), body)
+	}
+	e := entry(t, listing(t, url), "after")
+	if !strings.Contains(e.Broken, "latency.hlog:") || e.Scenario == "" {
+		t.Errorf("the list says %+v", e)
+	}
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := entry(t, listing(t, url), "after"); e.Broken != "" {
+		t.Errorf("mended: %s", e.Broken)
+	}
+	if status, body, _ := get(t, url+"/report?run=after"); status != http.StatusOK {
+		t.Errorf("mended: %d %s", status, body)
+	}
+	// What is too large need not be read to be known.
+	if err := os.Truncate(file, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	if e := entry(t, listing(t, url), "after"); !strings.Contains(e.Broken, "latency.hlog has 1099511627776 bytes, at most") {
+		t.Errorf("too large: %q", e.Broken)
+	}
+	// Names from a request are text on the page.
+	if _, body, _ := get(t, url+"/report?run=%3Cimg%3E"); strings.Contains(body, "<img>") || !strings.Contains(body, "&lt;img&gt;") {
+		t.Errorf("a name became markup: %s", body)
+	}
+}
+
+// Runs that are more than is read at a time are refused with what to do.
+func TestBudget(t *testing.T) {
+	dir := runs(t)
+	size, err := results.Size(filepath.Join(dir, "after"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := serve(t, view.Config{Dir: dir, Budget: size + size/2})
+	for _, path := range []string{"/report", "/api/report"} {
+		if status, body, _ := get(t, url+path+"?run=after"); status != http.StatusOK {
+			t.Errorf("%s of one: %d %s", path, status, body)
+		}
+		status, body, _ := get(t, url+path+"?run=after&run=before")
+		if status != http.StatusUnprocessableEntity || !strings.Contains(body, "at a time: choose fewer, or write a report with xmppbench report") {
+			t.Errorf("%s of two: %d %s", path, status, body)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	dir := runs(t)
 	open := serve(t, view.Config{Dir: dir, Hosts: []string{"bench.example"}})
@@ -255,11 +322,15 @@ func TestRefusals(t *testing.T) {
 		"asked by another site":     {http.StatusForbidden, []string{"Sec-Fetch-Site", "cross-site"}},
 		"asked by a neighbour":      {http.StatusForbidden, []string{"Sec-Fetch-Site", "same-site"}},
 		"asked by the page":         {http.StatusOK, []string{"Sec-Fetch-Site", "same-origin", "Origin", open}},
+		"an address":                {http.StatusForbidden, []string{"Host", "192.0.2.7:80"}},
 		"a name that looks like it": {http.StatusForbidden, []string{"Host", "127.0.0.1.evil.example:80"}},
 	} {
 		if status, body, _ := get(t, open+"/api/runs", c.headers...); status != c.want {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
+	}
+	if _, body, _ := get(t, open+"/", "Host", "evil.example"); !strings.Contains(body, "--host") {
+		t.Errorf("a name that is not known: %q does not say how it would be", body)
 	}
 	if status, _, _ := ask(t, http.MethodPost, open+"/api/runs"); status != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d", status)
@@ -282,6 +353,9 @@ func TestToken(t *testing.T) {
 		"wrong":        {"/?token=0123456789abcdeg", http.StatusUnauthorized, nil},
 		"a part":       {"/?token=0123456789abcde", http.StatusUnauthorized, nil},
 		"bearer":       {"/api/runs", http.StatusOK, []string{"Authorization", "Bearer " + token}},
+		"an address":   {"/api/runs", http.StatusOK, []string{"Authorization", "Bearer " + token, "Host", "192.0.2.7:8080"}},
+		"IPv6":         {"/api/runs", http.StatusOK, []string{"Authorization", "Bearer " + token, "Host", "[2001:db8::7]:8080"}},
+		"no address":   {"/api/runs", http.StatusForbidden, []string{"Authorization", "Bearer " + token, "Host", "192.0.2.7.evil.example"}},
 		"wrong bearer": {"/api/runs", http.StatusUnauthorized, []string{"Authorization", "Bearer x"}},
 		"wrong cookie": {"/api/runs", http.StatusUnauthorized, []string{"Cookie", "xmppbench-view=x"}},
 	} {
