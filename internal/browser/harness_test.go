@@ -126,6 +126,10 @@ func open(t testing.TB, url string, width, height int64) *tab {
 	p.do(
 		network.Enable(), cdplog.Enable(), runtime.Enable(),
 		emulation.SetDeviceMetricsOverride(width, height, 1, width < 600),
+		chromedp.ActionFunc(func(ctx context.Context) error {
+			_, err := page.AddScriptToEvaluateOnNewDocument(watchCanvases).Do(ctx)
+			return err
+		}),
 		chromedp.Navigate(url),
 	)
 	p.wait(`document.documentElement.dataset.ready === "1"`)
@@ -233,11 +237,17 @@ func (p *tab) shot(name string) {
 		png, err = page.CaptureScreenshot().WithCaptureBeyondViewport(true).WithClip(&page.Viewport{Width: float64(width), Height: float64(height), Scale: 1}).Do(ctx)
 		return err
 	}))
+	p.keep(name+".png", png)
+}
+
+// keep writes a file into bin/screenshots, for people to look at.
+func (p *tab) keep(name string, b []byte) {
+	p.t.Helper()
 	dir := filepath.Join("..", "..", "bin", "screenshots")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		p.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -3,6 +3,8 @@
 package browser
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
@@ -39,7 +42,8 @@ func (p *tab) panels() []string {
 	return ids
 }
 
-// painted fails the test for every canvas and drawing without content.
+// painted fails the test for every canvas and drawing without content, and for every
+// series of a chart that left no trace of its colour.
 func (p *tab) painted() {
 	p.t.Helper()
 	var bad []string
@@ -49,8 +53,20 @@ func (p *tab) painted() {
 			const panel = document.getElementById("panel-" + item.id);
 			const canvases = [...panel.querySelectorAll("canvas")], drawings = [...panel.querySelectorAll("svg[role=img]")];
 			if (!canvases.length && !drawings.length) bad.push(item.id + " has nothing");
+			for (const {uplot: u} of [item.chart, ...(item.chart.parts || [])]) {
+				if (!u) continue;
+				const d = pixels(u.root.querySelector("canvas"));
+				u.series.slice(1).forEach((s, k) => {
+					const stroke = typeof s.stroke === "function" ? s.stroke(u, k + 1) : s.stroke;
+					if (!/^#[0-9a-f]{6}$/.test(stroke) || !u.data[k + 1].some((v) => v != null)) return;
+					const want = [1, 3, 5].map((i) => parseInt(stroke.slice(i, i + 2), 16));
+					let found = 0;
+					for (let i = 0; i < d.length && found < 4; i += 4) if (d[i + 3] > 200 && want.every((w, j) => Math.abs(w - d[i + j]) < 48)) found++;
+					if (found < 4) bad.push(item.id + ": " + s.label + " in " + stroke + " cannot be seen");
+				});
+			}
 			for (const c of canvases) {
-				const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+				const d = pixels(c);
 				const colours = new Set();
 				for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200) colours.add((d[i] << 16) | (d[i + 1] << 8) | d[i + 2]);
 				if (c.width < 100 || c.height < 60 || colours.size < 3) bad.push(item.id + " canvas " + c.width + "x" + c.height + " of " + colours.size + " colours");
@@ -150,6 +166,10 @@ func TestReportOfRosters(t *testing.T) {
 	var lines [][]*float64
 	p.drawn("latency", &lines)
 	checkLatency(t, lines, latency("items=1k", "probe"))
+	p.checkCurves(latency("items=1k", "probe"))
+	p.checkCourses(plots.Timelines[0])
+	p.checkHeat(latency("items=1k", "probe"))
+	p.checkResources(plots.Resources[0])
 
 	var courses [][][]*float64
 	p.drawn("timeline", &courses)
@@ -163,18 +183,10 @@ func TestReportOfRosters(t *testing.T) {
 			t.Errorf("theory of arm %d drawn as %v", c.Arm, got)
 		}
 	}
-	var cells [][]int64
-	p.drawn("heat", &cells)
-	for i, h := range latency("items=1k", "probe").Heat {
-		if !slices.Equal(cells[i], h.Cells) {
-			t.Errorf("heat map %d is not that of the data", i)
-		}
+	if want := plots.Ratios[0]; want.Group != "items=1k" || !want.Primary || len(want.Rows) != 4 {
+		t.Fatalf("the first ratios are %+v", want)
 	}
-	var rows []results.RatioRow
-	p.drawn("ratios", &rows)
-	if want := plots.Ratios[0]; want.Group != "items=1k" || !want.Primary || len(rows) != len(want.Rows) || !slices.Equal(rows[0].Blocks, want.Rows[0].Blocks) {
-		t.Errorf("ratios drawn: %+v, want those of %+v", rows, want)
-	}
+	p.checkRatios(plots.Arms, plots.Ratios[0])
 	var resources [][][]*float64
 	p.drawn("resources", &resources)
 	if n := len(resources); n != 4 {
@@ -187,10 +199,7 @@ func TestReportOfRosters(t *testing.T) {
 		p.do(chromedp.Click(`button.arm[data-arm="1"]`, chromedp.ByQuery))
 		p.drawn("latency", &lines)
 		checkLatency(t, lines, latency("items=1k", "probe"), 1)
-		p.drawn("ratios", &rows)
-		if len(rows) != 3 {
-			t.Errorf("%d ratios, want 3 without the arm that was hidden", len(rows))
-		}
+		p.checkRatios(plots.Arms, plots.Ratios[0], plots.Arms[1].Variant)
 		var pressed string
 		p.eval(&pressed, `document.querySelector('button.arm[data-arm="1"]').getAttribute("aria-pressed")`)
 		if pressed != "false" {
@@ -210,11 +219,11 @@ func TestReportOfRosters(t *testing.T) {
 	})
 	t.Run("metric", func(t *testing.T) {
 		p.choose("choose-ratios", "stanzas (exploratory)")
-		p.drawn("ratios", &rows)
 		i := slices.IndexFunc(plots.Ratios, func(r results.RatioPlot) bool { return r.Metric == "stanzas" && r.Group == "items=1k" })
-		if i < 0 || len(rows) != len(plots.Ratios[i].Rows) || rows[0].Ratio != plots.Ratios[i].Rows[0].Ratio {
-			t.Errorf("ratios of stanzas drawn as %+v", rows)
+		if i < 0 {
+			t.Fatal("no ratios of stanzas")
 		}
+		p.checkRatios(plots.Arms, plots.Ratios[i])
 	})
 	t.Run("table", func(t *testing.T) {
 		p.do(chromedp.Click(`#panel-latency details summary`, chromedp.ByQuery))
@@ -278,6 +287,80 @@ func TestReportOfRosters(t *testing.T) {
 	})
 }
 
+// On paper pictures are as wide as the paper, whatever the window was, and nothing is
+// folded away; afterwards the page is what it was.
+func TestReportPrinted(t *testing.T) {
+	_, run := federations(5, 10, 40).make(t)
+	_, logins := rosters("rosters").make(t)
+	for _, width := range []int64{360, 1900, 3840} {
+		for name, r := range map[string]*results.Run{"federation": run, "report": logins} {
+			t.Run(fmt.Sprint(name, " ", width), func(t *testing.T) {
+				url, _ := reportPage(t, r)
+				p := open(t, url, width, 1000)
+				p.do(chromedp.Click(`#panel-latency details summary`, chromedp.ByQuery))
+				p.wait(`document.querySelector("#panel-latency details tbody tr") !== null`)
+				p.do(chromedp.Focus(`#panel-latency .plot`, chromedp.ByQuery))
+				type state struct {
+					Widest     float64
+					Parts      int // of the tables that are folded
+					Open       int // tables of figures
+					Focused    bool
+					Overlap    []string
+					Beyond     []string
+					Background string
+				}
+				const look = `(() => {
+					const pictures = [...document.querySelectorAll("#pictures canvas, #pictures svg[role=img]")], edge = document.getElementById("pictures").getBoundingClientRect().right;
+					const overlap = [], boxes = [...document.querySelectorAll("#pictures .multiple")].map((e) => e.getBoundingClientRect());
+					boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b, k) => { if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1) overlap.push(i + " and " + (i + 1 + k)); }));
+					return {
+						widest: Math.max(...pictures.map((e) => e.getBoundingClientRect().width)), parts: document.querySelectorAll("details.part:not([open])").length,
+						open: document.querySelectorAll("#pictures details[open] tbody").length, focused: document.activeElement === document.querySelector("#panel-latency .plot"),
+						overlap, beyond: pictures.filter((e) => e.getBoundingClientRect().right > edge + 1).map((e) => e.closest("section").id),
+						background: getComputedStyle(document.body).backgroundColor,
+					};
+				})()`
+				var before, printed, after state
+				p.eval(&before, look)
+				p.media("print", "light")
+				// The browser tells the page first, as it does before its own dialogue.
+				p.eval(nil, `void dispatchEvent(new Event("beforeprint"))`)
+				p.painted()
+				p.eval(&printed, look)
+				if printed.Widest > 680 || printed.Widest < 250 || printed.Parts != 0 || len(printed.Overlap)+len(printed.Beyond) > 0 {
+					t.Errorf("printed: %+v", printed)
+				}
+				p.media("screen", "light")
+				p.eval(nil, `void dispatchEvent(new Event("afterprint"))`)
+				p.painted()
+				p.eval(&after, look)
+				if diff := cmp.Diff(before, after); diff != "" {
+					t.Errorf("after printing (-before +after):\n%s", diff)
+				}
+				if before.Open != 1 || !before.Focused {
+					t.Errorf("before printing: %+v", before)
+				}
+				// And so does the browser itself.
+				p.eval(nil, `void addEventListener("beforeprint", () => { window.printed = `+look+`; })`)
+				var paper []byte
+				p.do(chromedp.ActionFunc(func(ctx context.Context) (err error) {
+					paper, _, err = page.PrintToPDF().WithPrintBackground(true).WithPaperWidth(8.27).WithPaperHeight(11.69).WithPreferCSSPageSize(true).Do(ctx)
+					return err
+				}))
+				if !bytes.HasPrefix(paper, []byte("%PDF-")) {
+					t.Errorf("the paper begins with %.20q", paper)
+				}
+				p.keep(fmt.Sprintf("%s-%d.pdf", name, width), paper)
+				p.eval(&printed, `window.printed`)
+				if printed.Widest > 680 || printed.Parts != 0 {
+					t.Errorf("printed by the browser: %+v", printed)
+				}
+				p.quiet(onlyFiles)
+			})
+		}
+	}
+}
+
 // Phones and walls show the same, without scrolling sideways.
 func TestReportWidths(t *testing.T) {
 	_, run := rosters("rosters").make(t)
@@ -304,20 +387,15 @@ func TestReportOfFederations(t *testing.T) {
 		t.Fatalf("panels %v, want %v", got, want)
 	}
 	p.painted()
-	var meshes []results.MeshPlot
-	p.drawn("mesh", &meshes)
-	if len(meshes) != 3 || meshes[0] != plots.Meshes[0] || meshes[0].Connections != 50 {
-		t.Errorf("meshes drawn: %+v", meshes)
+	if plots.Meshes[0].Connections != 50 {
+		t.Errorf("the first mesh is %+v", plots.Meshes[0])
 	}
+	p.checkMeshes(plots.Meshes[:3])
+	p.checkCosts(plots.Costs[0])
 	var counts []string
 	p.eval(&counts, `[...document.querySelectorAll("#panel-mesh .count")].map((e) => e.textContent)`)
 	if want := []string{"50 connections", "2 connections", "1 connection"}; !slices.Equal(counts, want) {
 		t.Errorf("captions %q, want %q", counts, want)
-	}
-	var drawnLines []int
-	p.eval(&drawnLines, `[...document.querySelectorAll("#panel-mesh svg[role=img]")].map((s) => s.querySelectorAll("g > line").length)`)
-	if want := []int{25, 0, 0}; !slices.Equal(drawnLines, want) {
-		t.Errorf("lines of pairs %v, want %v", drawnLines, want)
 	}
 	var cost [][]*float64
 	p.drawn("cost", &cost)
@@ -374,6 +452,7 @@ func TestReportWithModel(t *testing.T) {
 		if looks != 64 {
 			t.Errorf("64 arms have %d looks", looks)
 		}
+		p.checkCosts(plots.Costs[0])
 		var cost [][]*float64
 		p.drawn("cost", &cost)
 		next := 1
@@ -431,6 +510,7 @@ func TestReportOfStorms(t *testing.T) {
 	if !slices.Equal(values(load[0]), rates) || !slices.Equal(values(load[1]), p99) || len(p99) != 6 {
 		t.Errorf("drawn %v, %v; want %v, %v", values(load[0]), values(load[1]), rates, p99)
 	}
+	p.checkLoad(plots.Load[0])
 	p.shot("storm-1280")
 	p.quiet(onlyFiles)
 }

@@ -11,7 +11,7 @@ import (
 
 // watch sends what a run writes as server-sent events: one of the kind "update" with
 // all that was written so far, one each time there is more, and "end" when the run has
-// ended or stopped to be readable.
+// ended or stopped to be readable. Each connection is told all from the beginning.
 func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	dir, err := s.place(r.URL.Query().Get("run"))
 	if err != nil {
@@ -34,6 +34,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(w)
+	_, _ = fmt.Fprint(w, "retry: 1000\n\n") // milliseconds until a browser that was cut off asks again
 	ticker := time.NewTicker(s.config.Poll)
 	defer ticker.Stop()
 	for {

@@ -1,6 +1,6 @@
 // Draws the pictures of a report from its data. Every function takes an empty element,
-// one entry of the data and a context, and returns what it has drawn: the figures, for
-// tests and for the table that stands beside each picture, and a way to end it.
+// one entry of the data and a context, and returns a way to end it, what it was given to
+// draw, and where the ticks of its axes stand.
 //
 // The context has: arms, an array of {label}; hidden, a Set of indices of arms; limits,
 // thresholds on response times; and theme, from charts.theme().
@@ -111,6 +111,15 @@ const charts = (() => {
     return s;
   }
 
+  // keepFocus lets a part of the page be made anew, and gives the focus to what stands in
+  // the place of what had it.
+  function keepFocus(within, change) {
+    const all = () => [...within.querySelectorAll("a[href],button,input,select,summary,[tabindex]")];
+    const had = all().indexOf(document.activeElement);
+    change();
+    if (had >= 0 && !within.contains(document.activeElement)) all()[had]?.focus({ preventScroll: true });
+  }
+
   // Ticks of a logarithmic axis: 1, 2, 5 in each decade if there is room, else powers
   // of ten.
   function logTicks(min, max, room) {
@@ -195,13 +204,15 @@ const charts = (() => {
         setCursor: [(u) => {
           const i = u.cursor.idx;
           if (i == null) { readout.textContent = ""; return; }
-          readout.textContent = o.read ? o.read(u, i) : [o.x.format(u.data[0][i]), ...u.series.slice(1)
+          const text = o.read ? o.read(u, i) : [o.x.format(u.data[0][i]), ...u.series.slice(1)
             .map((s, k) => (s.quiet || u.data[k + 1][i] == null ? null : `${s.label} ${o.y.format(u.data[k + 1][i])}`)).filter(Boolean)].join("  ·  ");
+          if (text !== readout.textContent) readout.textContent = text; // what is said twice is read out twice
         }],
       },
     };
     const u = new uPlot(opts, o.data, holder);
     chart.uplot = u;
+    const point = (i) => u.setCursor({ left: u.valToPos(o.data[0][i], "x"), top: u.bbox.height / devicePixelRatio / 2 });
     holder.addEventListener("keydown", (e) => {
       const n = o.data[0].length;
       let i = u.cursor.idx;
@@ -212,8 +223,21 @@ const charts = (() => {
       else if (e.key === "Escape") { u.setCursor({ left: -10, top: -10 }); return; }
       else return;
       e.preventDefault();
-      u.setCursor({ left: u.valToPos(o.data[0][i], "x"), top: u.bbox.height / devicePixelRatio / 2 });
+      point(i);
     });
+    // Ticks by their value and their place on the canvas, in pixels of the page.
+    chart.ticks = () => [["x", u.bbox.left], ["y", u.bbox.top]].map(([scale, start], i) => u.axes[i]._splits
+      .map((v) => ({ value: v, at: start / devicePixelRatio + u.valToPos(v, scale) })));
+    // Other figures for the same series: whoever reads one with the keyboard stays at it.
+    chart.update = (other) => {
+      const read = document.activeElement === holder && u.cursor.idx != null ? o.data[0][u.cursor.idx] : null;
+      o = other;
+      chart.data = o.data;
+      u.batch(() => u.setData(o.data));
+      if (read == null) return;
+      const i = o.data[0].indexOf(read);
+      if (i < 0) u.setCursor({ left: -10, top: -10 }); else point(i);
+    };
     const resize = new ResizeObserver(() => {
       const w = holder.clientWidth;
       if (w > 0 && Math.abs(w - u.width) >= 1) u.setSize({ width: w, height: height() });
@@ -301,7 +325,7 @@ const charts = (() => {
     el.append(grid);
     const drawn = items.map((item) => {
       const body = html("div", { class: "body" });
-      grid.append(html("figure", { class: "multiple" }, html("figcaption", {}, swatch(ctx.theme, item.arm), " ", ctx.arms[item.arm].label), body));
+      grid.append(html("figure", { class: "multiple" }, html("figcaption", {}, swatch(ctx.theme, item.arm, true), " ", ctx.arms[item.arm].label), body));
       return draw(body, item);
     });
     return { data: drawn.map((d) => d.data), parts: drawn, destroy: () => { drawn.forEach((d) => d.destroy()); el.replaceChildren(); } };
@@ -735,7 +759,7 @@ const charts = (() => {
   }
 
   return {
-    theme, setPrinting, swatch, marker, html, svg, seconds, bytes, count, unit: unitFormat, color, dash, alpha, lines,
+    theme, setPrinting, keepFocus, paint, swatch, marker, html, svg, seconds, bytes, count, unit: unitFormat, color, dash, alpha, lines,
     latency, heat, timeline, ratios, resources, load, mesh, cost,
     tables: { latency: latencyTable, heat: heatTable, timeline: timelineTable, ratios: ratiosTable, resources: resourcesTable, load: loadTable, mesh: meshTable, cost: costTable },
   };

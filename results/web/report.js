@@ -5,7 +5,7 @@
   const { document: doc, plots } = JSON.parse(document.getElementById("data").textContent);
   const { html } = charts;
   const root = document.getElementById("pictures");
-  const state = { plan: plots.plans[0] ?? "", hidden: new Set(), chosen: {} };
+  const state = { plan: plots.plans[0] ?? "", hidden: new Set(), chosen: {}, open: new Set() };
   const live = [];
 
   const about = (name) => (plots.metrics || []).find((m) => m.name === name)?.doc || "";
@@ -88,9 +88,10 @@
       head.append(html("span", { class: "what" }, p.name(entries[0])));
     }
     const details = html("details", { class: "figures" }, html("summary", {}, "The figures as a table"));
+    details.open = state.open.has(p.id);
     section.append(caption, body, details);
     const item = { id: p.id, kind: p.id, chart: null, entry: null };
-    const draw = () => {
+    const draw = () => charts.keepFocus(section, () => {
       const entry = entries[chooser ? Number(chooser.value) : 0];
       item.chart?.destroy();
       item.entry = entry;
@@ -98,9 +99,10 @@
       caption.textContent = p.caption(entry);
       details.replaceChildren(details.firstChild);
       if (details.open) details.append(table(p.table(entry, context())));
-    };
+    });
     chooser?.addEventListener("change", () => { state.chosen[p.id] = p.name(entries[Number(chooser.value)]); draw(); });
     details.addEventListener("toggle", () => {
+      if (details.open) state.open.add(p.id); else state.open.delete(p.id);
       if (details.open && details.children.length === 1) details.append(table(p.table(item.entry, context())));
     });
     item.redraw = draw;
@@ -131,25 +133,45 @@
     return bar;
   }
 
-  let bar = null;
+  let bar = null, grid = null;
   function build() {
     live.forEach((item) => item.chart?.destroy());
     live.length = 0;
     const sections = panels.map(panel).filter(Boolean);
-    const grid = html("div", { class: "panels" }, ...sections);
-    if (!bar && plots.arms.length) bar = toolbar();
-    root.replaceChildren(...(sections.length ? [html("h2", {}, "Pictures"), bar, grid] : []));
+    const old = grid;
+    grid = html("div", { class: "panels" }, ...sections);
+    if (old) {
+      old.replaceWith(grid); // the list of plans stays where it is, and has the focus
+    } else if (sections.length || [plots.latency, plots.timelines, plots.meshes].some((l) => l?.length)) {
+      if (plots.arms.length) bar = toolbar();
+      root.replaceChildren(...[html("h2", {}, "Pictures"), bar, grid].filter(Boolean));
+    } else {
+      grid = null;
+    }
     live.forEach((item) => item.redraw());
   }
-  function rethemed() {
-    if (bar) { const old = bar; bar = toolbar(); const plan = old.querySelector("select"); if (plan) bar.querySelector("select").value = state.plan; }
-    build();
+  // recolour draws everything in the colours and at the width of now.
+  function recolour() {
+    const t = charts.theme();
+    for (const b of bar?.querySelectorAll(".arm") || []) b.querySelector(".swatch").replaceWith(charts.swatch(t, Number(b.dataset.arm)));
+    live.forEach((item) => item.redraw());
+  }
+  // On paper there is nothing to unfold, and the width of the window means nothing: the
+  // style sheet has one for pictures that are printed.
+  const unfolded = [];
+  function print(on) {
+    document.documentElement.toggleAttribute("data-printing", on);
+    charts.setPrinting(on);
+    if (on) unfolded.push(...document.querySelectorAll("details.part:not([open])"));
+    for (const part of unfolded) part.open = on;
+    if (!on) unfolded.length = 0;
+    recolour();
   }
 
   build();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", rethemed);
-  addEventListener("beforeprint", () => { charts.setPrinting(true); rethemed(); });
-  addEventListener("afterprint", () => { charts.setPrinting(false); rethemed(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+  addEventListener("beforeprint", () => print(true));
+  addEventListener("afterprint", () => print(false));
   window.xmppbench = { document: doc, plots, live, state };
   document.documentElement.dataset.ready = "1";
 })();

@@ -50,7 +50,6 @@
     bar.addEventListener("submit", (e) => e.preventDefault());
     const field = (id, label, control) => {
       control.id = "filter-" + id;
-      control.value = state.filter[id] || "";
       control.addEventListener("input", () => { state.filter[id] = control.value; update(); });
       bar.append(html("p", {}, html("label", { for: control.id }, label), control));
     };
@@ -63,8 +62,10 @@
     field("to", "To", html("input", { type: "date" }));
     field("text", "Text", html("input", { type: "search", placeholder: "name, verdict, reason" }));
     const clear = html("button", { type: "button" }, "Clear");
-    clear.addEventListener("click", () => { state.filter = {}; location.hash = "#/"; route(); });
+    clear.addEventListener("click", () => { state.filter = {}; bar.reset(); update(); });
     bar.append(html("p", {}, clear));
+    // What the address asks for is no default, to which a form is reset.
+    for (const id of [...filters.map((f) => f.id), "from", "to", "text"]) bar.querySelector("#filter-" + id).value = state.filter[id] || "";
     return bar;
   }
 
@@ -95,19 +96,24 @@
     for (const id of [...state.chosen]) if (!l.runs.some((e) => e.id === id && !e.broken)) state.chosen.delete(id);
     const body = html("tbody");
     const found = html("span", { class: "found", role: "status" });
-    const actions = html("div", { class: "bar" });
+    // These controls stay what they are, so that whoever uses one does not lose it.
+    const different = html("input", { type: "checkbox", id: "different" });
+    const none = html("button", { type: "button" }, "Choose none");
+    const compare = html("a", { id: "compare" });
     const chosen = () => {
       const ids = [...state.chosen];
-      const different = html("input", { type: "checkbox", id: "different" });
       different.checked = state.different;
-      different.addEventListener("change", () => { state.different = different.checked; chosen(); });
-      const compare = ids.length < 2 ? html("span", { id: "compare" }, "Compare: choose two runs or more")
-        : html("a", { id: "compare", href: reportOf(byTime(ids), state.different ? [["different", "yes"]] : []) }, `Compare ${ids.length} runs`);
-      const none = html("button", { type: "button" }, "Choose none");
-      none.disabled = !ids.length;
-      none.addEventListener("click", () => { state.chosen.clear(); update(); });
-      actions.replaceChildren(found, html("label", {}, different, " even if machines or targets differ"), none, compare);
+      none.setAttribute("aria-disabled", String(!ids.length)); // one that is disabled would lose the focus
+      if (ids.length < 2) compare.removeAttribute("href"); else compare.href = reportOf(byTime(ids), state.different ? [["different", "yes"]] : []);
+      compare.textContent = ids.length < 2 ? "Compare: choose two runs or more" : `Compare ${ids.length} runs`;
     };
+    different.addEventListener("change", () => { state.different = different.checked; chosen(); });
+    none.addEventListener("click", () => {
+      state.chosen.clear();
+      for (const pick of body.querySelectorAll("input")) pick.checked = false;
+      chosen();
+    });
+    const actions = html("div", { class: "bar" }, found, html("label", {}, different, " even if machines or targets differ"), none, compare);
     // The earlier run is what the later one is compared with.
     const byTime = (ids) => state.runs.filter((e) => ids.includes(e.id)).reverse().map((e) => e.id);
     const update = () => {
@@ -157,13 +163,14 @@
     state.trend = t;
     if (!t.series.length) return;
     const xs = [...new Set(t.series.flatMap((s) => s.points.map((p) => Date.parse(p.started) / 1000)))].sort((a, b) => a - b);
-    const data = [xs], series = [], bands = [];
+    const data = [xs], series = [], bands = [], dots = [];
     t.series.forEach((s, i) => {
       const points = new Map(s.points.map((p) => [Date.parse(p.started) / 1000, p]));
       const take = (k) => xs.map((x) => points.get(x)?.[k] ?? null);
       const stroke = charts.color(theme, i);
       data.push(take("median"), take("max"), take("min"));
-      series.push({ label: arms[i].label, stroke, width: 2, dash: charts.dash(i), spanGaps: true, points: { show: true, size: 7, fill: stroke, stroke, width: 0 } });
+      series.push({ label: arms[i].label, stroke, width: 2, dash: charts.dash(i), spanGaps: true, points: { show: false } });
+      for (const p of s.points) dots.push({ arm: i, x: Date.parse(p.started) / 1000, y: p.median });
       for (const end of ["largest", "smallest"]) series.push({ label: `${arms[i].label} ${end}`, stroke: "transparent", width: 0, quiet: true, spanGaps: true, points: { show: false } });
       bands.push({ series: [data.length - 2, data.length - 1], fill: charts.alpha(stroke, 0.14) });
     });
@@ -171,7 +178,7 @@
     const span = xs[xs.length - 1] - xs[0] || 60;
     const top = Math.max(...values);
     state.chart = charts.lines(picture, {
-      label: `${t.metric} over time`, data, series, bands, height: 360,
+      label: `${t.metric} over time`, data, series, bands, height: 360, hooks: { draw: [(u) => charts.paint(u, dots, { theme })] },
       x: { label: "time (UTC)", range: [xs[0] - span * 0.03, xs[xs.length - 1] + span * 0.03], wide: 9,
         format: (v) => { const d = new Date(v * 1000).toISOString(); return span > 172800 ? d.slice(5, 10) : d.slice(11, span > 600 ? 16 : 19); } },
       y: { label: t.metric, format, range: [Math.min(0, ...values), top > 0 ? top * 1.08 : 1] },
@@ -181,113 +188,157 @@
 
   // --- a run under way ---
 
-  const window60 = 600; // seconds drawn
+  const span = 600; // seconds that are kept and drawn
+  const pause = 10_000; // milliseconds between two sentences for those who listen
+
+  // course is what has been seen of a run so far.
+  const course = () => ({ t0: null, latencies: new Map(), figures: [], blocks: new Map(), skipped: new Set(), lateness: 0, errors: 0, ended: "" });
+  // trim drops what is older than the span, in a list in order of time.
+  function trim(list, time) {
+    const from = time(list[list.length - 1]) - span;
+    if (time(list[0]) < from) list.splice(0, list.findIndex((x) => time(x) >= from));
+  }
+
+  // living is a chart that takes further figures as they come. It is drawn anew only if its
+  // lines are others than before.
+  function living(el, theme) {
+    let chart = null, lines = "";
+    const destroy = () => { chart?.destroy(); chart = null; lines = ""; };
+    return {
+      destroy,
+      get chart() { return chart; },
+      show(o, key) {
+        const wanted = [o.label, ...o.series.map((s) => s.label)].join("\n");
+        if (wanted === lines) { chart.update(o); return; }
+        charts.keepFocus(el, () => { destroy(); chart = charts.lines(el, o, { theme }); el.prepend(html("ul", { class: "key" }, ...key)); });
+        lines = wanted;
+      },
+    };
+  }
 
   async function watch(params) {
     const id = params.get("run") || "";
-    const progress = html("p", { class: "progress", role: "status" }, "waiting for the run");
+    const progress = html("p", { class: "progress" }, "waiting for the run");
+    const spoken = html("p", { class: "hidden", role: "status" });
     const bar = html("progress", { max: "1", value: "0", "aria-label": "blocks" });
     const metric = html("select", { id: "live-metric" });
     const picture = html("div", { class: "chart" }), machine = html("div", { class: "chart" });
     const panel = (title, ...c) => html("section", { class: "panel" }, html("h2", {}, title), ...c);
     const events = html("ol", { class: "events", reversed: "" });
     const report = html("a", { href: reportOf([id]) }, "Report of what there is");
-    main.replaceChildren(html("h1", {}, "Under way: ", html("span", {}, id)), progress, bar,
+    main.replaceChildren(html("h1", {}, "Under way: ", html("span", {}, id)), progress, spoken, bar,
       panel("Response times", html("p", { class: "choose" }, html("label", { for: "live-metric" }, "Show "), metric), picture),
       panel("Processes", machine), panel("Events", events), html("p", {}, report));
     const { runs } = await ask("api/runs");
     const about = runs.find((e) => e.id === id) || {};
-    const cells = (about.blocks || 0) * Math.max(1, (about.variants || []).length) * Math.max(1, about.plans || 1);
-    const seen = { t0: null, latencies: new Map(), figures: [], blocks: new Map(), lateness: 0, errors: 0, events: 0, ended: "" };
+    const primary = (about.primary || "").replace(/\.(mean|p50|max)$/, "");
+    const arms = Math.max(1, (about.variants || []).length) * Math.max(1, about.plans || 1);
+    const seen = course();
     state.live = seen;
     const theme = charts.theme();
-    let drawn = [];
-    const undraw = () => { drawn.forEach((c) => c.destroy()); drawn = []; };
-    const draw = () => {
-      undraw();
-      const name = metric.value;
-      const recent = (list, t) => { const last = list.length ? t(list[list.length - 1]) : 0; return list.filter((x) => t(x) >= last - window60); };
-      const points = recent(seen.latencies.get(name) || [], (p) => p.t);
+    const responses = living(picture, theme), processes = living(machine, theme);
+    state.charts = [responses, processes];
+    const drawResponses = () => {
+      const points = seen.latencies.get(metric.value) || [];
+      if (!points.length) { responses.destroy(); return; }
       const variants = [...new Set(points.map((p) => p.variant))];
-      if (points.length) {
-        const xs = [...new Set(points.map((p) => p.t))].sort((a, b) => a - b);
-        const data = [xs], series = [];
-        variants.forEach((v, i) => {
-          const mine = new Map(points.filter((p) => p.variant === v).map((p) => [p.t, p]));
-          const stroke = charts.color(theme, i);
-          data.push(xs.map((x) => mine.get(x)?.mean ?? null), xs.map((x) => mine.get(x)?.max ?? null));
-          series.push({ label: v + " mean", stroke, width: 2, dash: charts.dash(i), spanGaps: true, points: { show: true, size: 4, fill: stroke, stroke, width: 0 } });
-          series.push({ label: v + " maximum", stroke, width: 0, paths: () => null, points: { show: true, size: 6, fill: theme.paper, stroke, width: 1.5 } });
-        });
-        const values = data.slice(1).flat().filter((v) => v > 0);
-        drawn.push(charts.lines(picture, {
-          label: `${name} while the run goes on`, data, series, height: 300,
-          x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
-          y: { label: name, log: true, format: charts.seconds, range: [Math.min(...values) / 1.2, Math.max(...values) * 1.2] },
-        }, { theme }));
-        picture.prepend(html("ul", { class: "key" }, ...variants.map((v, i) => html("li", {}, charts.swatch(theme, i, true), " ", v, ": mean as a line, maximum as rings"))));
-      }
-      const figures = recent(seen.figures, (f) => f.elapsed);
+      const xs = [...new Set(points.map((p) => p.t))].sort((a, b) => a - b);
+      const data = [xs], series = [];
+      variants.forEach((v, i) => {
+        const mine = new Map(points.filter((p) => p.variant === v).map((p) => [p.t, p]));
+        const stroke = charts.color(theme, i);
+        data.push(xs.map((x) => mine.get(x)?.mean ?? null), xs.map((x) => mine.get(x)?.max ?? null));
+        series.push({ label: v + " mean", stroke, width: 2, dash: charts.dash(i), spanGaps: true, points: { show: true, size: 4, fill: stroke, stroke, width: 0 } });
+        series.push({ label: v + " maximum", stroke, width: 0, paths: () => null, points: { show: true, size: 6, fill: theme.paper, stroke, width: 1.5 } });
+      });
+      const values = data.slice(1).flat().filter((v) => v > 0);
+      responses.show({
+        label: `${metric.value} while the run goes on`, data, series, height: 300,
+        x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
+        y: { label: metric.value, log: true, format: charts.seconds, range: [Math.min(...values) / 1.2, Math.max(...values) * 1.2] },
+      }, variants.map((v, i) => html("li", {}, charts.swatch(theme, i, true), " ", v, ": mean as a line, maximum as rings")));
+    };
+    const drawProcesses = () => {
+      const figures = seen.figures;
       const roles = [...new Set(figures.flatMap((f) => Object.keys(f.figures || {})))].filter((k) => k.startsWith("cpu.") && k.split(".").length === 2).sort();
-      if (figures.length > 1 && roles.length) {
-        const xs = figures.slice(1).map((f) => f.elapsed);
-        const lines = roles.map((r) => figures.slice(1).map((f, i) => {
-          const before = figures[i], d = f.figures?.[r] - before.figures?.[r];
-          return d >= 0 ? d / Math.max(1e-3, f.elapsed - before.elapsed) : null;
-        }));
-        drawn.push(charts.lines(machine, {
-          label: "cores used by each process", data: [xs, ...lines], height: 200,
-          series: roles.map((r, i) => ({ label: r.slice(4), stroke: charts.color(theme, i), width: 2, dash: charts.dash(i), spanGaps: true, points: { show: false } })),
-          x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
-          y: { label: "cores", format: charts.count, range: [0, Math.max(0.1, ...lines.flat().filter((v) => v != null)) * 1.1] },
-        }, { theme }));
-        machine.prepend(html("ul", { class: "key" }, ...roles.map((r, i) => html("li", {}, charts.swatch(theme, i, true), " ", r.slice(4)))));
-      }
+      if (figures.length < 2 || !roles.length) { processes.destroy(); return; }
+      const xs = figures.slice(1).map((f) => f.elapsed);
+      const lines = roles.map((r) => figures.slice(1).map((f, i) => {
+        const before = figures[i], d = f.figures?.[r] - before.figures?.[r];
+        return d >= 0 ? d / Math.max(1e-3, f.elapsed - before.elapsed) : null;
+      }));
+      processes.show({
+        label: "cores used by each process", data: [xs, ...lines], height: 200,
+        series: roles.map((r, i) => ({ label: r.slice(4), stroke: charts.color(theme, i), width: 2, dash: charts.dash(i), spanGaps: true, points: { show: false } })),
+        x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
+        y: { label: "cores", format: charts.count, range: [0, Math.max(0.1, ...lines.flat().filter((v) => v != null)) * 1.1] },
+      }, roles.map((r, i) => html("li", {}, charts.swatch(theme, i, true), " ", r.slice(4))));
     };
     // A run may write faster than anybody reads.
     let due = 0;
-    const redraw = () => { due = due || setTimeout(() => { due = 0; draw(); }, 400); };
-    metric.addEventListener("change", draw);
+    const redraw = () => { due = due || setTimeout(() => { due = 0; drawResponses(); drawProcesses(); }, 400); };
+    metric.addEventListener("change", () => { metric.dataset.set = "1"; drawResponses(); });
+    // Whoever listens hears how it goes now and then, and at once that it has ended.
+    let said = 0;
+    const say = (text) => {
+      const now = performance.now();
+      if (said && now - said < pause && !seen.ended) return;
+      said = now;
+      spoken.textContent = text;
+    };
+    const tell = () => {
+      // A variant that the target does not speak is left out, with what it ran before.
+      const counted = [...seen.blocks.values()].filter((b) => !seen.skipped.has(b.arm));
+      const valid = counted.filter((b) => b.valid).length, bad = counted.length - valid;
+      const cells = (about.blocks || 0) * Math.max(0, arms - seen.skipped.size);
+      const last = seen.figures[seen.figures.length - 1];
+      progress.textContent = [
+        cells ? `${valid} of ${cells} cells` : plural(valid, "cell"), bad ? `${bad} not valid` : "", seen.skipped.size ? `${seen.skipped.size} skipped` : "",
+        last ? `${Math.round(last.elapsed)} s` : "", `largest lateness ${charts.seconds(seen.lateness)}`, seen.errors ? plural(seen.errors, "error") : "no errors", seen.ended,
+      ].filter(Boolean).join("  ·  ");
+      say(progress.textContent);
+      bar.value = cells ? Math.min(1, valid / cells) : 0;
+      redraw();
+    };
     const take = (u) => {
       for (const s of u.seconds || []) {
         seen.figures.push(s);
         if (seen.t0 == null) seen.t0 = Date.parse(s.time) / 1000 - s.elapsed;
         for (const c of s.counts || []) for (const kinds of Object.values(c.errors || {})) for (const n of Object.values(kinds)) seen.errors += n;
       }
-      for (const b of u.blocks || []) seen.blocks.set(JSON.stringify([b.plan, b.variant, b.block]), b);
+      if (seen.figures.length) trim(seen.figures, (f) => f.elapsed);
+      for (const b of u.blocks || []) {
+        const arm = JSON.stringify([b.plan, b.variant]);
+        if (b.skipped) seen.skipped.add(arm); else seen.blocks.set(JSON.stringify([b.plan, b.variant, b.block]), { arm, valid: b.valid });
+      }
       for (const l of u.latencies || []) {
-        if (!seen.latencies.has(l.metric)) { seen.latencies.set(l.metric, []); metric.append(html("option", { value: l.metric }, l.metric)); }
-        const wanted = (about.primary || "").replace(/\.(mean|p50|max)$/, "");
-        if (l.metric === wanted && !metric.dataset.set) { metric.value = wanted; metric.dataset.set = "1"; }
+        if (!seen.latencies.has(l.metric)) seen.latencies.set(l.metric, []);
+        if (![...metric.options].some((o) => o.value === l.metric)) metric.append(html("option", { value: l.metric }, l.metric));
+        if (l.metric === primary && !metric.dataset.set) { metric.value = primary; metric.dataset.set = "1"; }
         seen.latencies.get(l.metric).push({ t: Math.round(l.start + l.length - (seen.t0 ?? l.start)), variant: l.variant, mean: l.mean, max: l.max, n: l.n });
         seen.lateness = Math.max(seen.lateness, l.lateness);
       }
+      for (const list of seen.latencies.values()) trim(list, (p) => p.t);
       for (const e of u.events || []) {
-        seen.events++;
         events.prepend(html("li", { class: "event-" + e.kind }, html("time", {}, (e.time || "").slice(11, 19)), " ", html("strong", {}, e.kind), " ", e.text || ""));
         while (events.children.length > 200) events.lastChild.remove();
       }
-      const valid = [...seen.blocks.values()].filter((b) => b.valid).length, bad = seen.blocks.size - valid;
-      const last = seen.figures[seen.figures.length - 1];
-      progress.textContent = [
-        cells ? `${valid} of ${cells} cells` : plural(valid, "cell"), bad ? `${bad} not valid` : "", last ? `${Math.round(last.elapsed)} s` : "",
-        `largest lateness ${charts.seconds(seen.lateness)}`, seen.errors ? plural(seen.errors, "error") : "no errors", seen.ended,
-      ].filter(Boolean).join("  ·  ");
-      bar.value = cells ? Math.min(1, valid / cells) : 0;
-      redraw();
+      tell();
     };
+    const end = (how) => { seen.ended = how; tell(); };
     const source = new EventSource("api/live?" + query([["run", id]]));
+    // The server tells a run from its beginning: after a lost connection once more.
+    source.addEventListener("open", () => { Object.assign(seen, course()); events.replaceChildren(); });
     source.addEventListener("update", (e) => take(JSON.parse(e.data)));
     source.addEventListener("end", (e) => {
       const d = JSON.parse(e.data);
-      seen.ended = d.error ? "stopped: " + d.error : "ended: " + [d.status, ...(d.reasons || [])].join(", ");
       source.close();
-      take({});
+      end(d.error ? "stopped: " + d.error : "ended: " + [d.status, ...(d.reasons || [])].join(", "));
     });
     source.addEventListener("error", () => {
-      if (source.readyState === EventSource.CLOSED && !seen.ended) { seen.ended = "the server does not answer, or the run cannot be read"; take({}); }
+      if (source.readyState === EventSource.CLOSED && !seen.ended) end("the server does not answer, or the run cannot be read");
     });
-    state.leave = () => { source.close(); clearTimeout(due); undraw(); };
+    state.leave = () => { source.close(); clearTimeout(due); responses.destroy(); processes.destroy(); };
   }
 
   // --- which of them ---
@@ -309,6 +360,7 @@
     document.documentElement.dataset.ready = "1";
   }
   addEventListener("hashchange", route);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", route);
+  // Only pictures have colours of their own.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (state.leave) route(); });
   route();
 })();
