@@ -17,6 +17,7 @@ func TestReference(t *testing.T) {
 		"roster-login": "README.md",
 		"federation":   "README.md",
 		"prosody":      "docs/capacity.md",
+		"ejabberd":     "", // told of in the words of docs/capacity.md
 	} {
 		t.Run(run, func(t *testing.T) {
 			t.Parallel()
@@ -39,6 +40,9 @@ func TestReference(t *testing.T) {
 				return b.Bytes()
 			}
 			golden.File(t, filepath.Join(dir, "report.md"), report("md"))
+			if page == "" {
+				return
+			}
 			text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(page)))
 			if err != nil {
 				t.Fatal(err)
