@@ -39,6 +39,7 @@ type SearchGoal struct {
 	Start      float64 `json:"start"`
 	Min        float64 `json:"min"`
 	Max        float64 `json:"max"`
+	MaxBy      string  `json:"max_by,omitempty"` // what there is no more of, where that bounds Max and neither the key nor who asked
 	Tolerance  float64 `json:"tolerance"`
 	Repeat     int     `json:"repeat"`           // searches planned
 	Budget     float64 `json:"budget,omitempty"` // seconds; 0: none
@@ -270,14 +271,15 @@ func (s *SearchReport) firstLimit(r *Run, trials []SearchTrial) {
 // conclude finds the answer and puts it into words.
 func (s *SearchReport) conclude() {
 	var held []float64
-	var stuck, nothing, budget, maximum int
+	var nothing, budget, maximum int
 	unconfirmed := 0
 	var last SearchFound
-	for _, f := range s.Searches {
+	var stuck *SearchFound // the last one does not go on
+	for i, f := range s.Searches {
 		last = f
 		switch f.End {
 		case "invalid":
-			stuck++
+			stuck = &s.Searches[i]
 		case "nothing":
 			nothing++
 			continue
@@ -301,13 +303,13 @@ func (s *SearchReport) conclude() {
 		s.Median, s.Lowest, s.Highest = medianOf(held), slices.Min(held), slices.Max(held)
 		var why []string
 		if maximum > 0 {
-			why = append(why, fmt.Sprintf("the highest level that was allowed held in %s", ofSearches(maximum, len(s.Searches))))
+			why = append(why, fmt.Sprintf("%s held in %s", s.highest(), ofSearches(maximum, len(s.Searches))))
 		}
 		if budget > 0 {
 			why = append(why, fmt.Sprintf("the time ran out in %s", ofSearches(budget, len(s.Searches))))
 		}
-		if stuck > 0 {
-			why = append(why, fmt.Sprintf("the generator could not keep its promise at %s: %s", s.level(last.Stuck), last.Reason))
+		if stuck != nil {
+			why = append(why, s.promise(stuck))
 		}
 		s.Bound = strings.Join(why, ", and ")
 	}
@@ -316,18 +318,17 @@ func (s *SearchReport) conclude() {
 	switch {
 	case len(s.Searches) == 0:
 		s.Answer = fmt.Sprintf("%s: no search ended", subject)
-	case stuck > 0:
-		s.Answer = fmt.Sprintf("%s: no answer, since the generator could not keep its promise at %s: %s", subject, s.level(last.Stuck), last.Reason)
-		if last.Lo > 0 {
-			s.Answer = fmt.Sprintf("%s: at least %s keep %s; the generator cannot go higher than %s on this machine: %s",
-				subject, s.level(last.Lo), slo, s.level(last.Lo), last.Reason)
-		}
+	case stuck != nil && len(held) == 0:
+		s.Answer = fmt.Sprintf("%s: no answer, since %s", subject, s.promise(stuck))
+	case stuck != nil && len(s.Searches) == 1:
+		s.Answer = fmt.Sprintf("%s: at least %s keep %s; the generator cannot go higher than %s on this machine: %s",
+			subject, s.level(stuck.Lo), slo, s.level(stuck.Lo), stuck.Reason)
 	case len(held) == 0 && nothing > 0:
 		s.Answer = fmt.Sprintf("%s: not even %s keep %s: %s", subject, s.level(last.Hi), slo, last.Reason)
 	case len(held) == 0:
 		s.Answer = fmt.Sprintf("%s: no answer, the time ran out before any level held", subject)
 	case len(s.Searches) == 1 && s.Fails == 0 && last.End == "maximum":
-		s.Answer = fmt.Sprintf("%s: %s keep %s, the highest level that was allowed", subject, s.level(s.Median), slo)
+		s.Answer = fmt.Sprintf("%s: %s keep %s, %s", subject, s.level(s.Median), slo, s.highest())
 	case len(s.Searches) == 1 && s.Fails == 0:
 		s.Answer = fmt.Sprintf("%s: at least %s keep %s", subject, s.level(s.Median), slo)
 	case len(s.Searches) == 1:
@@ -337,14 +338,20 @@ func (s *SearchReport) conclude() {
 		if s.Bound != "" {
 			upTo = "at least"
 		}
-		s.Answer = fmt.Sprintf("%s: %s %s keep %s (median of %d searches, range %s to %s)",
-			subject, upTo, s.level(s.Median), slo, len(held), s.number(s.Lowest), s.number(s.Highest))
+		of := fmt.Sprintf("median of %d searches, range %s to %s", len(held), s.number(s.Lowest), s.number(s.Highest))
+		if len(held) == 1 {
+			of = "one search of " + strconv.Itoa(len(s.Searches))
+		}
+		s.Answer = fmt.Sprintf("%s: %s %s keep %s (%s)", subject, upTo, s.level(s.Median), slo, of)
 	}
 	if len(s.Searches) == 1 && len(held) == 1 {
 		s.remark("One search says nothing of its own uncertainty: --repeat 5 gives median and range.")
 	}
 	if len(s.Searches) > 1 && nothing > 0 && len(held) > 0 {
 		s.remark("In %d of %d searches no level held.", nothing, len(s.Searches))
+	}
+	if stuck != nil && len(s.Searches) > 1 && len(held) > 0 {
+		s.remark("Search %d ended early, since %s.", stuck.Search, s.promise(stuck))
 	}
 	if budget > 0 {
 		s.remark("The time ran out in %d of %d searches: the levels found are lower bounds within wide brackets.", budget, len(s.Searches))
@@ -377,6 +384,19 @@ func (s *SearchReport) conclude() {
 			s.remark("Search %d ended between %s, which held, and %s: %s.", f.Search, s.number(f.Lo), s.number(f.Hi), strings.TrimSuffix(f.Reason, "."))
 		}
 	}
+}
+
+// promise says what ended a search that a level stayed invalid in.
+func (s *SearchReport) promise(f *SearchFound) string {
+	return fmt.Sprintf("the generator could not keep its promise at %s: %s", s.level(f.Stuck), strings.TrimSuffix(f.Reason, "."))
+}
+
+// highest names the level that none is above.
+func (s *SearchReport) highest() string {
+	if s.MaxBy != "" {
+		return "the highest level that there can be (" + s.MaxBy + ")"
+	}
+	return "the highest level that was allowed"
 }
 
 // ofSearches says in how many of all searches something was so.

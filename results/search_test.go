@@ -110,6 +110,8 @@ func TestSearchReport(t *testing.T) {
 		{"maximum", StatusOK, 1, trials[:1], []SearchFound{{Search: 1, End: "maximum", Lo: 100, Confirmed: true}}},
 		{"nothing", StatusFailed, 3, trials[4:6], []SearchFound{{Search: 1, End: "nothing", Hi: 566, Reason: "ready p(99) is 130ms"}}},
 		{"invalid", StatusInvalid, 1, append(trials[:3:3], late, late), []SearchFound{{Search: 1, End: "invalid", Lo: 400, Stuck: 566, Reason: "the generator was late"}}},
+		{"invalid-below", StatusInvalid, 3, append(trials[:3:3], late, late), []SearchFound{one, {Search: 2, End: "invalid", Lo: 250, Stuck: 400, Reason: "the generator was late"}}},
+		{"invalid-first", StatusInvalid, 3, append(trials[:3:3], late, late), []SearchFound{one, {Search: 2, End: "invalid", Stuck: 566, Reason: "the generator was late"}}},
 		{"interrupted", StatusInterrupted, 1, trials[:5], nil},
 	}
 	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("schema", "report.schema.json"))
@@ -154,6 +156,16 @@ func TestSearchLevels(t *testing.T) {
 	// 200 samples support a median and no 0.99 quantile.
 	if q := s.Levels[0].Response.Quantiles; q[0].Value == nil || q[2].Value != nil {
 		t.Errorf("quantiles of few samples: %+v", q)
+	}
+}
+
+// What bounds the levels stands in the answer.
+func TestSearchBound(t *testing.T) {
+	goal := logins(1)
+	goal.MaxBy = "lab has 100 accounts"
+	s := searchRun(t, StatusOK, goal, []SearchTrial{tried(1, 100, "pass", "fine")}, SearchFound{Search: 1, End: "maximum", Lo: 100, Confirmed: true}).searches()[0]
+	if want := "the highest level that there can be (lab has 100 accounts)"; !strings.HasSuffix(s.Answer, want) || !strings.HasPrefix(s.Bound, want) {
+		t.Errorf("answer %q, bound %q", s.Answer, s.Bound)
 	}
 }
 

@@ -66,14 +66,18 @@ func (s *site) raise(ctx context.Context, c *cell) (*crowd, error) {
 	defer stop(nil)
 	var (
 		group sync.WaitGroup
-		lost  error // of the first that failed
-		once  sync.Once
+		mu    sync.Mutex
+		lost  error // of the first that failed, or that told that the generator has nothing left
 	)
 	group.Go(func() {
 		_, _ = bench.Run(joining, logins, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
 			m, err := cr.join(ctx, int(a.Seq), a.At, sink) // #nosec G115 -- below n
 			if err != nil {
-				once.Do(func() { lost = err })
+				mu.Lock()
+				if lost == nil || exhausted(err) && !exhausted(lost) {
+					lost = err
+				}
+				mu.Unlock()
 				barrier.Lose()
 				return err
 			}
@@ -326,7 +330,7 @@ func (m *member) bounced(st *wire.Stanza) error {
 	if err != nil {
 		return err
 	}
-	t.bounced(st, wire.ParseStanzaError(el))
+	t.bounced(m, st, wire.ParseStanzaError(el))
 	return nil
 }
 

@@ -318,6 +318,9 @@ func (h *herd) conclude() error {
 			c.set(name, d.Seconds())
 		}
 	}
+	for range n - len(h.back) {
+		h.c.sink.Observe(results.Sample{Metric: "talk", Intended: h.at, Start: h.at, End: h.end, Err: &unansweredError{"herd.limit"}})
+	}
 	if len(h.back) < n {
 		c.flags = append(c.flags, results.Flag{Kind: "absent", Severity: results.Warning, Text: fmt.Sprintf(
 			"%s: %d of %d sessions were back within herd.limit, %s: there is no time until all were", c.arm.Label, len(h.back), n, h.plan.Herd.Limit)})

@@ -191,7 +191,7 @@ func TestHerdWithAbsentees(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := run.Blocks[0]
-	if !b.Valid || b.Scalars["absent"] != n/2 || b.Scalars["talk.n"] != n/2 {
+	if !b.Valid || b.Scalars["absent"] != n/2 || b.Scalars["talk.n"] != n/2 || b.Errors["talk"]["unanswered"] != n/2 {
 		t.Errorf("valid %v, %v are absent, %v talk: want %d and %d", b.Valid, b.Scalars["absent"], b.Scalars["talk.n"], n/2, n/2)
 	}
 	if _, ok := b.Scalars["back.all"]; ok {

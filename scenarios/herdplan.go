@@ -67,9 +67,10 @@ func (p Plan) herdOutlook() outlook {
 	few := p
 	few.Herd.Sessions = min(p.Herd.Sessions, herdWarmup)
 	return outlook{
-		sessions: func() int { return p.Herd.Sessions },
-		cell:     p.herdDuration,
-		warmup:   few.herdDuration,
+		operations: []string{"talk"},
+		sessions:   func() int { return p.Herd.Sessions },
+		cell:       p.herdDuration,
+		warmup:     few.herdDuration,
 		connections: func(Arm) int {
 			return 2 * (bench.DefaultWarmupBlocks*few.Herd.Sessions + p.Blocks*p.Herd.Sessions)
 		},

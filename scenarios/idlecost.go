@@ -186,7 +186,9 @@ func (s *idle) hold(ctx context.Context, from, upTo int) ([]*client, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				failed = err
+				if failed == nil || exhausted(err) {
+					failed = err
+				}
 				return
 			}
 			cl.login = nil // an idle session need not remember it

@@ -58,8 +58,9 @@ type Key struct {
 	// Doc is one sentence.
 	Doc string
 
-	holds bool // it is a number of sessions, which go round the accounts there are
-	set   func(*Plan, any)
+	sessions bool // it is a number of sessions that are held at one time
+	apart    bool // each of them is of another account; else they go round those there are
+	set      func(*Plan, any)
 }
 
 // parse reads the value as it stands in the file.
@@ -318,10 +319,10 @@ func Keys() []Key {
 			Doc:  "Most sessions under way; an arrival that finds them all busy waits, and its wait is counted.",
 			set:  field(func(p *Plan) *int { return &p.Load.MaxInFlight })},
 		{Path: "load.drain", Kind: KindDuration, Default: "10s", Min: 0.01, Max: day, Scenarios: steady,
-			Doc: "Longest wait, after the last arrival, for what is under way; what has not come then is lost.",
+			Doc: "Longest wait, after the last arrival, for what is under way; what has not come then is lost, and has failed.",
 			set: field(func(p *Plan) *time.Duration { return &p.Load.Drain })},
 
-		{Path: "online.sessions", Kind: KindCount, Counts: "sessions", Default: "all", Min: 2, Max: 1e6, Choices: []string{"all"}, Scenarios: crowded,
+		{Path: "online.sessions", Kind: KindCount, Counts: "sessions", sessions: true, apart: true, Default: "all", Min: 2, Max: 1e6, Choices: []string{"all"}, Scenarios: crowded,
 			Doc: "Accounts that are online, each with one session.",
 			set: func(p *Plan, v any) { p.Online.Sessions, _ = v.(int) }},
 		{Path: "online.roster", Kind: KindBool, Default: "true", Scenarios: steady,
@@ -379,7 +380,7 @@ func Keys() []Key {
 			Doc: "Roster changes per second.",
 			set: field(func(p *Plan) *float64 { return &p.Push.Rate })},
 
-		{Path: "hold.sessions", Kind: KindCount, Counts: "sessions", holds: true, Default: "2k", Min: 1, Max: 1e6, Scenarios: []string{IdleCost},
+		{Path: "hold.sessions", Kind: KindCount, Counts: "sessions", sessions: true, Default: "2k", Min: 1, Max: 1e6, Scenarios: []string{IdleCost},
 			Doc: "Sessions that are logged in and then left idle.",
 			set: field(func(p *Plan) *int { return &p.Hold.Sessions })},
 		{Path: "hold.grow", Kind: KindBool, Default: "false", Scenarios: []string{IdleCost},
@@ -389,7 +390,7 @@ func Keys() []Key {
 			Doc: "Time from the last login, or the last message, to the reading of memory and descriptors.",
 			set: field(func(p *Plan) *time.Duration { return &p.Hold.Settle })},
 
-		{Path: "herd.sessions", Kind: KindCount, Counts: "sessions", holds: true, Default: "1k", Min: 1, Max: 1e6, Scenarios: herd,
+		{Path: "herd.sessions", Kind: KindCount, Counts: "sessions", sessions: true, Default: "1k", Min: 1, Max: 1e6, Scenarios: herd,
 			Doc: "Sessions that are online when the event happens.",
 			set: field(func(p *Plan) *int { return &p.Herd.Sessions })},
 		{Path: "herd.settle", Kind: KindDuration, Default: "1s", Max: day, Scenarios: herd,

@@ -55,7 +55,8 @@ func (p Plan) stormOutlook() outlook {
 		connections: func(Arm) int {
 			return bench.DefaultWarmupBlocks + int(float64(p.Blocks)*rate.expected(0, p.Load.end()))
 		},
-		samples: func(string) float64 { return rate.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) },
+		samples:    func(string) float64 { return rate.expected(p.Load.Warmup, p.Load.Warmup+p.Load.Duration) },
+		operations: []string{"ready", "presence.settled"},
 	}
 }
 
@@ -128,9 +129,9 @@ func (s *storm) cell(ctx context.Context, c *cell) error {
 func (s *storm) op(ctx context.Context, a bench.Arrival, c *cell, sink results.Sink, verify bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.plan.Login.Limit)
 	defer cancel()
-	started := time.Now()
+	started, ready := time.Now(), false
 	defer func() {
-		if err != nil {
+		if err != nil && !ready {
 			sink.Observe(results.Sample{Metric: "ready", Intended: a.At, Start: started, End: time.Now(), Err: err})
 		}
 	}()
@@ -142,8 +143,9 @@ func (s *storm) op(ctx context.Context, a bench.Arrival, c *cell, sink results.S
 	defer cl.close(ctx)
 	cl.observeLogin(sink, a.At)
 	var settled chan error
+	var available time.Time
 	if s.plan.Presence.Send == "during" {
-		settled = s.startPresence(ctx, cl, sink)
+		available, settled = time.Now(), s.startPresence(ctx, cl, sink)
 	}
 	result, answer, err := cl.retrieve(ctx, c.arm, roster.Options{Digest: verify})
 	if err != nil {
@@ -168,18 +170,23 @@ func (s *storm) op(ctx context.Context, a bench.Arrival, c *cell, sink results.S
 		return err
 	}
 	if s.plan.Presence.Send == "after" {
-		settled = s.startPresence(ctx, cl, sink)
+		available, settled = time.Now(), s.startPresence(ctx, cl, sink)
 	}
 	if !result.First.IsZero() {
 		sink.Observe(results.Sample{Metric: "roster.first", Intended: result.Requested, Start: result.Requested, End: result.First})
 	}
 	sink.Observe(results.Sample{Metric: "roster.complete", Intended: result.Requested, Start: result.Requested, End: result.Complete})
+	ready = true
 	sink.Observe(results.Sample{Metric: "ready", Intended: a.At, Start: started, End: talking})
 	sink.Count("stanzas", int64(result.StanzasIn+result.StanzasOut))
 	sink.Count("bytes.in", result.BytesIn)
 	sink.Count("bytes.out", result.BytesOut)
-	if settled != nil {
-		return <-settled
+	if settled == nil {
+		return nil
+	}
+	if err := <-settled; err != nil {
+		sink.Observe(results.Sample{Metric: "presence.settled", Intended: available, Start: available, End: time.Now(), Err: err})
+		return err
 	}
 	return nil
 }

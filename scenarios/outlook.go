@@ -23,6 +23,9 @@ type outlook struct {
 	// samples is the number of samples of a metric that a cell makes, 0 if it is not known;
 	// nil: it never is.
 	samples func(metric string) float64
+	// operations are the metrics of which every operation of a load makes one sample,
+	// whether it ended well or not; nil where that is told of the SLO's own metric at most.
+	operations []string
 	// theory returns what an arm should show, under the names of the scalars of a block,
 	// and false where no theory is known; nil: none ever is.
 	theory func(Arm) (map[string]float64, bool)

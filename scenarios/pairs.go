@@ -49,19 +49,25 @@ func (p *pairing) gaps() int64 { return int64(len(p.missing)) }
 func (p *pairing) lost(sent uint32) int64 { return int64(sent-p.high) + p.gaps() }
 
 // A mark is what a message or a presence of ours says of itself, in its id: who sent
-// it, with which number, when it was due and when it was sent. Sender and receiver
-// have one clock, so that nothing has to be remembered until it arrives.
+// it and to whom, with which number, when it was due and when it was sent. Sender and
+// receiver have one clock.
 type mark struct {
 	sender     int
+	receiver   int // of a presence, which goes to all contacts, its sender
 	number     uint32
 	due, start time.Duration // since the epoch of the cell
+}
+
+// message names the message that says so.
+func (m mark) message() ref {
+	return ref{"message", int32(m.sender), int32(m.receiver), uint64(m.number)} // #nosec G115 -- bounded by parseMark
 }
 
 // append writes the mark as an id behind a tag, which tells the cells of all runs
 // apart.
 func (m mark) append(dst []byte, tag string) []byte {
 	dst = append(dst, tag...)
-	for _, v := range []int64{int64(m.sender), int64(m.number), int64(m.due), int64(m.start)} {
+	for _, v := range []int64{int64(m.sender), int64(m.receiver), int64(m.number), int64(m.due), int64(m.start)} {
 		dst = append(dst, '-')
 		dst = strconv.AppendInt(dst, v, 36)
 	}
@@ -75,7 +81,7 @@ func parseMark(id, tag string) (m mark, ok bool) {
 	if !ok {
 		return m, false
 	}
-	var fields [4]int64
+	var fields [5]int64
 	for i := range fields {
 		var field string
 		var more bool
@@ -86,14 +92,14 @@ func parseMark(id, tag string) (m mark, ok bool) {
 		}
 		fields[i] = int64(v) // 63 bits
 	}
-	if fields[0] > maxMembers || fields[1] > maxNumber {
+	if fields[0] > maxMembers || fields[1] > maxMembers || fields[2] > maxNumber {
 		return m, false
 	}
-	return mark{int(fields[0]), uint32(fields[1]), time.Duration(fields[2]), time.Duration(fields[3])}, true // #nosec G115 -- bounded above
+	return mark{int(fields[0]), int(fields[1]), uint32(fields[2]), time.Duration(fields[3]), time.Duration(fields[4])}, true // #nosec G115 -- bounded above
 }
 
 // Bounds of what an id may hold.
 const (
-	maxMembers = 1 << 31
+	maxMembers = 1<<31 - 1
 	maxNumber  = 1<<32 - 1
 )

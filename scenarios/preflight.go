@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -436,9 +437,9 @@ func (f *preflight) machine(file *TargetFile) {
 func (f *preflight) room(file *TargetFile) {
 	m := thisMachine()
 	sessions := counted(f.plan.Sessions(), "session", "sessions")
-	need, each := f.plan.Sessions()+reservedDescriptors, "one"
+	need, each := f.plan.Sessions()*f.plan.descriptorsEach()+reservedDescriptors, "one"
 	if f.plan.Link.Shaped() {
-		need, each = need+f.plan.Sessions(), "two in the process of the link"
+		each = "two in the process of the link"
 	}
 	found := fmt.Sprintf("up to %s take %d descriptors, %s for each; a process may open %d", sessions, need, each, m.descriptors)
 	switch {
@@ -463,6 +464,52 @@ func (f *preflight) room(file *TargetFile) {
 	default:
 		f.ok("ports", "%s", found)
 	}
+}
+
+// descriptorsEach is how many descriptors a client's session takes in the process that
+// has most of them: a link has both of its ends.
+func (p Plan) descriptorsEach() int {
+	if p.Link.Shaped() {
+		return 2
+	}
+	return 1
+}
+
+// mostSessions is how many sessions of clients a plan can hold at a target on a machine,
+// and why not more; apart says that each is of another account. It is math.MaxInt where
+// nothing bounds them.
+func (p Plan) mostSessions(m machine, t Targets, apart bool) (most int, why string) {
+	most = math.MaxInt
+	lower := func(n int, format string, args ...any) {
+		if n < most {
+			most, why = max(n, 0), fmt.Sprintf(format, args...)
+		}
+	}
+	accounts, sources := p.Accounts, 1
+	if server, ok := t.(ServerTargets); ok {
+		sources = max(1, len(server.File.Connect.Sources))
+		if target, err := server.prepare(p); err == nil { // else its opening tells
+			accounts = target.about.Accounts
+		}
+	}
+	if apart {
+		lower(accounts, "%s has %s", t.Name(), counted(accounts, "account", "accounts"))
+	}
+	if m.descriptors > 0 {
+		each := "one for each session"
+		if p.Link.Shaped() {
+			each = "and a link takes two for each session"
+		}
+		lower((m.descriptors-reservedDescriptors)/p.descriptorsEach(), "a process may open %d descriptors (ulimit -n), %s", m.descriptors, each)
+	}
+	if m.ports > 0 {
+		lower(m.ports*sources, "%s %d local ports for one port of a server", counted(sources, "local address has", "local addresses have"), m.ports*sources)
+	}
+	if length, finite := p.Logins.length(); finite {
+		n := p.Logins.expected(0, length)
+		lower(int(n), "%s lets %d sessions log in", p.Logins, int(n))
+	}
+	return most, why
 }
 
 // observed checks whether what the server uses can be seen.

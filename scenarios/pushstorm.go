@@ -32,6 +32,7 @@ func rosterPushStorm() Scenario {
 			cell := p.Load.Duration + time.Second
 			sessions := p.Push.Resources + 1
 			return outlook{
+				operations:  []string{"iq", "push"},
 				sessions:    func() int { return sessions },
 				cell:        func(Arm) time.Duration { return cell },
 				warmup:      func(Arm) time.Duration { return min(cell, 2*time.Second) },
@@ -54,6 +55,8 @@ type pushes struct {
 
 	mu        sync.Mutex
 	due, sent map[uint64]time.Time
+	left      map[uint64]int // of changes that the server has taken, or that came before it said so: resources to come
+	each      int            // resources
 	seen      int64
 	unknown   int64 // pushes of no change of this cell
 	complete  chan struct{}
@@ -69,8 +72,27 @@ func (p *pushes) arrived(seq uint64, at time.Time) {
 		return
 	}
 	p.seen++
+	p.left[seq]--
 	p.sink.Observe(results.Sample{Metric: "push", Intended: due, Start: p.sent[seq], End: at})
 	p.finish()
+}
+
+// made says that the server has taken a change, so that it is owed to each resource.
+func (p *pushes) made(seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left[seq] += p.each
+}
+
+// lose makes failed samples of the pushes that never came.
+func (p *pushes) lose(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for seq, left := range p.left {
+		for range left {
+			p.sink.Observe(results.Sample{Metric: "push", Intended: p.due[seq], Start: p.sent[seq], End: now, Err: &unansweredError{"login.step-limit"}})
+		}
+	}
 }
 
 // finish tells whoever waits when all expected pushes are in. The caller holds
@@ -106,7 +128,7 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 	if c.warmup {
 		duration = min(duration, time.Second)
 	}
-	p := &pushes{sink: c.sink, due: make(map[uint64]time.Time), sent: make(map[uint64]time.Time), complete: make(chan struct{})}
+	p := &pushes{sink: c.sink, due: make(map[uint64]time.Time), sent: make(map[uint64]time.Time), left: make(map[uint64]int), each: s.plan.Push.Resources, complete: make(chan struct{})}
 	for range s.plan.Push.Resources {
 		cl, err := s.interested(ctx, c.arm, p)
 		if err != nil {
@@ -147,6 +169,7 @@ func (s *pushStorm) cell(ctx context.Context, c *cell) (err error) {
 	defer cancelDrain()
 	want := int64(stats.Measured.Done) * int64(s.plan.Push.Resources) // #nosec G115 -- a count, far below
 	seen := p.expect(drained, want)
+	p.lose(time.Now())
 	c.set("changes", float64(stats.Measured.Done))
 	c.set("pushes", float64(seen))
 	c.set("pushes.lost", float64(want-seen))
@@ -197,6 +220,9 @@ func (s *pushStorm) change(ctx context.Context, driver *client, p *pushes, jid s
 	p.mu.Unlock()
 	err := rosterSet(ctx, driver, roster.Item{JID: jid, Name: strconv.FormatUint(a.Seq, 10)}, false)
 	sink.Observe(results.Sample{Metric: "iq", Intended: a.At, Start: now, End: time.Now(), Err: err})
+	if err == nil {
+		p.made(a.Seq)
+	}
 	return err
 }
 

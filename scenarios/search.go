@@ -79,6 +79,7 @@ type Search struct {
 	metric   string        // of that condition; empty if there is none
 	samples  int64         // that a trial must make
 	round    func(float64) float64
+	bound    string // why there are no higher levels, where that is neither the key nor asked for
 
 	runner   *runner
 	site     *site // open, nil if none is
@@ -181,7 +182,7 @@ func (s *Search) over() (err error) {
 	if s.key, err = SearchKey(s.plan.Scenario, s.config.Over); err != nil {
 		return err
 	}
-	if _, real := s.config.Targets[0].(ServerTargets); real && !s.keeps() && !s.key.holds {
+	if _, real := s.config.Targets[0].(ServerTargets); real && !s.keeps() && !s.key.sessions {
 		return fmt.Errorf("%s cannot be searched over at %s: its accounts and rosters are what they are; give a list to run instead, as in --set '%s=[...]'",
 			s.key.Path, s.config.Targets[0].Name(), s.key.Path)
 	}
@@ -289,20 +290,27 @@ func (s *Search) bounds() error {
 	if !s.key.Rated() {
 		least = max(least, 1)
 	}
-	top := cmp.Or(s.key.Max, 1e9)
-	if s.key.holds {
-		if limit, err := proc.DescriptorLimit(); err == nil {
-			top = min(top, float64(limit-reservedDescriptors))
+	top, why := cmp.Or(s.key.Max, 1e9), ""
+	if s.key.sessions {
+		if most, because := s.plan.mostSessions(thisMachine(), c.Targets[0], s.key.apart); float64(most) < top {
+			top, why = float64(most), because
 		}
 	}
 	max0 := c.Max
 	c.Max = cmp.Or(c.Max, top)
+	since := ""
+	if why != "" {
+		since = ", since " + why
+	}
 	if c.Max > top {
-		return fmt.Errorf("--max %s is above the maximum of %s, %s", s.show(c.Max), s.key.Path, s.show(top))
+		return fmt.Errorf("--max %s is above the maximum of %s, %s%s", s.show(c.Max), s.key.Path, s.show(top), since)
+	}
+	if c.Max == top {
+		s.bound = why
 	}
 	if c.Start > c.Max {
 		if max0 == 0 {
-			return fmt.Errorf("%s starts at %s, and this process bears %s at most: raise ulimit -n, or name a lower --start", s.key.Path, s.show(c.Start), s.show(c.Max))
+			return fmt.Errorf("%s starts at %s, above its maximum, %s%s: name a lower --start", s.key.Path, s.show(c.Start), s.show(c.Max), since)
 		}
 		c.Start = c.Max // the plan's own value need not be allowed
 	}
@@ -388,6 +396,12 @@ func (s *Search) at(level float64) Plan {
 	if s.config.Name != "" {
 		p.Label = labelText(s.config.Name) + "," + p.Label
 		p.Dimensions["search"] = s.config.Name
+	}
+	if s.key.sessions && !slices.Contains(p.Given, "barrier.timeout") {
+		// The wait begins with the logins, which are no faster than they are meant to be.
+		if logins, ok := p.Logins.reaches(int(level)); ok {
+			p.Barrier.Timeout += logins
+		}
 	}
 	if rate := p.Load.Rate.rate; s.limit > 0 && rate > 0 && !slices.Contains(p.Given, "load.max-in-flight") {
 		// By Little's law as many are under way when each takes ten times what it may.
@@ -561,7 +575,7 @@ func (s *Search) Goal() results.SearchGoal {
 	g := results.SearchGoal{
 		Name: s.name(), Scenario: s.plan.Scenario, Variant: s.arm.Label, Target: c.Targets[0].Name(), Over: s.key.Path, Unit: s.unit(),
 		Metric: s.metric, Errors: c.Errors, Attainment: c.Attainment, Start: c.Start, Min: c.Min, Max: c.Max, Tolerance: c.Tolerance,
-		Repeat: c.Repeat, Budget: c.Budget.Seconds(),
+		MaxBy: s.bound, Repeat: c.Repeat, Budget: c.Budget.Seconds(),
 	}
 	if s.site != nil {
 		g.Shared, g.Role = s.site.about.local(), "server"
@@ -628,7 +642,7 @@ func (s *Search) Run(ctx context.Context) (out SearchOutcome, err error) {
 		out.Searches = append(out.Searches, found)
 		switch {
 		case found.End == bench.EndInvalid:
-			return out, &bench.InvalidError{Reason: s.beyond(found)}
+			return out, &bench.InvalidError{Reason: s.beyond(found, out.Held)}
 		case found.Lo > 0:
 			out.Held = append(out.Held, found.Lo)
 			previous = found.Lo
@@ -641,12 +655,17 @@ func (s *Search) Run(ctx context.Context) (out SearchOutcome, err error) {
 	return out, s.runCurve(ctx, out.Held)
 }
 
-// beyond says what stopped a search that a level stayed invalid in.
-func (s *Search) beyond(f bench.Found) string {
-	if f.Lo > 0 {
-		return fmt.Sprintf("the generator cannot go higher than %s on this machine: at %s %s", s.show(f.Lo), s.show(f.Stuck), f.Reason)
+// beyond says what stopped a search that a level stayed invalid in; held are the levels
+// of the searches before.
+func (s *Search) beyond(f bench.Found, held []float64) string {
+	stuck := fmt.Sprintf("at %s %s", s.show(f.Stuck), f.Reason)
+	switch {
+	case len(held) > 0:
+		return fmt.Sprintf("search %d of %d ended early, and %s held in one before: %s", s.search, s.config.Repeat, s.show(slices.Max(held)), stuck)
+	case f.Lo > 0:
+		return fmt.Sprintf("the generator cannot go higher than %s on this machine: %s", s.show(f.Lo), stuck)
 	}
-	return fmt.Sprintf("at %s %s", s.show(f.Stuck), f.Reason)
+	return stuck
 }
 
 // SLOError says that a target does not keep its SLO at the lowest level allowed.

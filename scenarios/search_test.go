@@ -3,8 +3,13 @@ package scenarios
 import (
 	"context"
 	"errors"
+	"math"
+	"net"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -12,7 +17,9 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/provision"
 	"github.com/xmppbench/xmppbench/results"
+	"github.com/xmppbench/xmppbench/simulator"
 )
 
 // searching makes a search of a scenario on the rig, whose run directory dir returns
@@ -144,9 +151,10 @@ roster: {items: 2}
 login: {tls: none}
 logins: {rate: 200/s}
 messages: {rate: 1/s, size: 2000}
-load: {warmup: 0s, cooldown: 0s, drain: 100ms}
+load: {warmup: 0s, cooldown: 0s}
 limits: {lateness-floor: 1m, rate-shortfall: 1}
 `
+	const slow = "link: {rate: 64kbit/s}\n"
 	tests := []struct {
 		name  string
 		rate  float64 // of a few messages none is too late by chance
@@ -155,8 +163,8 @@ limits: {lateness-floor: 1m, rate-shortfall: 1}
 		fails string
 	}{
 		{"holds", 8, "", "message mean<1m", ""},
-		{"too little arrives", 60, "link: {rate: 64kbit/s}\n", "message mean<1m", "planned were achieved"},
-		{"too much is under way", 60, "link: {rate: 64kbit/s}\n", "message mean<20ms", "operations are under way"},
+		{"too little arrives", 60, slow, "message mean<1m", "planned were achieved"},
+		{"too much is under way", 60, slow, "message mean<20ms", "operations are under way"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -188,7 +196,7 @@ roster: {items: 2}
 login: {tls: none}
 logins: {rate: 200/s}
 messages: {rate: 8/s}
-load: {warmup: 0s, cooldown: 0s, drain: 100ms}
+load: {warmup: 0s, cooldown: 0s}
 limits: {lateness-floor: 1m, rate-shortfall: 1}
 `
 	s, dir := searching(t, source, "message mean<1m", func(c *SearchConfig) { c.Max = 32 })
@@ -315,5 +323,379 @@ func TestSearchPlans(t *testing.T) {
 	got := s.curve(100, map[float64]bool{95: true, 30: true})
 	if len(got) != 3 || slices.Min(got) < 10 || slices.Max(got) > 95 {
 		t.Errorf("curve %v", got)
+	}
+}
+
+// lossy is the rig behind connections that lose every n-th message of their clients.
+type lossy struct {
+	rig
+	every int64
+	sent  *atomic.Int64
+}
+
+func (l lossy) Open(ctx context.Context, p Plan) (Target, error) {
+	t, err := l.rig.Open(ctx, p)
+	return lossyTarget{t, l}, err
+}
+
+type lossyTarget struct {
+	Target
+	lossy lossy
+}
+
+func (t lossyTarget) Dial(ctx context.Context, domain string, direct bool) (net.Conn, error) {
+	conn, err := t.Target.Dial(ctx, domain, direct)
+	return lossyConn{conn, t.lossy}, err
+}
+
+type lossyConn struct {
+	net.Conn
+	lossy lossy
+}
+
+// Write implements net.Conn. What is written at a time are whole stanzas.
+func (c lossyConn) Write(b []byte) (int, error) {
+	rest := regexp.MustCompile(`<message .*?</message>`).ReplaceAllFunc(b, func(m []byte) []byte {
+		if c.lossy.sent.Add(1)%c.lossy.every == 0 {
+			return nil
+		}
+		return m
+	})
+	if _, err := c.Conn.Write(rest); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// Messages that never arrive fail a level, however few of them the achieved rate shows.
+func TestSearchLoss(t *testing.T) {
+	const source = `
+scenario: message-steady
+accounts: 4
+roster: {items: 2}
+login: {tls: none}
+logins: {rate: 200/s}
+messages: {rate: 80/s}
+load: {arrivals: constant, warmup: 0s, cooldown: 0s, drain: 3s}
+limits: {lateness-floor: 1m, rate-shortfall: 1}
+`
+	for _, every := range []int64{20, 1e6} {
+		t.Run(strconv.FormatInt(every, 10), func(t *testing.T) {
+			t.Parallel()
+			s, dir := searching(t, source, "message mean<1m", func(c *SearchConfig) {
+				c.Targets = []Targets{lossy{every: every, sent: new(atomic.Int64)}}
+				c.Min, c.Start, c.Max = 80, 80, 80
+			})
+			_, err := s.Run(t.Context())
+			failed, fails := errors.AsType[*SLOError](err)
+			if fails != (every == 20) || !fails && err != nil {
+				t.Fatal(err)
+			}
+			if fails && (!strings.Contains(failed.Reason, "5 % of the operations failed, over 1 %") || !strings.Contains(failed.Reason, "4 of 80 messages were lost")) {
+				t.Errorf("the reason is %q", failed.Reason)
+			}
+			for _, l := range dir().SearchLines {
+				if l.Trial != nil && (l.Trial.Errors != map[bool]float64{true: 0.05}[fails] || l.Trial.Aborted) {
+					t.Errorf("%+v", l.Trial)
+				}
+			}
+		})
+	}
+}
+
+// The share of errors is that of the operations, whatever the SLO is about.
+func TestWatchOperations(t *testing.T) {
+	s, _ := searching(t, strings.Replace(stormFile, "4/s", "100/s", 1), "login p(90)<1s", nil)
+	w := newWatch(s, s.Plan(), func(error) {})
+	start := time.Now()
+	for i := range 100 {
+		if i%10 == 0 {
+			w.observe(results.Sample{Metric: "ready", Intended: start, Start: start, End: start, Err: errors.New("refused")})
+			continue
+		}
+		w.observe(results.Sample{Metric: "login", Intended: start, Start: start, End: start})
+		w.observe(results.Sample{Metric: "ready", Intended: start, Start: start, End: start})
+	}
+	if got := w.errors(); got != 0.1 {
+		t.Errorf("10 of 100 logins failed: %v", got)
+	}
+	w.observe(results.Sample{Metric: "ready", Intended: start, Start: start, End: start, Err: &net.OpError{Op: "dial", Err: syscall.EADDRNOTAVAIL}})
+	if w.exhausted() == nil {
+		t.Error("a login without a local port left does not show")
+	}
+	// Of several kinds of operations the worst counts, and attempts that are made again are none.
+	steady := strings.Replace(crowded, "presence: {send: after, quiet: 50ms, rate: 10/s}", "", 1)
+	s, _ = searching(t, "scenario: message-steady\n"+steady, "message mean<1s", nil)
+	w = newWatch(s, s.Plan(), func(error) {})
+	for range 50 {
+		w.observe(results.Sample{Metric: "message", Intended: start, Start: start, End: start})
+	}
+	w.observe(results.Sample{Metric: "ping", Intended: start, Start: start, End: start})
+	w.observe(results.Sample{Metric: "ping", Intended: start, Start: start, End: start, Err: errUnanswered})
+	if got := w.errors(); got != 0.5 {
+		t.Errorf("one of two pings failed: %v", got)
+	}
+	s, _ = searching(t, "scenario: reconnect-herd\naccounts: 3\n", "attempt mean<1s", nil)
+	w = newWatch(s, s.Plan(), func(error) {})
+	w.observe(results.Sample{Metric: "attempt", Intended: start, Start: start, End: start, Err: errors.New("refused")})
+	w.observe(results.Sample{Metric: "talk", Intended: start, Start: start, End: start})
+	if got := w.errors(); got != 0 {
+		t.Errorf("all are back: %v", got)
+	}
+}
+
+// A level ends early by the samples that its own condition can have, and not where that
+// number is unknown.
+func TestWatchConditions(t *testing.T) {
+	steady := strings.Replace(crowded, "60/s", "4000/s", 1)
+	s, _ := searching(t, "scenario: message-steady\n"+steady, "message p(99)<200ms", func(c *SearchConfig) {
+		fanout, err := results.Parse("presence.fanout p(95)<2s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		presence, err := results.Parse("presence p(50)<1s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SLO = append(c.SLO, fanout, presence)
+	})
+	start := time.Now()
+	slow := func(metric string, n int) string {
+		w := newWatch(s, s.Plan(), func(error) {})
+		for range n {
+			w.observe(results.Sample{Metric: metric, Intended: start, Start: start, End: start.Add(time.Minute)})
+		}
+		return w.aborted()
+	}
+	planned := s.Plan().samples("message")
+	for _, tt := range []struct {
+		metric string
+		n      int
+		ends   bool
+	}{
+		{"message", fewSamples, false},
+		{"message", int(planned) / 100, false},
+		{"message", int(planned)/100 + int(3*math.Sqrt(float64(planned))/100) + 2, true},
+		{"presence.fanout", int(s.Plan().samples("presence.fanout")), true},
+		{"presence", 1000, false},
+	} {
+		if reason := slow(tt.metric, tt.n); (reason != "") != tt.ends {
+			t.Errorf("%d slow samples of %s: %q", tt.n, tt.metric, reason)
+		}
+	}
+}
+
+// A search over a number of sessions goes as far as there are accounts, and a level whose
+// sessions the server does not let come online has failed.
+func TestSearchOverSessions(t *testing.T) {
+	const source = `
+scenario: message-steady
+accounts: 12
+roster: {items: 2}
+login: {tls: none}
+logins: {rate: 400/s}
+online: {sessions: 4}
+messages: {rate: 10/s}
+load: {warmup: 0s, cooldown: 0s}
+limits: {lateness-floor: 1m, rate-shortfall: 1}
+`
+	over := func(c *SearchConfig) { c.Over = "online.sessions" }
+	t.Run("all accounts", func(t *testing.T) {
+		t.Parallel()
+		s, dir := searching(t, source, "message mean<1m", over)
+		out, err := s.Run(t.Context())
+		if err != nil || !slices.Equal(out.Held, []float64{12}) || out.Searches[0].End != bench.EndMaximum {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		if goal := dir().SearchLines[0].Goal; goal.MaxBy != "lab has 12 accounts" {
+			t.Errorf("goal %+v", goal)
+		}
+	})
+	t.Run("the server refuses", func(t *testing.T) {
+		t.Parallel()
+		s, _ := searching(t, source, "message mean<1m", func(c *SearchConfig) {
+			over(c)
+			c.Targets = []Targets{rig{config: func(c *simulator.Config) { c.Populations[0].Accounts = 8 }}}
+		})
+		out, err := s.Run(t.Context())
+		if err != nil || !slices.Equal(out.Held, []float64{8}) || out.Searches[0].Hi != 9 || !strings.Contains(out.Searches[0].Reason, "8 of 9 online") {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	})
+	for _, tt := range []struct{ source, over, max, wrong string }{
+		{source, "online.sessions", "400", "--max 400 is above the maximum of online.sessions, 12, since lab has 12 accounts"},
+		{"scenario: idle-cost\naccounts: 3\nhold: {sessions: 20}\n", "hold.sessions", "1M", "(ulimit -n), one for each session"},
+	} {
+		plans, err := Parse("test.yaml", []byte(tt.source), Override{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slo, err := results.Parse("sessions max>1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := SearchKey(plans[0].Scenario, tt.over)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most, err := key.Number(tt.max)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = NewSearch(SearchConfig{RunConfig: RunConfig{Plans: plans, Targets: []Targets{rig{}}}, Over: tt.over, Max: most, SLO: []results.Expr{slo}})
+		if err == nil || !strings.Contains(err.Error(), tt.wrong) {
+			t.Errorf("%s up to %s: %v, want %q", tt.over, tt.max, err, tt.wrong)
+		}
+	}
+}
+
+// What a plan can hold is bounded by what a run would be refused for.
+func TestMostSessions(t *testing.T) {
+	has := machine{descriptors: 1000 + reservedDescriptors, ports: 800}
+	server := ServerTargets{File: &TargetFile{
+		Name: "lab", Domains: []string{"lab.test"}, Connect: Connect{Host: "127.0.0.1", Sources: []string{"127.0.0.2", "127.0.0.3"}},
+		Accounts: provision.Accounts{Pattern: "u{i}", Count: 900}, Provision: provision.Spec{Data: "data"},
+	}}
+	plan := func(change func(*Plan)) Plan {
+		p := Plan{Scenario: MessageSteady, Accounts: 5000, Logins: Shape{text: "100/s", rate: 100}}
+		p.Roster.Items = 2
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	stages, err := ParseShape("hold 10/s for 20s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		p      Plan
+		m      machine
+		target Targets
+		apart  bool
+		most   int
+		why    string
+	}{
+		{"ports", plan(nil), has, rig{}, false, 800, "one local address has 800 local ports"},
+		{"sources", plan(nil), has, server, false, 1000, "may open 1064 descriptors"},
+		{"accounts of the server", plan(nil), has, server, true, 900, "lab has 900 accounts"},
+		{"accounts of the plan", plan(func(p *Plan) { p.Accounts = 7 }), has, rig{}, true, 7, "lab has 7 accounts"},
+		{"link", plan(func(p *Plan) { p.Link.RTT = time.Millisecond }), has, rig{}, false, 500, "a link takes two"},
+		{"logins", plan(func(p *Plan) { p.Logins = stages }), has, rig{}, false, 200, "lets 200 sessions log in"},
+		{"nothing known", plan(nil), machine{}, rig{}, false, math.MaxInt, ""},
+	} {
+		if most, why := tt.p.mostSessions(tt.m, tt.target, tt.apart); most != tt.most || !strings.Contains(why, tt.why) || (why == "") != (tt.why == "") {
+			t.Errorf("%s: %d, %q", tt.name, most, why)
+		}
+	}
+}
+
+// A generator that has no descriptors or ports left is no server that fails.
+func TestSearchExhausted(t *testing.T) {
+	const common = "accounts: 4\nroster: {items: 2}\nlogin: {tls: none}\n"
+	for _, tt := range []struct {
+		name, source, slo string
+		warm              int32 // connections of the warm-up cells before the first level
+	}{
+		{"idle", common + "scenario: idle-cost\nhold: {sessions: 2, settle: 0s}\n", "sessions max>0", 6},
+		{"herd", common + "scenario: reconnect-herd\nherd: {sessions: 2, settle: 0s}\nlogins: {rate: 400/s}\n", "talk mean<1m", 24},
+		{"crowd", common + "scenario: message-steady\nonline: {sessions: 2}\nlogins: {rate: 400/s}\nmessages: {rate: 10/s}\nload: {warmup: 0s, cooldown: 0s}\n", "message mean<1m", 6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, errno := range []error{syscall.EADDRNOTAVAIL, syscall.EMFILE} {
+				var dials atomic.Int32
+				s, dir := searching(t, tt.source, tt.slo, func(c *SearchConfig) {
+					if tt.name == "crowd" {
+						c.Over = "online.sessions"
+					}
+					c.Start, c.Max = 2, 2
+					c.Targets = []Targets{rig{connect: func() error {
+						if n := dials.Add(1); n > tt.warm && n <= tt.warm+2 {
+							return &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", errno)}
+						}
+						return nil
+					}}}
+				})
+				s.plan.Repeats = 0
+				_, err := s.Run(t.Context())
+				if _, ok := errors.AsType[*bench.InvalidError](err); !ok || !strings.Contains(err.Error(), "the generator ran out of what it needs") {
+					t.Errorf("%v: the search ended with %v", errno, err)
+				}
+				for _, l := range dir().SearchLines {
+					if l.Trial != nil && l.Trial.Judgement != "invalid" {
+						t.Errorf("%v: %+v", errno, l.Trial)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A search that ends early says so, and takes nothing back of what one before has found.
+func TestSearchBeyond(t *testing.T) {
+	s, _ := searching(t, stormFile, "ready mean<1m", func(c *SearchConfig) { c.Repeat = 3 })
+	s.search = 2
+	stuck := bench.Found{End: bench.EndInvalid, Stuck: 900, Reason: "the generator was late"}
+	for _, tt := range []struct {
+		lo   float64
+		held []float64
+		want string
+	}{
+		{0, nil, "at 900/s the generator was late"},
+		{800, nil, "the generator cannot go higher than 800/s on this machine: at 900/s the generator was late"},
+		{800, []float64{850, 1000}, "search 2 of 3 ended early, and 1000/s held in one before: at 900/s the generator was late"},
+		{0, []float64{1000}, "search 2 of 3 ended early, and 1000/s held in one before: at 900/s the generator was late"},
+	} {
+		stuck.Lo = tt.lo
+		if got := s.beyond(stuck, tt.held); got != tt.want {
+			t.Errorf("%v after %v: %q, want %q", tt.lo, tt.held, got, tt.want)
+		}
+	}
+}
+
+// A login has one outcome: once the user can talk, presence that does not settle is an
+// error of its own.
+func TestStormOutcomes(t *testing.T) {
+	plans, err := Parse("test.yaml", []byte(stormFile+"presence: {send: after, quiet: 1m}\n"), Override{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSite(t.Context(), plans[0], rig{}, RunConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	ctx, cancel := context.WithCancel(t.Context())
+	sink := &cutting{metric: "ready", cut: cancel}
+	if err := (&storm{s}).op(ctx, bench.Arrival{At: time.Now()}, &cell{arm: plans[0].Arms[0]}, sink, false); err == nil {
+		t.Error("presence settled within its minute")
+	}
+	for metric, want := range map[string][2]int{"ready": {1, 0}, "presence.settled": {0, 1}} {
+		if well, failed := sink.of(metric); well != want[0] || failed != want[1] {
+			t.Errorf("%s: %d well, %d failed, want %v", metric, well, failed, want)
+		}
+	}
+	sink = &cutting{}
+	if err := (&storm{s}).op(ctx, bench.Arrival{At: time.Now()}, &cell{arm: plans[0].Arms[0]}, sink, false); err == nil {
+		t.Error("a login after the end of its context")
+	}
+	if well, failed := sink.of("ready"); well != 0 || failed != 1 {
+		t.Errorf("a login that failed: %d well, %d failed", well, failed)
+	}
+}
+
+// cutting ends a context at the first sample of a metric.
+type cutting struct {
+	observed
+	metric string
+	cut    func()
+}
+
+func (c *cutting) Observe(s results.Sample) {
+	c.observed.Observe(s)
+	if s.Metric == c.metric {
+		c.cut()
 	}
 }

@@ -141,7 +141,7 @@ func (s *Search) trial(ctx context.Context, t bench.Trial) (bench.Judged, error)
 	if ctx.Err() != nil {
 		return bench.Judged{}, context.Cause(ctx)
 	}
-	if offline, ok := errors.AsType[*offlineError](err); ok && w.aborted() == "" {
+	if offline, ok := errors.AsType[*offlineError](err); ok && w.aborted() == "" && !s.key.sessions && !exhausted(offline) {
 		return bench.Judged{}, &UnreachableError{Target: s.site.about.Name, Err: fmt.Errorf(
 			"the sessions that each level needs did not come online, which says nothing of the level: %w; lower logins.rate", offline)}
 	}
@@ -188,8 +188,12 @@ func (s *Search) judge(ctx context.Context, c *cell, w *watch, p Plan, line *res
 			"the generator used %.0f %% of its CPUs, over %.0f %%: that the level failed may be its own doing",
 			100*c.figures.GeneratorCPU, 100*p.Limits.GeneratorCPU)})
 	}
-	if exhausted := w.exhausted(); exhausted != nil {
-		flags = append(flags, results.Flag{Kind: "exhausted", Severity: results.Invalid, Text: fmt.Sprintf("the generator ran out of what it needs: %v", exhausted)})
+	spent := w.exhausted()
+	if spent == nil && exhausted(cellErr) {
+		spent = cellErr
+	}
+	if spent != nil {
+		flags = append(flags, results.Flag{Kind: "exhausted", Severity: results.Invalid, Text: fmt.Sprintf("the generator ran out of what it needs: %v", spent)})
 	}
 	if judged.Judgement == bench.Invalid {
 		flags = append(flags, results.Flag{Kind: "samples", Severity: results.Invalid, Text: judged.Reason})
@@ -249,6 +253,12 @@ func (s *Search) decide(c *cell, w *watch, total results.Snapshot, line *results
 		}
 		line.SLO = append(line.SLO, figure)
 	}
+	var lost []string
+	for _, f := range c.flags {
+		if f.Kind == flagLoss {
+			lost = append(lost, f.Text)
+		}
+	}
 	if line.Errors > s.config.Errors {
 		failed = append(failed, fmt.Sprintf("%.3g %% of the operations failed, over %.3g %%", 100*line.Errors, 100*s.config.Errors))
 	}
@@ -268,13 +278,14 @@ func (s *Search) decide(c *cell, w *watch, total results.Snapshot, line *results
 	case aborted != "":
 		return bench.Judged{Judgement: bench.Fail, Reason: aborted}
 	case len(failed) > 0:
-		return bench.Judged{Judgement: bench.Fail, Reason: strings.Join(failed, "; ")}
+		return bench.Judged{Judgement: bench.Fail, Reason: strings.Join(append(failed, lost...), "; ")}
 	case len(missing) > 0:
 		return bench.Judged{Judgement: bench.Invalid, Reason: strings.Join(missing, "; ")}
 	}
 	if line.Planned > 0 {
 		held = append(held, fmt.Sprintf("%.3g/s achieved", line.Achieved))
 	}
+	held = append(held, lost...)
 	return bench.Judged{Judgement: bench.Pass, Clear: allClear, Reason: strings.Join(held, ", ")}
 }
 
@@ -300,18 +311,30 @@ func (s *Search) attained(c *cell, w *watch) string {
 // watch sees the samples of a level as they are made, and ends it as soon as it can
 // only fail.
 type watch struct {
-	search  *Search
-	plan    Plan
-	abort   context.CancelCauseFunc
-	planned float64 // samples of the window, 0 if that is not known
+	search *Search
+	plan   Plan
+	abort  context.CancelCauseFunc
 
-	mu        sync.Mutex
+	mu       sync.Mutex
+	outcomes map[string]*outcomes   // of operations and conditions, by metric
+	over     map[results.Expr]int64 // samples beyond a condition
+	backlog  []backlog
+	trend    trend
+	reason   string // why the level was ended
+	spent    error  // that the generator has run out of something
+}
+
+// outcomes are what the samples of a metric came to so far.
+type outcomes struct {
+	planned   float64 // in the window, 0 if that is not known
+	operation bool    // failed samples are operations that failed
 	n, failed int64
-	over      map[results.Expr]int64 // samples beyond a condition
-	backlog   []backlog
-	trend     trend
-	reason    string // why the level was ended
-	spent     error  // that the generator has run out of something
+}
+
+// most is how many samples the window can bring, by chance included, and false if that is
+// not known.
+func (o *outcomes) most() (float64, bool) {
+	return max(o.planned+3*math.Sqrt(o.planned), float64(o.n+o.failed)), o.planned > 0
 }
 
 // backlog is the number of operations under way or waiting at one time of a load.
@@ -321,7 +344,20 @@ type backlog struct {
 }
 
 func newWatch(s *Search, p Plan, abort context.CancelCauseFunc) *watch {
-	return &watch{search: s, plan: p, abort: abort, planned: float64(p.samples(s.metric)), over: make(map[results.Expr]int64)}
+	w := &watch{search: s, plan: p, abort: abort, outcomes: make(map[string]*outcomes), over: make(map[results.Expr]int64)}
+	add := func(metric string, operation bool) {
+		if w.outcomes[metric] == nil {
+			w.outcomes[metric] = &outcomes{planned: float64(p.samples(metric)), operation: operation}
+		}
+	}
+	operations := p.outlook().operations
+	for _, metric := range operations {
+		add(metric, true)
+	}
+	for _, e := range s.config.SLO {
+		add(e.Metric, operations == nil && e.Metric == s.metric)
+	}
+	return w
 }
 
 // errAborted is why the context of a level ends that can only fail.
@@ -347,11 +383,22 @@ func (w *watch) exhausted() error {
 	return w.spent
 }
 
-// errors is the share of the operations that failed.
-func (w *watch) errors() float64 {
+// errors is the share of the operations that failed, of the kind of which most did.
+func (w *watch) errors() (share float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return float64(w.failed) / float64(max(1, w.n+w.failed))
+	for _, o := range w.outcomes {
+		if o.operation {
+			share = max(share, float64(o.failed)/float64(max(1, o.n+o.failed)))
+		}
+	}
+	return share
+}
+
+// exhausted reports whether an error is that the generator has no descriptor or no local
+// port left.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // fewSamples is how many a level makes before anything is called hopeless.
@@ -365,22 +412,25 @@ func (w *watch) observe(sample results.Sample) {
 	if w.reason != "" {
 		return // those that were cut with the level did not fail by themselves
 	}
-	if sample.Metric == s.metric {
-		if sample.Err == nil {
-			w.n++
-			w.trend.add(sample.Intended, sample.End.Sub(sample.Intended))
-		} else {
-			w.failed++
-			if errors.Is(sample.Err, syscall.EMFILE) || errors.Is(sample.Err, syscall.ENFILE) || errors.Is(sample.Err, syscall.EADDRNOTAVAIL) {
-				w.spent = sample.Err
-			}
-			if w.failed >= fewSamples && float64(w.failed) > s.config.Errors*max(w.planned, float64(w.n+w.failed)) {
-				w.end("%d operations failed, over %.3g %% of all that were planned; the last: %v", w.failed, 100*s.config.Errors, sample.Err)
-			}
-		}
+	if exhausted(sample.Err) {
+		w.spent = sample.Err
+	}
+	of := w.outcomes[sample.Metric]
+	if of == nil {
+		return
 	}
 	if sample.Err != nil {
+		of.failed++
+		most, known := of.most()
+		_, over := errors.AsType[*unansweredError](sample.Err) // nothing is left to be cut short
+		if known && of.operation && of.failed >= fewSamples && float64(of.failed) > s.config.Errors*most && !over {
+			w.end("%d operations failed, over %.3g %% of all that were planned; the last: %v", of.failed, 100*s.config.Errors, sample.Err)
+		}
 		return
+	}
+	of.n++
+	if sample.Metric == s.metric {
+		w.trend.add(sample.Intended, sample.End.Sub(sample.Intended))
 	}
 	for _, e := range s.config.SLO {
 		if e.Metric != sample.Metric || e.Q == 0 || !strings.HasPrefix(e.Op, "<") {
@@ -392,9 +442,9 @@ func (w *watch) observe(sample results.Sample) {
 		// As soon as more are beyond the limit than may be of all that the window can
 		// bring, the quantile is.
 		w.over[e]++
-		most := max(w.planned+3*math.Sqrt(w.planned), float64(w.n))
-		if n := w.over[e]; n >= fewSamples && float64(n) > (1-e.Q)*most {
-			w.end("%s is over the limit, since %d of %d planned operations took longer", strings.TrimSpace(e.Metric+" "+e.Aggregated()), n, int(w.planned))
+		most, known := of.most()
+		if n := w.over[e]; known && n >= fewSamples && float64(n) > (1-e.Q)*most {
+			w.end("%s is over the limit, since %d of %d planned operations took longer", strings.TrimSpace(e.Metric+" "+e.Aggregated()), n, int(of.planned))
 		}
 	}
 }

@@ -207,15 +207,13 @@ func (cr *crowd) exchangeAll(ctx context.Context, c *cell) error {
 	n := len(t.online) * cr.plan.Messages.Each
 	t.start = time.Now()
 	cr.traffic.Store(t)
-	defer cr.traffic.Store(nil)
+	defer t.leave()
 	_, err = bench.Run(ctx, bench.Config{Workers: messagesUnderWay, Limit: uint64(n), Drain: t.load.Drain}, // #nosec G115 -- bounded by the keys
-		func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
-			return t.sendMessage(ctx, a, sink)
-		}, results.Discard{})
+		func(ctx context.Context, a bench.Arrival, _ results.Sink) error { return t.sendMessage(ctx, a) }, results.Discard{})
 	if err != nil {
 		return err
 	}
-	if err := t.outstanding.wait(ctx, t.load.Drain); err != nil {
+	if err := t.drain(ctx); err != nil {
 		return err
 	}
 	got, _ := t.tallies()

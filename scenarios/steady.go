@@ -66,7 +66,12 @@ func (p Plan) steadyOutlook() outlook {
 	if p.Presence.Send != presenceNever {
 		setup += p.Presence.Quiet
 	}
+	var operations []string
+	for _, f := range p.traffic() {
+		operations = append(operations, f.metric)
+	}
 	return outlook{
+		operations:  operations,
 		sessions:    func() int { return n },
 		setup:       setup,
 		cell:        func(Arm) time.Duration { return setup + p.Load.end() + overhead },
@@ -166,7 +171,7 @@ func (s *steady) taste(ctx context.Context, c *cell) error {
 type flow struct {
 	Stream
 	metric string
-	send   func(t *exchange, ctx context.Context, a bench.Arrival, sink results.Sink) error
+	send   func(t *exchange, ctx context.Context, a bench.Arrival) error
 }
 
 // traffic returns the kinds of traffic that the plan has.
@@ -199,16 +204,14 @@ type exchange struct {
 	main    int       // of the flows, the one that the cell is about
 	watched [][]int32 // of each member: who may see its presence
 	order   []*member // in which members change their presence
-	closed  bool      // some load is a closed loop
-	waiting sync.Map  // of closed loops: chan struct{}, by id
 
-	outstanding              latch
-	underway                 atomic.Int64  // of the main flow: begun and not over
-	done                     atomic.Uint64 // of the main flow: ended well in the measured window
-	sent, delivered, bounces atomic.Int64  // messages
-	within                   atomic.Int64  // delivered, and due in the measured window
-	changes, heard, expected atomic.Int64  // presence
-	unanswered               atomic.Int64  // requests
+	open              ledger
+	underway          atomic.Int64  // of the main flow: begun and not over
+	done              atomic.Uint64 // of the main flow: ended well in the measured window
+	sent, bounces     atomic.Int64  // messages
+	within            atomic.Int64  // messages that arrived, and were due in the measured window
+	changes, expected atomic.Int64  // presence
+	unanswered        int64         // requests, once load.drain is over
 }
 
 // A talk is what an exchange keeps of one member's traffic.
@@ -218,7 +221,7 @@ type talk struct {
 		turn    [2]int           // of the next message, by remote
 		numbers map[int32]uint32 // of messages sent, by receiver
 		changes uint32           // of presence sent
-		open    map[uint32]*change
+		left    map[uint32]int   // of changes that have not reached everybody: contacts to come
 	}
 	in struct { // guarded by mu
 		mu       sync.Mutex
@@ -227,17 +230,10 @@ type talk struct {
 	}
 }
 
-// change is a presence that has not reached everybody yet.
-type change struct {
-	due, start time.Time
-	left       int
-	all        chan struct{} // closed when it has; nil in an open loop
-}
-
 func newExchange(cr *crowd, c *cell) (*exchange, error) {
-	t := &exchange{crowd: cr, cell: c, load: cr.plan.Load, online: cr.alive(), flows: cr.plan.traffic(), closed: len(cr.plan.Closed()) > 0}
+	t := &exchange{crowd: cr, cell: c, load: cr.plan.Load, online: cr.alive(), flows: cr.plan.traffic()}
 	t.main = leading(t.flows, c.load)
-	t.outstanding.empty = make(chan struct{})
+	t.open.operations = make(map[ref]operation)
 	for _, i := range shuffled(cr.plan.Seed, len(t.online)) {
 		t.order = append(t.order, t.online[i])
 	}
@@ -245,7 +241,7 @@ func newExchange(cr *crowd, c *cell) (*exchange, error) {
 	t.talks = make([]talk, len(t.members))
 	for i := range t.talks {
 		k := &t.talks[i]
-		k.out.numbers, k.out.open = make(map[int32]uint32), make(map[uint32]*change)
+		k.out.numbers, k.out.left = make(map[int32]uint32), make(map[uint32]int)
 		k.in.messages, k.in.presence = make(map[int32]*pairing), make(map[int32]*pairing)
 	}
 	if cr.plan.Messages.Rate.Any() {
@@ -312,7 +308,7 @@ func (t *exchange) run(ctx context.Context) error {
 	const head = 50 * time.Millisecond // to start all kinds at the same time
 	t.start = time.Now().Add(head)
 	t.traffic.Store(t)
-	defer t.traffic.Store(nil)
+	defer t.leave()
 	var wait sync.WaitGroup
 	edges := make(chan edges, 1)
 	wait.Go(func() { edges <- t.watch(ctx) })
@@ -333,39 +329,103 @@ func (t *exchange) run(ctx context.Context) error {
 			continue
 		}
 		wait.Go(func() {
-			stats[i], errs[i] = bench.Run(ctx, config, func(ctx context.Context, a bench.Arrival, sink results.Sink) error {
-				return f.send(t, ctx, a, sink)
-			}, t.cell.sink)
+			// Samples are made of outcomes, wherever they come.
+			stats[i], errs[i] = bench.Run(ctx, config, func(ctx context.Context, a bench.Arrival, _ results.Sink) error {
+				return f.send(t, ctx, a)
+			}, results.Discard{})
 		})
 	}
 	wait.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := t.outstanding.wait(ctx, t.load.Drain); err != nil {
+	if err := t.drain(ctx); err != nil {
 		return err
 	}
 	t.report(stats, <-edges)
 	return nil
 }
 
-// begin and end count an operation of a kind of traffic: what is sent is not over when
-// the engine has sent it.
-func (t *exchange) begin(metric string) {
-	t.outstanding.add(1)
-	if t.flows[t.main].metric == metric {
+// leave ends the exchange: what comes from now on is none of its.
+func (t *exchange) leave() {
+	t.traffic.Store(nil)
+	t.open.take()
+}
+
+// begin notes an operation, which is not over when the engine has sent it.
+func (t *exchange) begin(r ref, o operation) {
+	t.open.begin(r, o)
+	if t.leads(r) {
 		t.underway.Add(1)
 	}
 }
 
-func (t *exchange) end(metric string, at time.Time, err error) {
-	if t.flows[t.main].metric == metric {
+// end takes what came of an operation. If that is over already, it changes nothing: only
+// the first outcome counts.
+func (t *exchange) end(r ref, at time.Time, err error) {
+	if o, open := t.open.claim(r); open {
+		t.conclude(r, o, at, err)
+	}
+}
+
+// conclude makes the sample of an operation that has been claimed.
+func (t *exchange) conclude(r ref, o operation, at time.Time, err error) {
+	t.sinkOf(o.due).Observe(results.Sample{Metric: r.metric, Intended: o.due, Start: o.start, End: at, Err: err})
+	if r.metric == "message" && err == nil && t.measures(o.due) {
+		t.within.Add(1)
+	}
+	t.release(r, o, err == nil && t.measures(at))
+}
+
+// release lets go of an operation that has been claimed; done says that it ended well in
+// the measured window.
+func (t *exchange) release(r ref, o operation, done bool) {
+	if t.leads(r) {
 		t.underway.Add(-1)
-		if err == nil && t.measures(at) {
+		if done {
 			t.done.Add(1)
 		}
 	}
-	t.outstanding.add(-1)
+	if o.over != nil {
+		close(o.over)
+	}
+	t.open.settle()
+}
+
+// leads reports whether an operation is of the load that the cell is about.
+func (t *exchange) leads(r ref) bool { return t.flows[t.main].metric == r.metric }
+
+// drain waits up to load.drain for what is under way. What is not over then has failed,
+// but for changes of presence in whose place later ones came.
+func (t *exchange) drain(ctx context.Context) error {
+	if err := t.open.wait(ctx, t.load.Drain); err != nil {
+		return err
+	}
+	t.traffic.Store(nil) // what arrives from now on is too late
+	now := time.Now()
+	for r, o := range t.open.take() {
+		switch {
+		case r.metric == "presence.fanout" && t.superseded(r):
+			t.release(r, o, false)
+			continue
+		case r.metric == "ping" || r.metric == "disco":
+			t.unanswered++
+		}
+		t.conclude(r, o, now, errUnanswered)
+	}
+	return t.open.wait(ctx, t.load.Drain) // for outcomes that are being taken
+}
+
+// superseded reports whether all contacts whom a change of presence has not reached know
+// a later one.
+func (t *exchange) superseded(r ref) bool {
+	return !slices.ContainsFunc(t.watched[r.from], func(to int32) bool {
+		in := &t.talks[to].in
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		p := in.presence[r.from]
+		return p == nil || uint64(p.high) < r.number
+	})
 }
 
 // measures reports whether a time lies in the measured window.
@@ -382,35 +442,78 @@ func (t *exchange) sinkOf(due time.Time) results.Sink {
 	return t.cell.sink
 }
 
-// latch counts what is under way, and tells when nothing is any more.
-type latch struct {
-	mu    sync.Mutex
-	open  int
-	over  bool // nothing more will begin
-	empty chan struct{}
+// A ref names an operation of an exchange.
+type ref struct {
+	metric   string
+	from, to int32  // members; to is that of messages
+	number   uint64 // of messages from one to the other, of changes of one, of requests of a kind
 }
 
-func (l *latch) add(n int) {
+// An operation has begun and is not over.
+type operation struct {
+	due, start time.Time
+	over       chan struct{} // closed when it is; nil in an open loop
+}
+
+// A ledger holds what is under way, and tells when nothing is any more.
+type ledger struct {
+	mu         sync.Mutex
+	operations map[ref]operation
+	unsettled  int           // of them, and of those claimed
+	empty      chan struct{} // of who waits, nil if nobody does
+}
+
+func (l *ledger) begin(r ref, o operation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open += n
-	if l.over && l.open <= 0 {
-		l.over = false
+	l.operations[r] = o
+	l.unsettled++
+}
+
+// claim takes an operation out, for whoever settles it. It reports false if somebody has
+// done so before.
+func (l *ledger) claim(r ref) (operation, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o, open := l.operations[r]
+	delete(l.operations, r)
+	return o, open
+}
+
+// take claims all that is under way.
+func (l *ledger) take() map[ref]operation {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.operations
+	l.operations = make(map[ref]operation)
+	return all
+}
+
+// settle says that an operation which was claimed is over.
+func (l *ledger) settle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unsettled--; l.unsettled == 0 && l.empty != nil {
 		close(l.empty)
+		l.empty = nil
 	}
 }
 
 // wait returns when nothing is under way, limit has passed, or ctx ends, whose cause
-// it returns then.
-func (l *latch) wait(ctx context.Context, limit time.Duration) error {
+// it returns then. Nothing may begin meanwhile.
+func (l *ledger) wait(ctx context.Context, limit time.Duration) error {
 	l.mu.Lock()
-	l.over = true
+	if l.unsettled == 0 {
+		l.mu.Unlock()
+		return nil
+	}
+	empty := make(chan struct{})
+	l.empty = empty
 	l.mu.Unlock()
-	l.add(0)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case <-l.empty:
+	case <-empty:
 	case <-timer.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -420,7 +523,7 @@ func (l *latch) wait(ctx context.Context, limit time.Duration) error {
 
 // sendMessage sends the next message. Who sends it, and whether it stays at the
 // sender's domain, follow from the seed and its number.
-func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival) error {
 	draw := mix64(t.plan.Seed + 0x6d657373 + a.Seq)
 	m := t.online[draw%uint64(len(t.online))]
 	remote := 0
@@ -439,32 +542,27 @@ func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival, sink result
 	b = append(b, "<message type='chat'"...)
 	b = wire.AppendAttr(b, "to", t.members[to].full)
 	b = append(b, " id='"...)
-	from := len(b)
-	b = mark{int(m.at), number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
-	id := string(b[from:])
+	b = mark{int(m.at), int(to), number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
 	b = append(b, "'><body>"...)
 	b = t.plan.Messages.sizes(t.plan.Seed).AppendBody(b, a.Seq)
 	b = append(b, "</body></message>"...)
-	var arrived chan struct{}
+	r, o := ref{"message", m.at, to, uint64(number)}, operation{due: a.At, start: start}
 	if t.plan.Messages.Rate.Workers() > 0 {
-		arrived = make(chan struct{})
-		t.waiting.Store(id, arrived)
+		o.over = make(chan struct{})
 	}
-	t.begin("message")
+	t.begin(r, o)
 	out.numbers[to] = number // before it can arrive
 	err := m.Stream.Post(b, nil)
 	if err != nil {
 		out.numbers[to]--
+		t.end(r, time.Now(), err) // before the next one takes its number
 	}
 	out.mu.Unlock()
 	if err != nil {
-		now := time.Now()
-		t.end("message", now, err)
-		sink.Observe(results.Sample{Metric: "message", Intended: a.At, Start: start, End: now, Err: err})
 		return err
 	}
 	t.sent.Add(1)
-	return t.await(ctx, arrived)
+	return t.await(ctx, o.over)
 }
 
 // await returns when what a worker of a closed loop has begun is over.
@@ -484,7 +582,17 @@ func (t *exchange) await(ctx context.Context, over chan struct{}) error {
 	}
 }
 
-var errUnanswered = errors.New("scenarios: nothing came back within load.drain")
+// errUnanswered is what comes of an operation that is not over when load.drain is.
+var errUnanswered error = &unansweredError{"load.drain"}
+
+// unansweredError says that something had no outcome in the end.
+type unansweredError struct{ limit string } // key of the time that was waited for it
+
+// Error names the limit.
+func (e *unansweredError) Error() string { return "scenarios: nothing came back within " + e.limit }
+
+// Kind returns the class of the error for counting.
+func (*unansweredError) Kind() string { return "unanswered" }
 
 // mix64 is one step of the SplitMix64 generator from state x.
 func mix64(x uint64) uint64 {
@@ -496,9 +604,8 @@ func mix64(x uint64) uint64 {
 
 // messageArrived takes a message at its receiver.
 func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
-	id := st.ID()
-	k, ok := parseMark(id, t.tag)
-	if !ok || k.sender >= len(t.members) || t.members[k.sender] == nil {
+	k, ok := parseMark(st.ID(), t.tag)
+	if !ok || k.receiver != int(m.at) || k.sender >= len(t.members) || t.members[k.sender] == nil {
 		return
 	}
 	from, in := &t.talks[k.sender].out, &t.talks[m.at].in
@@ -508,14 +615,7 @@ func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
 	if !arrived(&in.mu, in.messages, k, sent) {
 		return
 	}
-	t.delivered.Add(1)
-	due := t.epoch.Add(k.due)
-	if t.measures(due) {
-		t.within.Add(1)
-	}
-	t.sinkOf(due).Observe(results.Sample{Metric: "message", Intended: due, Start: t.epoch.Add(k.start), End: st.End})
-	t.end("message", st.End, nil)
-	t.release(id)
+	t.end(k.message(), st.End, nil)
 }
 
 // arrived books a number with its pair. It reports whether it is new.
@@ -531,73 +631,68 @@ func arrived(mu *sync.Mutex, pairs map[int32]*pairing, k mark, sent uint32) bool
 	return p.arrive(k.number, sent)
 }
 
-// release lets a worker of a closed loop go on.
-func (t *exchange) release(id string) {
-	if !t.closed {
-		return
-	}
-	if over, there := t.waiting.LoadAndDelete(id); there {
-		close(over.(chan struct{}))
-	}
-}
-
-// bounced takes a message that came back as an error: it is lost, and the server has
-// said why.
-func (t *exchange) bounced(st *wire.Stanza, why error) {
+// bounced takes a message that came back to its sender as an error: it is lost, and the
+// server has said why. A bounce of one that has arrived, or has come back before, is
+// counted and changes nothing.
+func (t *exchange) bounced(m *member, st *wire.Stanza, why error) {
 	k, ok := parseMark(st.ID(), t.tag)
-	if !ok {
+	if !ok || k.sender != int(m.at) {
 		return
 	}
 	t.bounces.Add(1)
-	due, start := t.epoch.Add(k.due), t.epoch.Add(k.start)
-	t.sinkOf(due).Observe(results.Sample{Metric: "message", Intended: due, Start: start, End: st.End, Err: why})
-	t.end("message", st.End, why)
-	t.release(st.ID())
+	t.end(k.message(), st.End, why)
 }
 
 // changePresence makes the next member change its presence. They take turns, so that
 // two changes of one member lie as far apart as can be.
-func (t *exchange) changePresence(ctx context.Context, a bench.Arrival, sink results.Sink) error {
+func (t *exchange) changePresence(ctx context.Context, a bench.Arrival) error {
 	m := t.order[a.Seq%uint64(len(t.order))]
 	watchers := len(t.watched[m.at])
 	start := time.Now()
-	c := &change{due: a.At, start: start, left: watchers}
-	if t.plan.Presence.Rate.Workers() > 0 && watchers > 0 {
-		c.all = make(chan struct{})
+	o := operation{due: a.At, start: start}
+	if t.plan.Presence.Rate.Workers() > 0 {
+		o.over = make(chan struct{})
 	}
 	out := &t.talks[m.at].out
 	out.mu.Lock()
 	out.changes++
 	number := out.changes
 	b := append(make([]byte, 0, 160), "<presence id='"...)
-	b = mark{int(m.at), number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
+	b = mark{int(m.at), int(m.at), number, a.At.Sub(t.epoch), start.Sub(t.epoch)}.append(b, t.tag)
 	b = append(b, "'>"...)
 	if number%2 == 1 {
 		b = append(b, "<show>away</show>"...)
 	}
 	b = append(b, "</presence>"...)
 	if watchers > 0 {
-		out.open[number] = c
+		out.left[number] = watchers
 	}
-	t.begin("presence.fanout")
+	r := changeOf(m.at, number)
+	t.begin(r, o)
 	err := m.Stream.Post(b, nil)
 	if err != nil {
 		out.changes--
-		delete(out.open, number)
+		delete(out.left, number)
+		t.end(r, time.Now(), err)
 	}
 	out.mu.Unlock()
 	if err != nil {
-		now := time.Now()
-		t.end("presence.fanout", now, err)
-		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: a.At, Start: start, End: now, Err: err})
 		return err
 	}
 	if watchers == 0 {
-		t.end("presence.fanout", time.Now(), nil)
+		// There is nobody whose time could be taken.
+		if _, open := t.open.claim(r); open {
+			t.release(r, o, t.measures(time.Now()))
+		}
 	}
 	t.changes.Add(1)
 	t.expected.Add(int64(watchers))
-	return t.await(ctx, c.all)
+	return t.await(ctx, o.over)
+}
+
+// changeOf names a change of presence.
+func changeOf(member int32, number uint32) ref {
+	return ref{metric: "presence.fanout", from: member, number: uint64(number)}
 }
 
 // presenceArrived takes presence at a contact.
@@ -613,63 +708,45 @@ func (t *exchange) presenceArrived(m *member, st *wire.Stanza) {
 	if !arrived(&in.mu, in.presence, k, sent) {
 		return
 	}
-	t.heard.Add(1)
-	due, start := t.epoch.Add(k.due), t.epoch.Add(k.start)
-	sink := t.sinkOf(due)
-	sink.Observe(results.Sample{Metric: "presence", Intended: due, Start: start, End: st.End})
+	due := t.epoch.Add(k.due)
+	t.sinkOf(due).Observe(results.Sample{Metric: "presence", Intended: due, Start: t.epoch.Add(k.start), End: st.End})
 	from.mu.Lock()
-	c := from.open[k.number]
-	last := false
-	if c != nil {
-		c.left--
-		if last = c.left == 0; last {
-			delete(from.open, k.number)
-		}
+	left, open := from.left[k.number]
+	if left--; left > 0 {
+		from.left[k.number] = left
+	} else {
+		delete(from.left, k.number)
 	}
 	from.mu.Unlock()
-	if last {
-		sink.Observe(results.Sample{Metric: "presence.fanout", Intended: due, Start: start, End: st.End})
-		t.end("presence.fanout", st.End, nil)
-		if c.all != nil {
-			close(c.all)
-		}
+	if open && left == 0 {
+		t.end(changeOf(int32(k.sender), k.number), st.End, nil) // #nosec G115 -- an index of members
 	}
 }
 
 // ping asks a member's server for an answer, discover for its features.
-func (t *exchange) ping(ctx context.Context, a bench.Arrival, sink results.Sink) error {
-	return t.request(ctx, a, sink, "ping", t.plan.Pings.Rate, (*online.Client).Ping)
+func (t *exchange) ping(ctx context.Context, a bench.Arrival) error {
+	return t.request(ctx, a, "ping", t.plan.Pings.Rate, (*online.Client).Ping)
 }
 
-func (t *exchange) discover(ctx context.Context, a bench.Arrival, sink results.Sink) error {
-	return t.request(ctx, a, sink, "disco", t.plan.Disco.Rate, (*online.Client).Discover)
+func (t *exchange) discover(ctx context.Context, a bench.Arrival) error {
+	return t.request(ctx, a, "disco", t.plan.Disco.Rate, (*online.Client).Discover)
 }
 
 // request sends one request to a member's own server.
 func (t *exchange) request(
-	ctx context.Context, a bench.Arrival, sink results.Sink, metric string, shape Shape,
+	ctx context.Context, a bench.Arrival, metric string, shape Shape,
 	ask func(c *online.Client, to string, done func(time.Time, error)) error,
 ) error {
 	m := t.online[mix64(t.plan.Seed+uint64(len(metric))<<56+a.Seq)%uint64(len(t.online))]
-	var over chan struct{}
+	r, o := ref{metric: metric, from: m.at, number: a.Seq}, operation{due: a.At, start: time.Now()}
 	if shape.Workers() > 0 {
-		over = make(chan struct{})
+		o.over = make(chan struct{})
 	}
-	start := time.Now()
-	t.begin(metric)
-	t.unanswered.Add(1)
-	err := ask(m.Client, m.Domain, func(end time.Time, err error) {
-		sink.Observe(results.Sample{Metric: metric, Intended: a.At, Start: start, End: end, Err: err})
-		t.unanswered.Add(-1)
-		t.end(metric, end, err)
-		if over != nil {
-			close(over)
-		}
-	})
-	if err != nil {
-		return err // done has been told
+	t.begin(r, o)
+	if err := ask(m.Client, m.Domain, func(end time.Time, err error) { t.end(r, end, err) }); err != nil {
+		return err // which has been taken
 	}
-	return t.await(ctx, over)
+	return t.await(ctx, o.over)
 }
 
 // edges are the figures of the measured window.
@@ -767,7 +844,6 @@ func (t *exchange) tallies() (messages, presence tally) {
 // report makes the figures of the cell.
 func (t *exchange) report(stats []bench.Stats, e edges) {
 	c, plan := t.cell, t.plan
-	t.traffic.Store(nil) // what arrives from now on is too late
 	messages, presence := t.tallies()
 	warn := func(kind, format string, args ...any) {
 		c.flags = append(c.flags, results.Flag{Kind: kind, Severity: results.Warning, Text: fmt.Sprintf(format, args...)})
@@ -783,7 +859,7 @@ func (t *exchange) report(stats []bench.Stats, e edges) {
 		c.set("messages.rate", float64(t.within.Load())/t.load.Duration.Seconds())
 		c.count("messages", messages.seen+messages.lost, sent)
 		if messages.lost > 0 {
-			warn("loss", "%d of %d messages were lost, %d of them returned as errors", messages.lost, sent, t.bounces.Load())
+			warn(flagLoss, "%d of %d messages were lost, and %d came back as errors", messages.lost, sent, t.bounces.Load())
 		}
 		if messages.duplicated > 0 {
 			warn("duplicates", "%d messages arrived more than once", messages.duplicated)
@@ -806,7 +882,7 @@ func (t *exchange) report(stats []bench.Stats, e edges) {
 		}
 		c.count("presence", presence.seen+presence.lost, expected)
 		if lost := presence.lost - presence.gaps; lost > 0 {
-			warn("loss", "%d of %d presences were lost", lost, expected)
+			warn(flagLoss, "%d of %d presences were lost", lost, expected)
 		}
 		if presence.gaps > 0 {
 			warn("superseded", "%d of %d presences never came, though later ones of the same contact did", presence.gaps, expected)
@@ -819,9 +895,9 @@ func (t *exchange) report(stats []bench.Stats, e edges) {
 		}
 	}
 	if plan.Pings.Rate.Any() || plan.Disco.Rate.Any() {
-		c.set("requests.unanswered", float64(t.unanswered.Load()))
-		if n := t.unanswered.Load(); n > 0 {
-			warn("loss", "%d requests were not answered within load.drain", n)
+		c.set("requests.unanswered", float64(t.unanswered))
+		if t.unanswered > 0 {
+			warn(flagLoss, "%d requests were not answered within load.drain", t.unanswered)
 		}
 	}
 	c.set("sessions.lost", float64(e.lost))
@@ -831,6 +907,9 @@ func (t *exchange) report(stats []bench.Stats, e edges) {
 	t.resources(e)
 	t.judge(stats)
 }
+
+// flagLoss is the kind of flags that tell of stanzas without an outcome.
+const flagLoss = "loss"
 
 // resources makes the figures of the measured window.
 func (t *exchange) resources(e edges) {

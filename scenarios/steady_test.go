@@ -1,12 +1,16 @@
 package scenarios
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/xmppbench/xmppbench/internal/wire"
 	"github.com/xmppbench/xmppbench/results"
 	"github.com/xmppbench/xmppbench/simulator"
 )
@@ -225,19 +229,20 @@ func TestPairing(t *testing.T) {
 // Whatever stands in an id, reading it never fails but by saying so, and what is
 // written is read again.
 func FuzzMark(f *testing.F) {
-	f.Add("xb1-0-1-0-0", 3, uint32(7), int64(5), int64(6))
-	f.Add("xb1-0-1-0-0-", 0, uint32(0), int64(0), int64(0))
-	f.Add("xb1--1-0-0", 1<<31, uint32(math.MaxUint32), int64(math.MaxInt64), int64(1))
-	f.Fuzz(func(t *testing.T, id string, sender int, number uint32, due, start int64) {
+	f.Add("xb1-0-2-1-0-0", 3, 4, uint32(7), int64(5), int64(6))
+	f.Add("xb1-0-0-1-0-0-", 0, 0, uint32(0), int64(0), int64(0))
+	f.Add("xb1--1-0-0-0", 1<<31-1, 1, uint32(math.MaxUint32), int64(math.MaxInt64), int64(1))
+	f.Add("xb1-zik0zk-0-1-0-0", 1, 1<<31-1, uint32(1), int64(0), int64(0))
+	f.Fuzz(func(t *testing.T, id string, sender, receiver int, number uint32, due, start int64) {
 		if m, ok := parseMark(id, "xb1"); ok {
 			if again, ok := parseMark(string(m.append(nil, "xb1")), "xb1"); !ok || again != m {
 				t.Errorf("%q reads as %+v, then as %+v", id, m, again)
 			}
 		}
-		if sender < 0 || sender > maxMembers || due < 0 || start < 0 {
+		if sender < 0 || sender > maxMembers || receiver < 0 || receiver > maxMembers || due < 0 || start < 0 {
 			return
 		}
-		m := mark{sender, number, time.Duration(due), time.Duration(start)}
+		m := mark{sender, receiver, number, time.Duration(due), time.Duration(start)}
 		text := string(m.append(nil, "xb1"))
 		if got, ok := parseMark(text, "xb1"); !ok || got != m {
 			t.Errorf("%+v is written as %s and read as %+v", m, text, got)
@@ -246,4 +251,211 @@ func FuzzMark(f *testing.F) {
 			t.Error("the tag of another cell is taken")
 		}
 	})
+}
+
+// among is an exchange of members without sessions, and what it observes.
+func among(members int) (*exchange, *observed) {
+	sink := &observed{}
+	cr := &crowd{site: &site{}, epoch: time.Now(), members: make([]*member, members)}
+	t := &exchange{crowd: cr, cell: &cell{sink: sink}, tag: "xb1", flows: []flow{{metric: "message"}}, load: Load{Duration: time.Hour, Drain: time.Minute}, start: cr.epoch}
+	t.open.operations = make(map[ref]operation)
+	t.talks = make([]talk, members)
+	for i := range t.talks {
+		cr.members[i] = &member{at: int32(i), crowd: cr}
+		t.online = append(t.online, cr.members[i])
+		k := &t.talks[i]
+		k.out.numbers, k.out.left = make(map[int32]uint32), make(map[uint32]int)
+		k.in.messages, k.in.presence = make(map[int32]*pairing), make(map[int32]*pairing)
+	}
+	return t, sink
+}
+
+// observed keeps samples.
+type observed struct {
+	results.Discard
+	mu      sync.Mutex
+	samples []results.Sample
+}
+
+func (o *observed) Observe(s results.Sample) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.samples = append(o.samples, s)
+}
+
+// of counts the samples of a metric that ended well and that did not.
+func (o *observed) of(metric string) (well, failed int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.samples {
+		switch {
+		case s.Metric != metric:
+		case s.Err == nil:
+			well++
+		default:
+			failed++
+		}
+	}
+	return well, failed
+}
+
+// sends makes the first member send the next message to the second, and returns its mark.
+func (t *exchange) sends() mark {
+	out := &t.talks[0].out
+	out.numbers[1]++
+	m := mark{0, 1, out.numbers[1], time.Second, time.Second}
+	t.sent.Add(1)
+	t.begin(m.message(), operation{due: t.epoch.Add(m.due), start: t.epoch.Add(m.start)})
+	return m
+}
+
+// comes brings the message to its receiver, or back to its sender as an error.
+func (t *exchange) comes(m mark, back bool) {
+	st := &wire.Stanza{Tag: m.append([]byte("<message id='"), t.tag), End: t.epoch.Add(2 * time.Second)}
+	st.Tag = append(st.Tag, "'>"...)
+	if back {
+		t.bounced(t.members[0], st, &wire.StanzaError{Condition: "service-unavailable"})
+		return
+	}
+	t.messageArrived(t.members[1], st)
+}
+
+// Whatever comes of a message, and however often, the first outcome is the one.
+func TestFirstOutcome(t *testing.T) {
+	tests := []struct {
+		events                        string // d: delivered, b: bounced
+		well, failed                  int
+		open, seen, duplicated, bounc int64
+	}{
+		{"", 0, 0, 2, 0, 0, 0},
+		{"d", 1, 0, 1, 1, 0, 0},
+		{"b", 0, 1, 1, 0, 0, 1},
+		{"dd", 1, 0, 1, 1, 1, 0},
+		{"bb", 0, 1, 1, 0, 0, 2},
+		{"db", 1, 0, 1, 1, 0, 1},
+		{"bd", 0, 1, 1, 1, 0, 1},
+		{"bdbd", 0, 1, 1, 1, 1, 2},
+	}
+	for _, tt := range tests {
+		x, sink := among(2)
+		first, second := x.sends(), x.sends()
+		for _, e := range tt.events {
+			x.comes(first, e == 'b')
+		}
+		well, failed := sink.of("message")
+		got, _ := x.tallies()
+		if well != tt.well || failed != tt.failed || int64(x.open.unsettled) != tt.open || got.seen != tt.seen || got.duplicated != tt.duplicated || x.bounces.Load() != tt.bounc {
+			t.Errorf("%q: %d well, %d failed, %d open, %+v, %d bounces; want %+v", tt.events, well, failed, x.open.unsettled, got, x.bounces.Load(), tt)
+		}
+		if int64(well+failed+x.open.unsettled) != 2 || x.underway.Load() != int64(x.open.unsettled) {
+			t.Errorf("%q: %d well, %d failed, %d open, %d under way of 2", tt.events, well, failed, x.open.unsettled, x.underway.Load())
+		}
+		// What comes for others, and what was never sent, is nobody's.
+		for _, stray := range []mark{{1, 0, 1, 0, 0}, {0, 0, 2, 0, 0}, {0, 1, 9, 0, 0}, {7, 1, 1, 0, 0}} {
+			x.comes(stray, true)
+			x.comes(stray, false)
+		}
+		x.comes(second, false)
+		if again, _ := sink.of("message"); again != well+1 {
+			t.Errorf("%q: strays made samples, or kept one from being made: %d", tt.events, again)
+		}
+	}
+}
+
+// Of however many messages each has one outcome when the wait for them is over.
+func FuzzOutcomes(f *testing.F) {
+	f.Add([]byte{0, 1, 2})
+	f.Add([]byte{0, 0, 1, 1, 2, 2, 0, 0x11, 0x12, 0x21})
+	f.Fuzz(func(t *testing.T, events []byte) {
+		synctest.Test(t, func(t *testing.T) {
+			x, sink := among(2)
+			var sent []mark
+			for _, e := range events {
+				switch n := int(e >> 2); {
+				case e&3 == 0:
+					sent = append(sent, x.sends())
+				case n < len(sent):
+					x.comes(sent[n], e&3 == 2)
+				}
+			}
+			if err := x.drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range sent {
+				x.comes(m, true)
+			}
+			well, failed := sink.of("message")
+			got, _ := x.tallies()
+			if well+failed != len(sent) || x.open.unsettled != 0 || x.underway.Load() != 0 || got.seen+got.lost != int64(len(sent)) || int64(well) > got.seen {
+				t.Errorf("%d well and %d failed of %d, %d open, %+v", well, failed, len(sent), x.open.unsettled, got)
+			}
+		})
+	})
+}
+
+// What has no outcome when load.drain is over has failed, but for presence that later one
+// has taken the place of.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, sink := among(3)
+		x.comes(x.sends(), false)
+		x.sends()
+		x.begin(ref{metric: "ping", from: 1, number: 4}, operation{due: x.epoch, start: x.epoch})
+		// Of three changes the second is superseded at one contact, the third lost at the other.
+		x.watched = [][]int32{{1, 2}, nil, nil}
+		for n := range uint32(3) {
+			x.talks[0].out.changes, x.talks[0].out.left[n+1] = n+1, 2
+			x.begin(changeOf(0, n+1), operation{due: x.epoch, start: x.epoch})
+		}
+		knows := func(contact int, n uint32) {
+			st := &wire.Stanza{Tag: append(mark{number: n}.append([]byte("<presence id='"), x.tag), "'>"...), End: x.epoch.Add(time.Second)}
+			x.presenceArrived(x.members[contact], st)
+		}
+		knows(1, 1)
+		knows(2, 1)
+		knows(1, 3)
+		knows(2, 2)
+		began := time.Now()
+		if err := x.drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited != x.load.Drain {
+			t.Errorf("waited %s", waited)
+		}
+		for metric, want := range map[string][2]int{"message": {1, 1}, "ping": {0, 1}, "presence.fanout": {1, 1}, "presence": {4, 0}} {
+			if well, failed := sink.of(metric); well != want[0] || failed != want[1] {
+				t.Errorf("%s: %d well, %d failed, want %v", metric, well, failed, want)
+			}
+		}
+		if x.unanswered != 1 || x.open.unsettled != 0 {
+			t.Errorf("%d requests unanswered, %d open", x.unanswered, x.open.unsettled)
+		}
+		for _, s := range sink.samples {
+			if s.Err != nil && (!errors.Is(s.Err, errUnanswered) || s.End.Sub(began) != x.load.Drain) {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
+
+// Pushes that never come are failed samples, of the changes that the server has taken.
+func TestPushesLost(t *testing.T) {
+	sink := &observed{}
+	start := time.Now()
+	p := &pushes{sink: sink, due: make(map[uint64]time.Time), sent: make(map[uint64]time.Time), left: make(map[uint64]int), each: 3, complete: make(chan struct{})}
+	for seq := range uint64(4) {
+		p.due[seq], p.sent[seq] = start, start
+	}
+	p.arrived(0, start) // before the server says that it has taken the change
+	p.made(0)
+	p.made(1)
+	for range 3 {
+		p.arrived(1, start)
+	}
+	p.made(2)
+	p.arrived(3, start) // of a change that failed
+	p.lose(start.Add(time.Second))
+	if well, failed := sink.of("push"); well != 5 || failed != 5 {
+		t.Errorf("%d came and %d were lost, want 5 and 5", well, failed)
+	}
 }
