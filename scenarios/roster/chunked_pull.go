@@ -54,7 +54,7 @@ func chunkedPull() Variant {
 		},
 		Flow: func(p Params, size Size) Flow {
 			n, _ := p.chunks(size)
-			return Flow{Bytes: p.wireBytes(size, n), Answers: max(1, n), Lead: 1, Window: p.Window}
+			return Flow{Answers: alike(p.wireBytes(size, n), max(1, n)), Lead: 1, Window: p.Window}
 		},
 	}
 }

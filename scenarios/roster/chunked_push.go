@@ -70,7 +70,7 @@ func chunkedPush() Variant {
 		},
 		Flow: func(p Params, size Size) Flow {
 			n, _ := p.chunks(size)
-			f := Flow{Bytes: p.wireBytes(size, n), Answers: max(1, n), Passes: p.Interleave}
+			f := Flow{Answers: alike(p.wireBytes(size, n), max(1, n)), Passes: p.Interleave}
 			if p.Window != chunk.Unbounded {
 				f.Window = p.Window
 			}

@@ -32,7 +32,7 @@ func monolithic() Variant {
 		Counts: func(_ Params, size Size) Counts {
 			return Counts{StanzasOut: 1, StanzasIn: 1, RoundTrips: 1, ItemBytes: size.Bytes, Exact: true}
 		},
-		Flow: func(_ Params, size Size) Flow { return Flow{Bytes: size.Bytes, Answers: 1} },
+		Flow: func(_ Params, size Size) Flow { return Flow{Answers: []int64{size.Bytes}} },
 	}
 }
 

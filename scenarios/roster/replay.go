@@ -39,12 +39,11 @@ type Theory struct {
 // ProbeTheory is one probe: when it is sent, and how long until it is answered.
 type ProbeTheory struct{ Due, Took time.Duration }
 
-// Flow is a retrieval as a link sees it: answers of equal size, of which some may
-// be on their way at a time.
+// Flow is a retrieval as a link sees it: answers, of which some may be on their way at
+// a time.
 type Flow struct {
-	// Bytes is the length of all answers together, Answers their number.
-	Bytes   int64
-	Answers int
+	// Answers are the lengths of the answers in bytes, in their order; one at least.
+	Answers []int64
 	// Lead is the number of answers that come one by one before the window opens.
 	Lead int
 	// Window is the number of answers that may be asked for, or unanswered, at a
@@ -54,6 +53,15 @@ type Flow struct {
 	// but has no room for: without it an answer goes to the server's queue as soon
 	// as it may be written.
 	Passes bool
+}
+
+// alike returns the lengths of n answers that share so many bytes evenly.
+func alike(bytes int64, n int) []int64 {
+	answers := make([]int64, n)
+	for i := range answers {
+		answers[i] = bytes*int64(i+1)/int64(n) - bytes*int64(i)/int64(n)
+	}
+	return answers
 }
 
 // requestBytes is about what a request, a credit or a ping takes upstream.
@@ -80,7 +88,7 @@ func (l Link) Replay(f Flow) Theory {
 		// Probes are sent as long as the retrieval goes on; events up to here
 		// tell whether it does.
 		r.run(at)
-		if r.received == f.Answers && at >= r.complete {
+		if r.received == len(f.Answers) && at >= r.complete {
 			break
 		}
 		r.probe(at)
@@ -164,7 +172,7 @@ func (r *replay) request(at time.Duration) {
 		case r.flow.Lead > 0:
 			r.asked = 1
 		case r.flow.Window == 0:
-			r.asked = r.flow.Answers
+			r.asked = len(r.flow.Answers)
 		}
 		r.write(at)
 	})
@@ -172,10 +180,10 @@ func (r *replay) request(at time.Duration) {
 
 // write is the server writing what it may.
 func (r *replay) write(at time.Duration) {
-	if r.writing || r.sent == min(r.asked, r.flow.Answers) {
+	if r.writing || r.sent == min(r.asked, len(r.flow.Answers)) {
 		return
 	}
-	size := float64(r.flow.Bytes) / float64(r.flow.Answers)
+	size := float64(r.flow.Answers[r.sent])
 	r.sent++
 	free := max(r.down, at)
 	n := r.sent
@@ -198,7 +206,7 @@ func (r *replay) write(at time.Duration) {
 // receive is the client having an answer: it asks for the next or gives credit.
 func (r *replay) receive(at time.Duration) {
 	r.received++
-	if r.received == r.flow.Answers {
+	if r.received == len(r.flow.Answers) {
 		r.complete = at
 		return
 	}

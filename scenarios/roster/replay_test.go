@@ -27,7 +27,7 @@ func TestReplayAgainstClosedForms(t *testing.T) {
 	download := seconds(bytes / rate)
 
 	t.Run("whole", func(t *testing.T) {
-		got := link.Replay(Flow{Bytes: bytes, Answers: 1})
+		got := link.Replay(Flow{Answers: []int64{bytes}})
 		near(t, "complete", got.Complete, rtt+download, 0.002)
 		// A probe waits for what is left of the stanza: the mean of a triangle.
 		d, total := download.Seconds(), (rtt + download).Seconds()
@@ -37,15 +37,22 @@ func TestReplayAgainstClosedForms(t *testing.T) {
 	t.Run("one page at a time", func(t *testing.T) {
 		const pages = 20
 		each := download / pages
-		got := link.Replay(Flow{Bytes: bytes, Answers: pages, Window: 1})
+		got := link.Replay(Flow{Answers: alike(bytes, pages), Window: 1})
 		near(t, "complete", got.Complete, pages*(rtt+each), 0.005)
 		e, cycle := each.Seconds(), (rtt + each).Seconds()
 		near(t, "mean probe", got.ProbeMean, rtt+seconds(e*e/(2*cycle)), 0.01)
 	})
+	t.Run("pages that grow", func(t *testing.T) {
+		answers := []int64{bytes / 7, 2 * bytes / 7, 4 * bytes / 7}
+		got := link.Replay(Flow{Answers: answers, Window: 1})
+		near(t, "complete", got.Complete, 3*rtt+download, 0.005)
+		// The longest probe waits for the largest page.
+		near(t, "longest probe", got.ProbeMax, rtt+download*4/7, 0.01)
+	})
 	t.Run("window that fills the link", func(t *testing.T) {
 		const chunks, window = 200, 40
 		each := download / chunks
-		got := link.Replay(Flow{Bytes: bytes, Answers: chunks, Window: window})
+		got := link.Replay(Flow{Answers: alike(bytes, chunks), Window: window})
 		near(t, "complete", got.Complete, rtt+download, 0.005)
 		// The standing queue is the window less what is on the way.
 		near(t, "longest probe", got.ProbeMax, rtt+window*each, 0.02)
@@ -53,23 +60,23 @@ func TestReplayAgainstClosedForms(t *testing.T) {
 	t.Run("window that does not", func(t *testing.T) {
 		const chunks, window = 100, 4
 		each := download / chunks
-		got := link.Replay(Flow{Bytes: bytes, Answers: chunks, Window: window})
+		got := link.Replay(Flow{Answers: alike(bytes, chunks), Window: window})
 		near(t, "complete", got.Complete, chunks/window*(rtt+each)+(window-1)*each, 0.01)
 	})
 	t.Run("room for little", func(t *testing.T) {
 		const chunks = 200
 		limited := link
 		limited.Unsent = 20_000
-		all := link.Replay(Flow{Bytes: bytes, Answers: chunks, Passes: true})
-		few := limited.Replay(Flow{Bytes: bytes, Answers: chunks, Passes: true})
+		all := link.Replay(Flow{Answers: alike(bytes, chunks), Passes: true})
+		few := limited.Replay(Flow{Answers: alike(bytes, chunks), Passes: true})
 		near(t, "complete", few.Complete, all.Complete, 0.005)
 		near(t, "longest probe", few.ProbeMax, rtt+seconds((20_000+bytes/chunks)/rate), 0.1)
-		if rude := limited.Replay(Flow{Bytes: bytes, Answers: chunks}); rude.ProbeMax < all.ProbeMax*9/10 {
+		if rude := limited.Replay(Flow{Answers: alike(bytes, chunks)}); rude.ProbeMax < all.ProbeMax*9/10 {
 			t.Errorf("without interleaving the longest probe is %v, with all written at once %v", rude.ProbeMax, all.ProbeMax)
 		}
 	})
 	t.Run("nothing in the way", func(t *testing.T) {
-		got := Link{RTT: rtt, ProbeBytes: 100}.Replay(Flow{Bytes: bytes, Answers: 1})
+		got := Link{RTT: rtt, ProbeBytes: 100}.Replay(Flow{Answers: []int64{bytes}})
 		if got.Complete != rtt || got.ProbeMax != rtt {
 			t.Errorf("on a link without a rate: %+v, want everything after %v", got, rtt)
 		}
@@ -85,7 +92,11 @@ func TestFlows(t *testing.T) {
 		for _, items := range []int{0, 1, 1000} {
 			f := v.Flow(p, Size{Items: items, Bytes: int64(100 * items)})
 			got := link.Replay(f)
-			if least := link.RTT + seconds(float64(f.Bytes)/link.Rate); got.Complete < least {
+			var bytes int64
+			for _, n := range f.Answers {
+				bytes += n
+			}
+			if least := link.RTT + seconds(float64(bytes)/link.Rate); got.Complete < least {
 				t.Errorf("%v with %d items is complete after %v, before its bytes can be there, %v", c, items, got.Complete, least)
 			}
 			if got.First > got.Complete || got.ProbeMean > got.ProbeMax || got.ProbeMean < link.RTT {

@@ -34,7 +34,7 @@ func rsm() Variant {
 		},
 		Flow: func(p Params, size Size) Flow {
 			n := pages(size.Items, p.Chunk)
-			return Flow{Bytes: size.Bytes + int64(n)*pageEnvelope, Answers: n, Window: 1}
+			return Flow{Answers: alike(size.Bytes+int64(n)*pageEnvelope, n), Window: 1}
 		},
 	}
 }

@@ -34,7 +34,7 @@ func rsmIndex() Variant {
 		},
 		Flow: func(p Params, size Size) Flow {
 			n := pages(size.Items, p.Chunk)
-			return Flow{Bytes: size.Bytes + int64(n)*pageEnvelope, Answers: n, Lead: 1, Window: p.Window}
+			return Flow{Answers: alike(size.Bytes+int64(n)*pageEnvelope, n), Lead: 1, Window: p.Window}
 		},
 	}
 }

@@ -63,12 +63,12 @@ func versioned() Variant {
 		Flow: func(p Params, size Size) Flow {
 			switch {
 			case p.State == StateUnchanged:
-				return Flow{Bytes: unchangedBytes, Answers: 1}
+				return Flow{Answers: []int64{unchangedBytes}}
 			case p.State == StateStale && p.Diff && size.Items > 0:
 				each := size.Bytes / int64(size.Items)
-				return Flow{Bytes: unchangedBytes + int64(min(p.Changes, size.Items))*(each+pushEnvelope), Answers: 1}
+				return Flow{Answers: []int64{unchangedBytes + int64(min(p.Changes, size.Items))*(each+pushEnvelope)}}
 			}
-			return Flow{Bytes: size.Bytes, Answers: 1}
+			return Flow{Answers: []int64{size.Bytes}}
 		},
 	}
 }
