@@ -92,14 +92,21 @@ func FirstLimit(series []Second, from, to time.Time, c Ceilings) []Evidence {
 	return all
 }
 
-// between returns the samples from one time to another. A window that is too short to hold two gets the ones before and after it.
+// between returns the samples of figures from one time to another. A window that is too short to hold two gets the ones before and
+// after it.
 func between(series []Second, from, to time.Time) []Second {
+	series = sampledSeconds(series)
 	first := sort.Search(len(series), func(i int) bool { return !series[i].Time.Before(from) })
 	end := sort.Search(len(series), func(i int) bool { return series[i].Time.After(to) })
 	if end-first < 2 {
 		first, end = max(first-1, 0), min(end+1, len(series))
 	}
 	return series[first:max(first, end)]
+}
+
+// sampledSeconds are those that hold figures.
+func sampledSeconds(series []Second) []Second {
+	return slices.DeleteFunc(slices.Clone(series), func(s Second) bool { return len(s.Figures) == 0 })
 }
 
 func compareBool(a, b bool) int {

@@ -155,7 +155,7 @@ func TestFirstLimit(t *testing.T) {
 
 // TestFirstLimitPart looks at a part of the run alone, and bridges gaps.
 func TestFirstLimitPart(t *testing.T) {
-	all := sampled(map[string]float64{"thread.cpu.server/lua-7+": 0})
+	all := sampled(map[string]float64{"thread.cpu.server/lua-7+": 0, "rss.generator": 1})
 	for i := range all {
 		all[i].Figures["thread.cpu.server/lua-7"] = float64(max(0, min(i, 20)-10)) // busy from 10 to 20
 	}
@@ -167,6 +167,15 @@ func TestFirstLimitPart(t *testing.T) {
 	}
 	if idle := FirstLimit(all, time.Unix(1022, 0), time.Unix(1030, 0), Ceilings{}); len(idle) > 0 && idle[0].Reached {
 		t.Errorf("idle: %+v", idle)
+	}
+	// Counts have lines of their own, and are no samples of figures.
+	mixed := slices.Clone(all)
+	for i := range all {
+		mixed = append(mixed, Second{Time: all[i].Time.Add(time.Millisecond), Counts: []SecondCounts{{}}})
+	}
+	slices.SortStableFunc(mixed, func(a, b Second) int { return a.Time.Compare(b.Time) })
+	if got := FirstLimit(mixed, time.Unix(1010, 0), time.Unix(1020, 0), Ceilings{}); !slices.Equal(got, busy) {
+		t.Errorf("beside counts: %+v, want %+v", got, busy)
 	}
 	// A window between two samples gets both.
 	if short := FirstLimit(all, time.Unix(1012, 4e8), time.Unix(1012, 8e8), Ceilings{}); len(short) != 1 || !short[0].Reached {

@@ -155,10 +155,12 @@ type Event struct {
 	Count  int64             `json:"count,omitempty"` // in the last lines: how many of this kind there were
 }
 
-// Second is one line of series.jsonl.
+// Second is one line of series.jsonl. Figures and counts have lines of their own, since a
+// reading of figures may take longer than an interval. Lines with figures are in order of
+// time among themselves, as are those with counts.
 type Second struct {
-	Time    time.Time          `json:"time"`              // end of the interval
-	Elapsed float64            `json:"elapsed"`           // seconds since the run directory was made
+	Time    time.Time          `json:"time"`              // end of the interval, or when the reading of the figures began
+	Elapsed float64            `json:"elapsed"`           // the same in seconds since the run directory was made
 	Figures map[string]float64 `json:"figures,omitempty"` // what the caller sampled
 	Counts  []SecondCounts     `json:"counts,omitempty"`  // increments of this interval
 }

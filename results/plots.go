@@ -664,7 +664,7 @@ func (p *plotter) resources() {
 	metrics := p.metrics()
 	for _, r := range p.runs {
 		out := ResourcePlot{Run: r.Manifest.ID, T: []float64{}}
-		series := slices.DeleteFunc(slices.Clone(r.Series), func(s Second) bool { return len(s.Figures) == 0 })
+		series := sampledSeconds(r.Series)
 		join := max(1, (len(series)+seriesSteps-1)/seriesSteps)
 		for chunk := range slices.Chunk(series, join) {
 			out.T = append(out.T, math.Round(chunk[len(chunk)-1].Elapsed*1e3)/1e3)

@@ -179,6 +179,74 @@ func TestRunRoundTrip(t *testing.T) {
 	}
 }
 
+// TestSlowFigures reads figures of a server that takes longer than an interval to tell them: every sample stays in the second in which
+// it ended, and no reading begins before the last one is back.
+func TestSlowFigures(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	key := Key{"all", "monolithic", 0}
+	const took = 2500 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		rec := NewRecorder()
+		created := time.Now()
+		w, err := Create(dir, Manifest{Scenario: "login-storm"}, Options{Recorder: rec, Figures: func() map[string]float64 {
+			began := time.Since(created).Seconds()
+			time.Sleep(took)
+			return map[string]float64{"began": began}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		for i := range 100 {
+			now := time.Now()
+			rec.Sink(key).Observe(Sample{Metric: "ready", Intended: now, Start: now, End: now.Add(time.Duration(1+i/10) * time.Millisecond)})
+			rec.Sink(key).Count("stanzas", 1)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if err := w.Close(StatusOK); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := time.Since(created), 10050*time.Millisecond+took-50*time.Millisecond+took; got != want {
+			t.Errorf("ended after %v, want %v: what is under way, and one more reading", got, want)
+		}
+	})
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := 0
+	for iv := range r.Intervals("ready", Filter{}) {
+		h := iv.Timings.Of(Response)
+		second++
+		if from := iv.Start.Sub(r.Manifest.Started); from != time.Duration(second-1)*time.Second || iv.Length != time.Second || h.N() != 10 {
+			t.Errorf("interval %d begins at %v, lasts %v and has %d samples; want a second with 10", second, from, iv.Length, h.N())
+		}
+		if want := time.Duration(second) * time.Millisecond; h.Mean().Round(time.Millisecond) != want {
+			t.Errorf("interval %d has samples of %v, want those of %v", second, h.Mean(), want)
+		}
+	}
+	var counted, began []float64
+	for _, s := range r.Series {
+		if v, ok := s.Figures["began"]; ok {
+			began = append(began, v)
+			if s.Elapsed != v {
+				t.Errorf("figures of %v s stand at %v s", v, s.Elapsed)
+			}
+		}
+		for _, c := range s.Counts {
+			if counted = append(counted, s.Elapsed); c.Counts["stanzas"] != 10 {
+				t.Errorf("%d stanzas at %v s, want 10", c.Counts["stanzas"], s.Elapsed)
+			}
+		}
+	}
+	if diff := cmp.Diff([]float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, counted); diff != "" || second != 10 {
+		t.Errorf("%d intervals, counts at (-want +got)\n%s", second, diff)
+	}
+	if diff := cmp.Diff([]float64{1, 4, 7, 10, 12.5}, began); diff != "" {
+		t.Errorf("readings began at (-want +got)\n%s", diff)
+	}
+}
+
 // Other implementations read the log: here the library's own reader.
 func TestLogIsStandard(t *testing.T) {
 	dir := testRun(t)

@@ -26,7 +26,7 @@ import (
 // each second.
 type Options struct {
 	Recorder *Recorder                 // emptied into latency.hlog; nil for none
-	Figures  func() map[string]float64 // called once an interval by the flusher, for series.jsonl; nil for none
+	Figures  func() map[string]float64 // called once an interval, for series.jsonl, and not while a call is under way; nil for none
 	Interval time.Duration             // between flushes; 0 means one second
 	Events   int                       // events kept of each kind, the rest is counted; 0 means 100
 	Metrics  []Metric                  // table for the summary; nil means [Metrics]
@@ -37,8 +37,10 @@ type Options struct {
 // Events, blocks, theories and counts are put into memory, and a goroutine of
 // the writer's own appends them, together with what the recorder took in, and
 // syncs the files, once an interval. So no method but Close waits for a disk,
-// and a process that is killed loses at most the last interval. All methods
-// are safe for concurrent use; after Close they do nothing.
+// and a process that is killed loses at most the last interval. Figures are
+// read in another goroutine: a server that takes its time to tell them moves
+// no sample into another interval. All methods are safe for concurrent use;
+// after Close they do nothing.
 type Writer struct {
 	dir     string
 	opts    Options
@@ -126,8 +128,10 @@ func Create(dir string, m Manifest, o Options) (*Writer, error) {
 	var head bytes.Buffer
 	writeLogHead(&head, now)
 	w.append(fileLatency, head.Bytes())
-	stop := w.stop
-	w.wg.Go(func() { w.run(stop) })
+	w.each(w.flush)
+	if o.Figures != nil {
+		w.each(w.sample)
+	}
 	return w, nil
 }
 
@@ -261,37 +265,56 @@ func (w *Writer) append(file string, b []byte) {
 	buf.Write(b)
 }
 
-func (w *Writer) run(stop <-chan struct{}) {
-	t := time.NewTicker(w.opts.Interval)
-	defer t.Stop()
-	for {
-		select {
-		case <-stop:
-			return
-		case <-t.C:
-			w.flush()
+// each calls f once an interval in a goroutine of its own, and a last time when the writer is closed. What falls due while f works is
+// left out.
+func (w *Writer) each(f func()) {
+	stop := w.stop
+	w.wg.Go(func() {
+		t := time.NewTicker(w.opts.Interval)
+		defer t.Stop()
+		for {
+			select {
+			case <-stop:
+				f()
+				return
+			case <-t.C:
+				f()
+			}
+			select {
+			case <-t.C:
+			default:
+			}
 		}
+	})
+}
+
+// second begins a line of series.jsonl.
+func (w *Writer) second(now time.Time) Second {
+	return Second{Time: now.Round(0), Elapsed: now.Sub(w.created).Seconds()}
+}
+
+// sample notes the figures under the time at which their reading began.
+func (w *Writer) sample() {
+	second := w.second(time.Now())
+	if second.Figures = finite(w.opts.Figures()); len(second.Figures) > 0 {
+		w.line(fileSeries, second)
 	}
 }
 
 // flush moves one interval to disk.
 func (w *Writer) flush() {
-	now := time.Now()
-	second := Second{Time: now.Round(0), Elapsed: now.Sub(w.created).Seconds()}
-	if w.opts.Figures != nil {
-		second.Figures = finite(w.opts.Figures())
-	}
 	if w.opts.Recorder != nil {
+		now := time.Now()
 		d := w.opts.Recorder.Take(now)
 		if log, err := intervalLines(d); err != nil {
 			w.fail(err)
 		} else {
 			w.append(fileLatency, log)
 		}
-		second.Counts = secondCounts(d)
-	}
-	if len(second.Figures) > 0 || len(second.Counts) > 0 {
-		w.line(fileSeries, second)
+		second := w.second(now)
+		if second.Counts = secondCounts(d); len(second.Counts) > 0 {
+			w.line(fileSeries, second)
+		}
 	}
 
 	w.mu.Lock()

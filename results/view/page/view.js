@@ -192,7 +192,7 @@
   const pause = 10_000; // milliseconds between two sentences for those who listen
 
   // course is what has been seen of a run so far.
-  const course = () => ({ t0: null, latencies: new Map(), figures: [], blocks: new Map(), skipped: new Set(), lateness: 0, errors: 0, ended: "" });
+  const course = () => ({ t0: null, latencies: new Map(), figures: [], blocks: new Map(), skipped: new Set(), elapsed: 0, lateness: 0, errors: 0, ended: "" });
   // trim drops what is older than the span, in a list in order of time.
   function trim(list, time) {
     const from = time(list[list.length - 1]) - span;
@@ -291,10 +291,9 @@
       const counted = [...seen.blocks.values()].filter((b) => !seen.skipped.has(b.arm));
       const valid = counted.filter((b) => b.valid).length, bad = counted.length - valid;
       const cells = (about.blocks || 0) * Math.max(0, arms - seen.skipped.size);
-      const last = seen.figures[seen.figures.length - 1];
       progress.textContent = [
         cells ? `${valid} of ${cells} cells` : plural(valid, "cell"), bad ? `${bad} not valid` : "", seen.skipped.size ? `${seen.skipped.size} skipped` : "",
-        last ? `${Math.round(last.elapsed)} s` : "", `largest lateness ${charts.seconds(seen.lateness)}`, seen.errors ? plural(seen.errors, "error") : "no errors", seen.ended,
+        seen.elapsed ? `${Math.round(seen.elapsed)} s` : "", `largest lateness ${charts.seconds(seen.lateness)}`, seen.errors ? plural(seen.errors, "error") : "no errors", seen.ended,
       ].filter(Boolean).join("  ·  ");
       say(progress.textContent);
       bar.value = cells ? Math.min(1, valid / cells) : 0;
@@ -302,7 +301,8 @@
     };
     const take = (u) => {
       for (const s of u.seconds || []) {
-        seen.figures.push(s);
+        seen.elapsed = Math.max(seen.elapsed, s.elapsed);
+        if (s.figures) seen.figures.push(s);
         if (seen.t0 == null) seen.t0 = Date.parse(s.time) / 1000 - s.elapsed;
         for (const c of s.counts || []) for (const kinds of Object.values(c.errors || {})) for (const n of Object.values(kinds)) seen.errors += n;
       }
