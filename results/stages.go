@@ -2,19 +2,19 @@ package results
 
 import (
 	"fmt"
-	"math"
 	"slices"
-	"time"
 )
 
 // StageReport is what one variant did in one stage of a load, over all valid blocks.
 type StageReport struct {
 	Stage
-	// Seconds is the time that the figures are of: the intervals that lie wholly in the stage. Achieved is how many operations
-	// ended in it, per second.
+	// Seconds is the time that the figures are of: that of the stage, as far as the blocks reached, without the intervals at its ends
+	// that lie in it only in part. Achieved is how many operations ended well in it, per second, a time in which none did included;
+	// Failed is how many failed.
 	Seconds  float64 `json:"seconds"`
 	Achieved float64 `json:"achieved"`
-	// Response is missing where no interval lies in the stage.
+	Failed   int64   `json:"failed"`
+	// Response is missing where no operation ended well.
 	Response *Latency `json:"response,omitempty"`
 }
 
@@ -25,40 +25,36 @@ func (r *Run) stages(plan, variant string) []StageReport {
 	if i < 0 || len(r.Manifest.Plans[i].Stages) == 0 {
 		return nil
 	}
-	starts := make(map[Key]time.Time)
-	for _, b := range r.Blocks {
-		if b.Valid && b.Skipped == "" && b.Plan == plan && b.Variant == variant {
-			starts[b.Key] = b.Start
-		}
-	}
 	var all []StageReport
 	for _, s := range r.Manifest.Plans[i].Stages {
 		out := StageReport{Stage: s}
-		response := NewHistogram()
-		type span struct{ from, to float64 }
-		seen := make(map[Key]span)
-		for iv := range r.Intervals(s.Metric, Filter{Plan: plan, Variant: variant}) {
-			start, ok := starts[iv.Key]
-			if !ok {
-				continue
-			}
-			// Interval logs have milliseconds.
-			from := math.Round(iv.Start.Sub(start).Seconds()*1e3) / 1e3
-			to := from + iv.Length.Seconds()
-			if from < s.From-1e-3 || to > s.To+1e-3 {
-				continue
-			}
-			at, known := seen[iv.Key]
-			if !known {
-				at = span{from, to}
-			}
-			seen[iv.Key] = span{min(at.from, from), max(at.to, to)}
-			if h := iv.Timings.Of(Response); h != nil {
-				response.Merge(h)
+		within := make(map[Key]span)
+		for _, b := range r.Blocks {
+			if b.Valid && b.Skipped == "" && b.Plan == plan && b.Variant == variant {
+				if at := r.stageIn(b, s); at.from < at.to {
+					within[b.Key] = at
+					out.Seconds += at.to - at.from
+				}
 			}
 		}
-		for _, at := range seen {
-			out.Seconds += at.to - at.from
+		response := NewHistogram()
+		for iv := range r.Intervals(s.Metric, Filter{Plan: plan, Variant: variant}) {
+			from := epoch(iv.Start)
+			if at, ok := within[iv.Key]; ok && from >= at.from-logStep && from+iv.Length.Seconds() <= at.to+logStep {
+				if h := iv.Timings.Of(Response); h != nil {
+					response.Merge(h)
+				}
+			}
+		}
+		for _, second := range r.Series {
+			end := epoch(second.Time)
+			for _, c := range second.Counts {
+				if at, ok := within[c.Key]; ok && end > at.from+logStep && end <= at.to+logStep {
+					for _, n := range c.Errors[s.Metric] {
+						out.Failed += n
+					}
+				}
+			}
 		}
 		if response.N() > 0 {
 			out.Response = new(latency(s.Metric, Response, response, 0))
@@ -69,18 +65,51 @@ func (r *Run) stages(plan, variant string) []StageReport {
 	return all
 }
 
+// logStep is more than what times in an interval log are rounded by, in seconds.
+const logStep = 2e-3
+
+// stageIn is the part of a stage in a block whose operations are known apart: an interval
+// that reaches beyond an end of the stage, or of the block, takes what it covers with it. A
+// time in which nothing ended has no interval, and stays.
+func (r *Run) stageIn(b Block, s Stage) span {
+	start := epoch(b.Start)
+	whole := span{start + s.From, start + s.To}
+	if !b.End.IsZero() {
+		whole.to = min(whole.to, epoch(b.End))
+	}
+	at := whole
+	for _, iv := range r.intervals {
+		if iv.key != b.Key {
+			continue
+		}
+		end := iv.start + iv.length
+		if iv.start < whole.from-logStep && end > whole.from+logStep {
+			at.from = max(at.from, end)
+		}
+		if iv.start < whole.to-logStep && end > whole.to+logStep {
+			at.to = min(at.to, iv.start)
+		}
+	}
+	return at
+}
+
 // stages lists the stages of a plan's loads.
 func (t *textReport) stages(p PlanReport) grid {
-	g := grid{head: []string{"stage", "variant", "rate", "achieved", "response", "n", "p50", "p90", "p99", "p99.9", "p99.99", "max"}, left: 2}
+	g := grid{head: []string{"stage", "variant", "rate", "achieved", "failed", "response", "n", "p50", "p90", "p99", "p99.9", "p99.99", "max"}, left: 2}
 	for _, v := range p.Variants {
 		for _, s := range v.Stages {
 			rate := func(v float64) string { return significant(v) + "/s" }
 			row := []string{fmt.Sprintf("%s %s to %s", s.Load, formatSeconds(s.From), formatSeconds(s.To)), v.Name, rate(s.Rate)}
-			if s.Response == nil {
-				g.add(append(row, "n/a", s.Metric, "0", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a")...)
+			if s.Seconds == 0 {
+				g.add(append(row, "n/a", "n/a", s.Metric, "0", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a")...)
 				continue
 			}
-			row = append(row, rate(s.Achieved), s.Metric, fmt.Sprint(s.Response.N))
+			row = append(row, rate(s.Achieved), fmt.Sprint(s.Failed), s.Metric)
+			if s.Response == nil {
+				g.add(append(row, "0", "n/a", "n/a", "n/a", "n/a", "n/a", "n/a")...)
+				continue
+			}
+			row = append(row, fmt.Sprint(s.Response.N))
 			for _, q := range s.Response.Quantiles {
 				text := "n/a"
 				if q.Value != nil {
