@@ -25,8 +25,6 @@ type Ceilings struct {
 	// Ports is how many local ports one address of the generator has for connections to one port of the server, and Sources how many
 	// addresses it connects from; zero means one.
 	Ports, Sources int
-	// LinkRate is what a link that all sessions share can carry each way, in bit/s, besides what the interfaces of the server tell.
-	LinkRate float64
 	// Access is what the access links of the clients were used in the window, each of which carries the streams of one session.
 	Access *AccessUse
 	// Flags are those of the self-check for the window.
@@ -382,12 +380,9 @@ func (w window) listenQueue() (Evidence, bool) {
 }
 
 func (w window) link() (Evidence, bool) {
-	limit := w.LinkRate
-	if speed, ok := w.most(SeriesNetSpeed + "." + w.server); ok && speed > 0 && (limit == 0 || speed < limit) {
-		limit = speed
-	}
+	limit, ok := w.most(SeriesNetSpeed + "." + w.server)
 	in, out := w.grown(SeriesNetIn+"."+w.server), w.grown(SeriesNetOut+"."+w.server)
-	if limit <= 0 || !in.known() || !out.known() {
+	if !ok || limit <= 0 || !in.known() || !out.known() {
 		return Evidence{}, false
 	}
 	way, busier := "to", in

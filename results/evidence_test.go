@@ -89,11 +89,11 @@ func TestFirstLimit(t *testing.T) {
 			Ceilings{}, LimitListenQueue, true, "the first limit is the listen queue: 60 connections to the machine of the server were dropped by a full listen queue",
 		},
 		{
-			"link that is given", map[string]float64{"net.in.server+": 1e5, "net.out.server+": 1.2375e6},
-			Ceilings{LinkRate: 10e6}, LimitLink, true, "the first limit is the link: the link from the server carried 9.9 of 10 Mbit/s",
+			"link that is full", map[string]float64{"net.in.server+": 1e5, "net.out.server+": 1.2375e6, "net.speed.server": 1e7},
+			Ceilings{}, LimitLink, true, "the first limit is the link: the link from the server carried 9.9 of 10 Mbit/s",
 		},
 		{
-			"link that the interfaces tell", map[string]float64{"net.in.server+": 6.25e7, "net.out.server+": 1e5, "net.speed.server": 1e9},
+			"link that is half full", map[string]float64{"net.in.server+": 6.25e7, "net.out.server+": 1e5, "net.speed.server": 1e9},
 			Ceilings{}, LimitLink, false, "no limit was found; closest came the link: the link to the server carried 500 of 1000 Mbit/s",
 		},
 		{

@@ -26,12 +26,13 @@ type SearchGoal struct {
 	Scenario string   `json:"scenario"`
 	Variant  string   `json:"variant"`
 	Target   string   `json:"target"`
-	Over     string   `json:"over"`             // path of the key, such as "load.rate"
-	Unit     string   `json:"unit"`             // of a level, such as "logins/s"
-	Role     string   `json:"role,omitempty"`   // of the target's processes in series.jsonl
-	Shared   bool     `json:"shared,omitempty"` // target and generator share a machine
-	Metric   string   `json:"metric"`           // timed metric that the distributions of levels are of; empty if the SLO has none
-	SLO      []string `json:"slo"`              // as [Parse] reads them
+	Over     string   `json:"over"`              // path of the key, such as "load.rate"
+	Unit     string   `json:"unit"`              // of a level, such as "logins/s"
+	Role     string   `json:"role,omitempty"`    // of the target's processes in series.jsonl
+	Shared   bool     `json:"shared,omitempty"`  // target and generator share a machine
+	Sources  int      `json:"sources,omitempty"` // local addresses that sessions connect from in turn; 0: the one that the system chooses
+	Metric   string   `json:"metric"`            // timed metric that the distributions of levels are of; empty if the SLO has none
+	SLO      []string `json:"slo"`               // as [Parse] reads them
 	// A trial fails as well if more than this share of its operations fail, or less
 	// than this share of the planned rate is achieved.
 	Errors     float64 `json:"errors"`
@@ -250,7 +251,14 @@ func (s *SearchReport) firstLimit(r *Run, trials []SearchTrial) {
 	if longest.Goal == "" {
 		return
 	}
-	c := Ceilings{Shared: s.Shared, GeneratorCPUs: float64(r.Manifest.Environment.GOMAXPROCS), Server: s.Role}
+	c := Ceilings{Shared: s.Shared, Server: s.Role, Sources: s.Sources}
+	limits := r.Manifest.Limits
+	if limits == (Limits{}) {
+		limits = DefaultLimits() // it does not say
+	}
+	if c.GeneratorShare = limits.GeneratorCPU; c.GeneratorShare > 0 {
+		c.GeneratorCPUs = float64(r.Manifest.Environment.GOMAXPROCS)
+	}
 	if soft, _, ok := strings.Cut(r.Manifest.Environment.Ulimit["nofile"], "/"); ok {
 		c.GeneratorDescriptors, _ = strconv.Atoi(soft)
 	}

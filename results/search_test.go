@@ -169,6 +169,45 @@ func TestSearchBound(t *testing.T) {
 	}
 }
 
+// TestSearchLimit holds a level that failed against what the run says of its machine, its addresses and its limits.
+func TestSearchLimit(t *testing.T) {
+	const ports, cpu = "net.ipv4.ip_local_port_range", 0.8
+	for _, tt := range []struct {
+		name   string
+		change func(*SearchGoal, *Manifest)
+		want   string
+	}{
+		{"one address", func(*SearchGoal, *Manifest) {},
+			"the first limit is the generator: the generator used 80 % of its one CPU, and is in doubt from 70 % on"},
+		{"another share of the CPUs", func(_ *SearchGoal, m *Manifest) { m.Limits.GeneratorCPU = 0.9 },
+			"the first limit is the ports: the server had 30000 sockets open, and the generator has 28232 local ports to connect from"},
+		{"several addresses", func(g *SearchGoal, m *Manifest) { g.Sources, m.Limits.GeneratorCPU = 4, 0.9 },
+			"no limit was found; closest came the generator: the generator used 80 % of its one CPU, and is in doubt from 90 % on"},
+		{"CPUs are not judged", func(g *SearchGoal, m *Manifest) { g.Sources, m.Limits.GeneratorCPU = 4, 0 },
+			"no limit was found; closest came the ports: the server had 30000 sockets open, and the generator has 112928 local ports to connect from"},
+		{"no limits are told", func(_ *SearchGoal, m *Manifest) { m.Limits = Limits{} },
+			"the first limit is the generator: the generator used 80 % of its one CPU, and is in doubt from 70 % on"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			goal := logins(1)
+			m := Manifest{Limits: DefaultLimits(), Environment: Environment{GOMAXPROCS: 1, Sysctl: map[string]string{ports: "32768\t60999"}}}
+			tt.change(&goal, &m)
+			start := time.Unix(1000, 0)
+			trial := tried(1, 400, "fail", "ready p(99) is over the limit")
+			trial.Goal, trial.Start, trial.End = goal.Name, start, start.Add(10*time.Second)
+			r := &Run{Manifest: m, SearchLines: []SearchLine{{Goal: &goal}, {Trial: &trial}, {Found: &SearchFound{Goal: goal.Name, Search: 1, End: "nothing", Hi: 400}}}}
+			for i := range 11 {
+				r.Series = append(r.Series, Second{Time: start.Add(time.Duration(i) * time.Second), Figures: map[string]float64{
+					"cpu.generator": cpu * float64(i), "sockets.server": 30000,
+				}})
+			}
+			if got, want := r.searches()[0].Limit, "At 400 logins/s "+tt.want; got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
 func TestJudge(t *testing.T) {
 	recorder := NewRecorder()
 	key := Key{Plan: "p", Variant: "v"}

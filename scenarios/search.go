@@ -577,6 +577,9 @@ func (s *Search) Goal() results.SearchGoal {
 		Metric: s.metric, Errors: c.Errors, Attainment: c.Attainment, Start: c.Start, Min: c.Min, Max: c.Max, Tolerance: c.Tolerance,
 		MaxBy: s.bound, Repeat: c.Repeat, Budget: c.Budget.Seconds(),
 	}
+	if server, ok := c.Targets[0].(ServerTargets); ok {
+		g.Sources = len(server.File.Connect.Sources)
+	}
 	if s.site != nil {
 		g.Shared, g.Role = s.site.about.local(), "server"
 		if s.site.about.Simulated {

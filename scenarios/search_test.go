@@ -72,6 +72,21 @@ load:   {rate: 4/s, warmup: 0s, cooldown: 0s}
 limits: {lateness-floor: 1m, rate-shortfall: 1}
 `
 
+// A goal knows how many addresses a search connects from: each has ports of its own.
+func TestSearchSources(t *testing.T) {
+	t.Parallel()
+	file, err := ParseTarget("prosody.yaml", []byte("server: prosody\ndomains: [a.test]\nconnect: {host: 127.0.0.1, sources: [127.0.0.2, 127.0.0.3]}\naccounts: {pattern: \"u{i}\", count: 3, password: {env: PASSWORD}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, targets := range map[int]Targets{0: rig{}, 2: ServerTargets{File: file}} {
+		s, _ := searching(t, stormFile, "ready mean<1s", func(c *SearchConfig) { c.Targets = []Targets{targets} })
+		if got := s.Goal().Sources; got != want {
+			t.Errorf("%s: %d sources, want %d", targets.Name(), got, want)
+		}
+	}
+}
+
 // Where the links of the clients are what takes the time, they are the first limit.
 func TestSearchNarrowLink(t *testing.T) {
 	t.Parallel()
