@@ -20,8 +20,8 @@ type CompareOptions struct {
 	Gates    []Expr   // limits on the ratio to the baseline
 	Metrics  []Metric // table; nil means [Metrics]
 
-	// AllowDifferent compares runs although their wire formats, targets or
-	// machines differ; the differences become warnings.
+	// AllowDifferent compares runs although their wire formats, targets, machines
+	// or settings differ; the differences become warnings.
 	AllowDifferent bool
 }
 
@@ -158,15 +158,20 @@ func (c *Comparison) checkAlike(runs []*Run, o CompareOptions) error {
 			return fmt.Errorf("results: compare: %s ran scenario %s and %s ran %s", first.ID, first.Scenario, m.ID, m.Scenario)
 		}
 		c.Warnings = append(c.Warnings, first.unversioned(m)...)
-		diff := first.differences(m, o.By != "target")
+		set := differentSettings(first, m)
+		diff := append(first.differences(m, o.By != "target"), set...)
 		if len(diff) == 0 {
 			continue
 		}
 		text := fmt.Sprintf("%s and %s are not alike: %s", first.ID, m.ID, strings.Join(diff, "; "))
-		if !o.AllowDifferent {
+		switch {
+		case o.AllowDifferent:
+			c.Warnings = append(c.Warnings, text)
+		case len(set) > 0:
+			return &DifferentError{What: "compare", Text: text + ": to compare values of a setting, give it both in one run, as in --set 'KEY=[A,B]', or say --allow-different"}
+		default:
 			return &DifferentError{What: "compare", Text: text}
 		}
-		c.Warnings = append(c.Warnings, text)
 	}
 	return nil
 }
@@ -187,8 +192,8 @@ func (m Manifest) differences(o Manifest, target bool) []string {
 	return append(diff, m.Environment.differences(o.Environment)...)
 }
 
-// DifferentError reports runs that differ in wire format, target or machine.
-// [CompareOptions.AllowDifferent] and [MergeOptions.AllowDifferent] take them all
+// DifferentError reports runs that differ in wire format, target, machine or
+// settings. [CompareOptions.AllowDifferent] and [MergeOptions.AllowDifferent] take them all
 // the same.
 type DifferentError struct{ What, Text string }
 

@@ -514,6 +514,83 @@ func TestCompareUnknownVersion(t *testing.T) {
 	}
 }
 
+// TestCompareSettings holds the plans of two runs against each other: what would make the figures differ for a reason that is not
+// compared is named, and what says only how much is measured may differ.
+func TestCompareSettings(t *testing.T) {
+	type m = map[string]any
+	plan := func(change func(plan m)) m {
+		p := m{
+			"label": "all", "scenario": "roster-login", "seed": 1, "blocks": 12, "repeats": 3, "given": []string{"link.rtt"}, "thresholds": []string{"ready p(99)<2s"},
+			"link": m{"rtt": 10000000, "rate": 0}, "login": m{"tls": "starttls", "sm": false}, "roster": m{"items": 1000}, "load": m{"rate": "20/s"},
+			"limits": m{"generator-cpu": 0.7}, "sheet": m{"budget": 1, "searches": 5},
+			"arms": []m{{"label": "chunked-push", "variant": "chunked-push", "params": m{"window": 8}, "given": []string{"window"}}},
+		}
+		change(p)
+		return p
+	}
+	run := func(id string, plans ...m) *Run {
+		r := fixture(t, id, 1, 1)
+		r.Manifest.Config = m{"file": "roster-login.yaml", "plans": plans}
+		return r
+	}
+	same := func(m) {}
+	group := func(p m, name string) m { return p[name].(m) }
+	for _, tt := range []struct {
+		name   string
+		change func(m)
+		want   []string
+	}{
+		{"the same", same, nil},
+		{"how much is measured", func(p m) {
+			p["seed"], p["blocks"], p["repeats"], p["given"], p["thresholds"] = 2, 20, 1, []string{"seed"}, nil
+			p["sheet"] = m{"budget": 9, "searches": 1}
+		}, nil},
+		{"what is zero, and not named", func(p m) {
+			delete(group(p, "link"), "rate")
+			delete(group(p, "login"), "sm")
+			p["cut"] = m{"at": 0, "continue": ""}
+		}, nil},
+		{"link", func(p m) { group(p, "link")["rtt"] = 200000000 }, []string{"setting link.rtt 10000000 / 200000000"}},
+		{"login", func(p m) { group(p, "login")["tls"] = "direct" }, []string{"setting login.tls starttls / direct"}},
+		{"roster and load", func(p m) { group(p, "roster")["items"], group(p, "load")["rate"] = 10000, "50/s" },
+			[]string{"setting load.rate 20/s / 50/s", "setting roster.items 1000 / 10000"}},
+		{"limits", func(p m) { group(p, "limits")["generator-cpu"] = 0.9 }, []string{"setting limits.generator-cpu 0.7 / 0.9"}},
+		{"one that only one names", func(p m) { p["herd"] = m{"event": "restart"} }, []string{"setting herd.event 0 / restart"}},
+		{"of a variant", func(p m) { p["arms"].([]m)[0]["params"] = m{"window": 4} }, []string{"setting window of chunked-push 8 / 4"}},
+		{"of plans that only one has", func(p m) { p["label"] = "items=10k"; group(p, "roster")["items"] = 10000 }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			runs := []*Run{run("before", plan(same)), run("after", plan(tt.change))}
+			_, err := Compare(runs, CompareOptions{Gates: []Expr{mustParse(t, "probe mean<=1.10")}})
+			if tt.want == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			want := "before and after are not alike: " + strings.Join(tt.want, "; ") + ": to compare values of a setting, give it both in one run"
+			if different := (*DifferentError)(nil); !errors.As(err, &different) || !strings.HasPrefix(different.Text, want) {
+				t.Errorf("error %v, want one with %q", err, want)
+			}
+			c, err := Compare(runs, CompareOptions{AllowDifferent: true})
+			if err != nil || !slices.Contains(c.Warnings, "before and after are not alike: "+strings.Join(tt.want, "; ")) {
+				t.Errorf("allowed: %v, warnings %q", err, c.Warnings)
+			}
+			// One run holds what differs as a dimension.
+			if _, err := Compare(runs[1:], CompareOptions{}); err != nil {
+				t.Errorf("alone: %v", err)
+			}
+		})
+	}
+	for name, config := range map[string]any{"nothing": nil, "a script of k6": "export default", "merged runs": m{"merged": []m{{"id": "a"}}}, "other plans": m{"plans": "none"}} {
+		other := run("after", plan(same))
+		other.Manifest.Config = config
+		if _, err := Compare([]*Run{run("before", plan(same)), other}, CompareOptions{}); err != nil {
+			t.Errorf("config %s: %v", name, err)
+		}
+	}
+}
+
 func mustParse(t *testing.T, s string) Expr {
 	t.Helper()
 	e, err := Parse(s)

@@ -43,7 +43,7 @@ docs/method.md says how verdicts come about.`,
 	flags.StringVar(&o.Baseline, "baseline", "", "value to compare with (default the run's own baseline)")
 	flags.StringVar(&o.Primary, "primary", "", "figure that decides, such as probe.mean (default the one the run declared)")
 	gates.register(flags)
-	flags.BoolVar(&o.AllowDifferent, "allow-different", false, "compare runs of different machines, targets or wire versions")
+	flags.BoolVar(&o.AllowDifferent, "allow-different", false, "compare runs of different machines, targets, settings or wire versions")
 	return c
 }
 

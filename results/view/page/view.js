@@ -113,7 +113,7 @@
       for (const pick of body.querySelectorAll("input")) pick.checked = false;
       chosen();
     });
-    const actions = html("div", { class: "bar" }, found, html("label", {}, different, " even if machines or targets differ"), none, compare);
+    const actions = html("div", { class: "bar" }, found, html("label", {}, different, " even if machines, targets or settings differ"), none, compare);
     // The earlier run is what the later one is compared with.
     const byTime = (ids) => state.runs.filter((e) => ids.includes(e.id)).reverse().map((e) => e.id);
     const update = () => {
