@@ -155,6 +155,45 @@ func TestErrorRates(t *testing.T) {
 		within(t, "a disturbed one is flagged", rates(t, 10, 500, flagged)["true"], 0.9, 1)
 	})
 
+	t.Run("counts that vary", func(t *testing.T) {
+		// Two arms that fail as often. What is counted is no proof because it came out the same in each of two blocks.
+		counted := func(rng *rand.Rand, blocks int, draw func(*rand.Rand, string) float64) *Run {
+			r := invented(rng, "r", blocks, 0, 0, two(1)...)
+			r.Manifest.Primary = "attempts.failed"
+			for i := range r.Blocks {
+				r.Blocks[i].Scalars = map[string]float64{"attempts.failed": draw(rng, r.Blocks[i].Variant)}
+			}
+			return r
+		}
+		fair := func(rng *rand.Rand, _ string) float64 { return float64(rng.IntN(2)) }
+		some := func(rng *rand.Rand, _ string) float64 { return float64(1 + rng.IntN(3)) }
+		for i, n := range []int{2, 3, 6, 12} {
+			for j, draw := range []func(*rand.Rand, string) float64{fair, some} {
+				got := rates(t, uint64(21+2*i+j), 1000, func(rng *rand.Rand) string {
+					c := compared(t, []*Run{counted(rng, n, draw)}, "attempts.failed count<=1.00")
+					return fmt.Sprintf("%s, gate %s", c.Verdicts[0].Decision, c.Gate())
+				})
+				wrong := 0.0
+				for how, share := range got {
+					if strings.HasPrefix(how, "more") || strings.HasPrefix(how, "fewer") || strings.HasSuffix(how, "gate fail") {
+						wrong += share
+					}
+				}
+				most := 0.05 + 0.02
+				if n < 6 {
+					most = 0
+				}
+				within(t, fmt.Sprintf("a difference between equals, %d blocks", n), wrong, 0, most)
+			}
+		}
+		got := rates(t, 29, 500, func(rng *rand.Rand) string {
+			return decision(compared(t, []*Run{counted(rng, 12, func(rng *rand.Rand, arm string) float64 {
+				return some(rng, arm) + map[string]float64{"a": 0, "b": 3}[arm]
+			})}).Verdicts[0])
+		})
+		within(t, "three more failures are found", got["more"], 0.95, 1)
+	})
+
 	gate := func(seed uint64, runs int, expr string, ratio float64, more ...arm) map[string]float64 {
 		return rates(t, seed, runs, func(rng *rand.Rand) string {
 			return string(compared(t, []*Run{invented(rng, "r", 12, drift, noise, append(two(ratio), more...)...)}, expr).Gate())

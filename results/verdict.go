@@ -106,10 +106,14 @@ func (c comparison) judge() Verdict {
 	case len(c.x) == 0 || len(c.y) == 0:
 		v.Decision, v.Reason = CannotTell, "no valid block has both figures"
 		return v
-	case v.Unit != UnitSeconds && constant(c.x) && constant(c.y) && (c.scalar.metric.Exact || len(c.x) > 1 && len(c.y) > 1):
+	case v.Unit != UnitSeconds && constant(c.x) && constant(c.y) && (c.scalar.metric.Exact || min(len(c.x), len(c.y)) >= c.minBlocks()):
 		v.Exact = true
 		v.Ratio = Ratio(exactRatio(c.x[0], c.y[0]))
 		v.Lo, v.Hi = v.Ratio, v.Ratio
+	case v.Unit != UnitSeconds && c.paired && len(c.y) < c.minBlocks() && (anyNotPositive(c.x) || anyNotPositive(c.y)):
+		v.Ratio = Ratio(math.NaN())
+		v.Decision, v.Reason = CannotTell, c.fewBlocks()
+		return v
 	case anyNotPositive(c.x) || anyNotPositive(c.y):
 		v.Ratio = Ratio(math.NaN())
 		v.Decision, v.Reason = CannotTell, "a block without a positive figure gives no ratio"
@@ -152,11 +156,18 @@ func (c comparison) estimate(v *Verdict) {
 	switch {
 	case !math.IsInf(e.Hi, 1):
 	case c.paired:
-		v.Reason = fmt.Sprintf("no bounded %s interval from %s, at least %d are needed",
-			percent(c.level), blocks(len(y)), MinBlocks(c.k, float64(c.k)*(1-c.level)))
+		v.Reason = c.fewBlocks()
 	default:
 		v.Reason = fmt.Sprintf("no bounded %s interval from %d and %s", percent(c.level), len(x), blocks(len(y)))
 	}
+}
+
+// minBlocks is the number of blocks from which on figures that vary can be told apart at
+// all; so can counts that came out the same in each of them, as by chance they may.
+func (c comparison) minBlocks() int { return MinBlocks(c.k, float64(c.k)*(1-c.level)) }
+
+func (c comparison) fewBlocks() string {
+	return fmt.Sprintf("no bounded %s interval from %s, at least %d are needed", percent(c.level), blocks(len(c.y)), c.minBlocks())
 }
 
 // difference estimates how far the variant lies above the baseline.
