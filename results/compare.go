@@ -63,6 +63,7 @@ type observation struct {
 	pair       pairKey
 	scalars    map[string]float64
 	quantiles  map[string]float64 // that gates ask for
+	short      map[string]string  // why there is none, by name
 }
 
 // figure returns a scalar, or a quantile that a gate asks for.
@@ -80,10 +81,15 @@ type pairKey struct{ run, block int }
 // block of the same run are compared in pairs, which removes what drifts over
 // time; where two arms share no block the comparison is unpaired and the
 // verdicts say so. Each verdict of a group of k has the level of [Bonferroni].
+//
+// The error is a [*DifferentError] if the runs are not alike, and an
+// [*EmptyError] if they hold nothing to compare. A gate on what the runs did not
+// measure, or not often enough, is [Inconclusive].
 func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
 	if len(runs) == 0 {
 		return nil, errors.New("results: compare: no runs")
 	}
+	asked := o.Baseline
 	o.complete(runs)
 	c := &Comparison{
 		By: o.By, Primary: o.Primary, Alpha: o.Alpha,
@@ -113,8 +119,12 @@ func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
 		return nil, err
 	}
 	c.Baseline = cmp.Or(o.Baseline, c.Arms[0])
-	if !slices.Contains(c.Arms, c.Baseline) {
-		return nil, fmt.Errorf("results: compare: no %s is called %q: there are %s", o.By, c.Baseline, strings.Join(c.Arms, ", "))
+	switch known := strings.Join(c.Arms, ", "); {
+	case slices.Contains(c.Arms, c.Baseline):
+	case asked == "":
+		return nil, &EmptyError{fmt.Sprintf("the runs hold no valid block of the baseline, %s: there are %s", c.Baseline, known)}
+	default:
+		return nil, fmt.Errorf("results: compare: no %s is called %q: there are %s", o.By, c.Baseline, known)
 	}
 	if c.Primary == "" {
 		c.Warnings = append(c.Warnings, "no primary metric was declared: all verdicts are exploratory")
@@ -191,6 +201,13 @@ func (m Manifest) differences(o Manifest, target bool) []string {
 	}
 	return append(diff, m.Environment.differences(o.Environment)...)
 }
+
+// EmptyError reports runs that hold nothing to compare, although nothing is wrong with
+// what was asked: no block is valid, or none of the baseline that they declared.
+type EmptyError struct{ Text string }
+
+// Error implements error.
+func (e *EmptyError) Error() string { return "results: compare: " + e.Text }
 
 // DifferentError reports runs that differ in wire format, target, machine or
 // settings. [CompareOptions.AllowDifferent] and [MergeOptions.AllowDifferent] take them all
@@ -273,9 +290,7 @@ func (c *Comparison) observe(runs []*Run, by string, gates []Expr) ([]observatio
 				delete(rest, by)
 				ob.arm, ob.group = value, joinGroup(dimensionLabel(rest), b.Variant)
 			}
-			if err := ob.addQuantiles(r, b.Key, gates); err != nil {
-				return nil, err
-			}
+			ob.addQuantiles(r, b.Key, gates)
 			all = append(all, ob)
 		}
 		if by == "variant" {
@@ -298,15 +313,15 @@ func (c *Comparison) observe(runs []*Run, by string, gates []Expr) ([]observatio
 			return nil, fmt.Errorf("results: compare: no plan has a dimension %q: there are %s",
 				by, strings.Join(append([]string{"variant", "run"}, slices.Sorted(maps.Keys(dims))...), ", "))
 		}
-		return nil, errors.New("results: compare: the runs hold no valid block")
+		return nil, &EmptyError{"the runs hold no valid block"}
 	}
 	return all, nil
 }
 
 // addQuantiles takes the quantiles that gates ask for from the histograms of a block,
-// and refuses one with too few samples. Medians are among the scalars, where there are
-// samples enough.
-func (o *observation) addQuantiles(r *Run, k Key, gates []Expr) error {
+// and notes of which it has too few samples. Medians are among the scalars, where there
+// are samples enough.
+func (o *observation) addQuantiles(r *Run, k Key, gates []Expr) {
 	for _, e := range gates {
 		if e.Agg != AggQuantile {
 			continue
@@ -315,17 +330,21 @@ func (o *observation) addQuantiles(r *Run, k Key, gates []Expr) error {
 		if h.N() == 0 {
 			continue // another metric may have failed altogether; that no arm has it is told later
 		}
+		name := e.scalarName(func(string) bool { return true })
 		q := h.Quantile(e.Q)
 		if !q.OK {
-			return fmt.Errorf("results: compare: gate %q: a block of %s%s has %d samples, and %s needs %d: use the mean, or a longer run",
-				e, k.Variant, inPlan(k.Plan), q.N, "p("+e.percent+")", e.MinSamples())
+			if o.short == nil {
+				o.short = make(map[string]string)
+			}
+			o.short[name] = fmt.Sprintf("a block of %s%s has %d samples, and %s needs %d: use the mean, or a longer run",
+				k.Variant, inPlan(k.Plan), q.N, "p("+e.percent+")", e.MinSamples())
+			continue
 		}
 		if o.quantiles == nil {
 			o.quantiles = make(map[string]float64)
 		}
-		o.quantiles[e.scalarName(func(string) bool { return true })] = q.Value.Seconds()
+		o.quantiles[name] = q.Value.Seconds()
 	}
-	return nil
 }
 
 func are(n int) string {
@@ -487,7 +506,7 @@ func sortScalars(table []Metric, names []string, primary string) []string {
 // gate judges the gates on each arm that is not the baseline.
 func (c *Comparison) gate(all []observation, o CompareOptions) error {
 	for _, e := range o.Gates {
-		found := false
+		found, known := false, slices.ContainsFunc(o.Metrics, func(m Metric) bool { return m.Name == e.Metric })
 		for _, group := range groups(all) {
 			present, have := make(map[string]bool), make(map[string]bool)
 			for _, ob := range all {
@@ -498,12 +517,16 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 							have[name] = true
 						}
 					}
+					for name := range ob.short {
+						have[name] = true
+					}
 				}
 			}
 			name := e.scalarName(func(n string) bool { return have[n] })
 			if !have[name] {
 				continue
 			}
+			known = true
 			pairs, k := c.pairings(present)
 			doubt := ""
 			for _, p := range pairs {
@@ -518,6 +541,10 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 				found = true
 				q := c.ask(all, o.Metrics, group, name, p, k)
 				q.primary = true // A gate is declared by the one who asks.
+				if why := short(all, group, name, p); why != "" {
+					c.Gates = append(c.Gates, q.undecided(e, why))
+					continue
+				}
 				g := q.gate(e, len(groups(all)) > 1)
 				if doubt != "" && !g.Verdict.Exact {
 					g.State = Inconclusive
@@ -526,11 +553,35 @@ func (c *Comparison) gate(all []observation, o CompareOptions) error {
 				c.Gates = append(c.Gates, g)
 			}
 		}
-		if !found {
-			return fmt.Errorf("results: compare: gate %q: no %s other than the baseline has that figure", e, c.By)
+		switch {
+		case found:
+		case known:
+			q := comparison{scalar: parseScalar(o.Metrics, e.Metric), baseline: c.Baseline, level: Bonferroni(1, c.Alpha), k: 1, primary: true}
+			c.Gates = append(c.Gates, q.undecided(e, fmt.Sprintf("no %s other than the baseline has that figure", c.By)))
+		default:
+			return fmt.Errorf("results: compare: gate %q: no figure is called %s, in these runs or anywhere", e, e.Metric)
 		}
 	}
 	return nil
+}
+
+// short says why a block of one of two arms has not the quantile that a gate asks for; ""
+// if all have it. To leave out such blocks would be to choose among them.
+func short(all []observation, group, name string, arms [2]string) string {
+	for _, ob := range all {
+		if why := ob.short[name]; why != "" && ob.group == group && slices.Contains(arms[:], ob.arm) {
+			return why
+		}
+	}
+	return ""
+}
+
+// undecided is the outcome of a gate for which there are no figures.
+func (c comparison) undecided(e Expr, why string) GateOutcome {
+	c.x, c.y = nil, nil
+	v := c.judge()
+	v.Ratio, v.Reason = Ratio(math.NaN()), why
+	return GateOutcome{Expr: e.String(), State: Inconclusive, Verdict: v, Text: fmt.Sprintf("gate undecided: %s: %s", e, why)}
 }
 
 // doubt says why nothing can be proved beside a baseline that was run twice: it

@@ -484,7 +484,7 @@ func TestCompareRefuses(t *testing.T) {
 		{"version", []*Run{first, change(func(r *Run) { r.Manifest.Targets[0].Version = "2" })}, CompareOptions{}, "target sim 1 / sim 2", true},
 		{"machine", []*Run{first, change(func(r *Run) { r.Manifest.Environment.CPUs = 64 })}, CompareOptions{}, "number of CPUs 2 / 64", true},
 		{"gate unit", []*Run{first}, CompareOptions{Gates: []Expr{mustParse(t, "probe mean<2s")}}, "ratio to the baseline", false},
-		{"gate metric", []*Run{first}, CompareOptions{Gates: []Expr{mustParse(t, "victim mean<2")}}, "has that figure", false},
+		{"gate metric", []*Run{first}, CompareOptions{Gates: []Expr{mustParse(t, "raedy mean<2")}}, "no figure is called raedy", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Compare(tt.runs, tt.o)
@@ -502,6 +502,35 @@ func TestCompareRefuses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Runs without a block to compare are told apart from a question that is wrong.
+func TestCompareEmpty(t *testing.T) {
+	without := func(left func(Block) bool) *Run {
+		r := fixture(t, "run", 1, 1)
+		for i := range r.Blocks {
+			r.Blocks[i].Valid = r.Blocks[i].Valid && !left(r.Blocks[i])
+		}
+		return r
+	}
+	noBaseline := without(func(b Block) bool { return b.Variant == "monolithic" })
+	for _, tt := range []struct {
+		name string
+		run  *Run
+		o    CompareOptions
+		want string // "" if it is no EmptyError
+	}{
+		{"no block", without(func(Block) bool { return true }), CompareOptions{}, "the runs hold no valid block"},
+		{"no block of the baseline", noBaseline, CompareOptions{}, "the runs hold no valid block of the baseline, monolithic: there are "},
+		{"no block of a baseline that was asked for", noBaseline, CompareOptions{Baseline: "monolithic"}, ""},
+		{"no dimension", noBaseline, CompareOptions{By: "x"}, ""},
+	} {
+		_, err := Compare([]*Run{tt.run}, tt.o)
+		empty := (*EmptyError)(nil)
+		if errors.As(err, &empty) != (tt.want != "") || err == nil || empty != nil && !strings.HasPrefix(empty.Text, tt.want) {
+			t.Errorf("%s: %v, want an EmptyError with %q", tt.name, err, tt.want)
+		}
 	}
 }
 
@@ -631,6 +660,23 @@ func TestGates(t *testing.T) {
 	}
 	if c.Gate() != Inconclusive || c.Gates[len(c.Gates)-1].State != Passed {
 		t.Errorf("three blocks: %s; a count needs no more than one, a time does", c.Gate())
+	}
+}
+
+// A gate on what was not measured is undecided, and leaves the verdicts and the other gates alone.
+func TestGateOnNothing(t *testing.T) {
+	c, err := Compare([]*Run{fixture(t, "run", 1, 1)}, CompareOptions{Gates: []Expr{mustParse(t, "victim mean<=2"), mustParse(t, "probe mean<=1.10")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "gate undecided: victim mean<=2: no variant other than the baseline has that figure"; c.Gate() != Inconclusive || c.Gates[0].State != Inconclusive || c.Gates[0].Text != want {
+		t.Errorf("%+v, want %q", c.Gates[0], want)
+	}
+	if len(c.Verdicts) == 0 || c.Gates[1].State != Passed {
+		t.Errorf("%d verdicts, and the other gate %+v", len(c.Verdicts), c.Gates[1])
+	}
+	if _, err := json.Marshal(c); err != nil {
+		t.Error(err)
 	}
 }
 

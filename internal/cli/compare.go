@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -77,15 +78,21 @@ func (g *gateFlags) parse() ([]results.Expr, error) {
 	return all, nil
 }
 
-// judge is the error that makes the exit code of a comparison.
-func (g *gateFlags) judge(c *results.Comparison) error {
-	switch c.Gate() {
-	case results.Failed:
+// judge is the error that makes the exit code of a comparison, or of the error that came in its place: where runs hold nothing to
+// compare, gates are undecided.
+func (g *gateFlags) judge(c *results.Comparison, err error) error {
+	state := results.Inconclusive
+	switch {
+	case err == nil:
+		state = c.Gate()
+	case len(g.exprs) == 0 || !errors.As(err, new(*results.EmptyError)):
+		return usage(err)
+	}
+	switch {
+	case state == results.Failed:
 		return &exitError{code: ExitRegression}
-	case results.Inconclusive:
-		if g.inconclusive == "fail" {
-			return &exitError{code: ExitInconclusive}
-		}
+	case state == results.Inconclusive && g.inconclusive == "fail":
+		return &exitError{ExitInconclusive, err}
 	}
 	return nil
 }
@@ -110,7 +117,11 @@ func (a *app) compareRuns(dirs []string, o results.CompareOptions, gates gateFla
 	}
 	comparison, err := results.Compare(runs, o)
 	if err != nil {
-		return usage(err)
+		judged := gates.judge(nil, err)
+		if judged == nil {
+			fmt.Fprintln(a.stderr, "gates undecided:", strings.TrimPrefix(err.Error(), "results: compare: "))
+		}
+		return judged
 	}
 	if a.json {
 		err = a.writeJSON(comparison)
@@ -123,5 +134,5 @@ func (a *app) compareRuns(dirs []string, o results.CompareOptions, gates gateFla
 	if len(comparison.Invalid) > 0 {
 		return &exitError{ExitInvalid, errors.New("a run is invalid: nothing is compared")}
 	}
-	return gates.judge(comparison)
+	return gates.judge(comparison, nil)
 }
