@@ -173,7 +173,7 @@ func (c *BlocksConfig) arm(ctx context.Context, b BlockRun, run func(context.Con
 func Order(seed uint64, blocks, arms int) [][]int {
 	orders := make([][]int, max(0, blocks))
 	for block := range orders {
-		random := rand.New(rand.NewPCG(mix(seed), mix(uint64(block)))) // #nosec G404 -- The order has to repeat.
+		random := rand.New(rand.NewPCG(Mix(seed), Mix(uint64(block)))) // #nosec G404 -- The order has to repeat.
 		orders[block] = random.Perm(max(0, arms))
 	}
 	return orders

@@ -2,9 +2,12 @@ package bench
 
 import (
 	"math"
+	"os"
 	"runtime"
 	"runtime/metrics"
 	"time"
+
+	"github.com/xmppbench/xmppbench/internal/proc"
 )
 
 // Figures says what this process consumed over a time, and how much the machine
@@ -74,10 +77,26 @@ type reading struct {
 	latency  *metrics.Float64Histogram
 }
 
-// machine holds counters of the whole machine. They only grow.
+// machine holds counters of the whole machine. They only grow, and are nil where
+// the system does not offer them.
 type machine struct {
 	stall        *time.Duration // during which some task waited for a processor
-	steal, total *uint64        // ticks of all processors
+	steal, total *time.Duration // of all processors together
+}
+
+func readMachine() machine {
+	m := machine{stall: known(proc.CPUPressure())}
+	if steal, total, err := proc.Steal(); err == nil {
+		m.steal, m.total = &steal, &total
+	}
+	return m
+}
+
+func known(d time.Duration, err error) *time.Duration {
+	if err != nil {
+		return nil
+	}
+	return &d
 }
 
 func read() reading {
@@ -92,7 +111,7 @@ func read() reading {
 	metrics.Read(samples)
 	r := reading{
 		at:       time.Now(),
-		cpu:      processCPU(),
+		cpu:      known(proc.CPU(os.Getpid())),
 		machine:  readMachine(),
 		gcCycles: number(samples[0]),
 		heap:     number(samples[1]),
@@ -136,7 +155,7 @@ func difference(from, to reading) Figures {
 		f.Pressure = new(share01((*b.stall - *a.stall).Seconds(), f.Elapsed.Seconds()))
 	}
 	if a.steal != nil && b.steal != nil && *b.total > *a.total {
-		f.Steal = new(share01(float64(*b.steal)-float64(*a.steal), float64(*b.total-*a.total)))
+		f.Steal = new(share01(float64(*b.steal-*a.steal), float64(*b.total-*a.total)))
 	}
 	pauses := added(from.pauses, to.pauses)
 	f.GCPauses = pauses.count()

@@ -39,8 +39,8 @@ func TestDifferenceOfTheMachine(t *testing.T) {
 	from := reading{at: begin, cpu: new(time.Second), pauses: &metrics.Float64Histogram{}, latency: &metrics.Float64Histogram{}}
 	to := from
 	to.at, to.cpu = begin.Add(10*time.Second), new(3*time.Second)
-	from.machine = machine{stall: new(time.Minute), steal: new(uint64(10)), total: new(uint64(1000))}
-	to.machine = machine{stall: new(time.Minute + 4*time.Second), steal: new(uint64(60)), total: new(uint64(2000))}
+	from.machine = machine{stall: new(time.Minute), steal: new(time.Second), total: new(100 * time.Second)}
+	to.machine = machine{stall: new(time.Minute + 4*time.Second), steal: new(6 * time.Second), total: new(200 * time.Second)}
 	f := difference(from, to)
 	if *f.CPU != 2*time.Second || *f.Pressure != 0.4 || *f.Steal != 0.05 {
 		t.Errorf("CPU %v, pressure %v, steal %v", *f.CPU, *f.Pressure, *f.Steal)

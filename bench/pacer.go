@@ -77,7 +77,7 @@ type gaps struct {
 	marks []float64 // marks[k] is the sum of gaps [0, k*poissonStride)
 }
 
-func newGaps(seed uint64) *gaps { return &gaps{seed: mix(seed), marks: []float64{0}} }
+func newGaps(seed uint64) *gaps { return &gaps{seed: Mix(seed), marks: []float64{0}} }
 
 // upTo returns the sum of gaps [0, seq], and false if it is not below limit. Gaps
 // behind the limit are not summed: every later arrival is out of reach too.
@@ -103,7 +103,7 @@ func (g *gaps) upTo(seq uint64, limit float64) (float64, bool) {
 
 // gap is the distance from arrival i-1 to arrival i.
 func (g *gaps) gap(i uint64) float64 {
-	u := float64(mix(g.seed+i)>>11+1) * 0x1p-53 // in (0, 1]: the logarithm stays finite
+	u := float64(Mix(g.seed+i)>>11+1) * 0x1p-53 // in (0, 1]: the logarithm stays finite
 	return -math.Log(u)
 }
 
@@ -132,9 +132,9 @@ func (p poisson) At(seq uint64) (time.Duration, bool) {
 	return toOffset(sum * float64(time.Second) / p.rate)
 }
 
-// mix is one step of the SplitMix64 generator from state x: neighbouring states
+// Mix is one step of the SplitMix64 generator from state x: neighbouring states
 // give unrelated numbers.
-func mix(x uint64) uint64 {
+func Mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb

@@ -524,10 +524,10 @@ func (l *ledger) wait(ctx context.Context, limit time.Duration) error {
 // sendMessage sends the next message. Who sends it, and whether it stays at the
 // sender's domain, follow from the seed and its number.
 func (t *exchange) sendMessage(ctx context.Context, a bench.Arrival) error {
-	draw := mix64(t.plan.Seed + 0x6d657373 + a.Seq)
+	draw := bench.Mix(t.plan.Seed + 0x6d657373 + a.Seq)
 	m := t.online[draw%uint64(len(t.online))]
 	remote := 0
-	if float64(mix64(draw)>>11)*0x1p-53 < t.plan.Messages.Remote {
+	if float64(bench.Mix(draw)>>11)*0x1p-53 < t.plan.Messages.Remote {
 		remote = 1
 	}
 	// The order of numbers has to be that of the stream.
@@ -593,14 +593,6 @@ func (e *unansweredError) Error() string { return "scenarios: nothing came back 
 
 // Kind returns the class of the error for counting.
 func (*unansweredError) Kind() string { return "unanswered" }
-
-// mix64 is one step of the SplitMix64 generator from state x.
-func mix64(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
 
 // messageArrived takes a message at its receiver.
 func (t *exchange) messageArrived(m *member, st *wire.Stanza) {
@@ -737,7 +729,7 @@ func (t *exchange) request(
 	ctx context.Context, a bench.Arrival, metric string, shape Shape,
 	ask func(c *online.Client, to string, done func(time.Time, error)) error,
 ) error {
-	m := t.online[mix64(t.plan.Seed+uint64(len(metric))<<56+a.Seq)%uint64(len(t.online))]
+	m := t.online[bench.Mix(t.plan.Seed+uint64(len(metric))<<56+a.Seq)%uint64(len(t.online))]
 	r, o := ref{metric: metric, from: m.at, number: a.Seq}, operation{due: a.At, start: time.Now()}
 	if shape.Workers() > 0 {
 		o.over = make(chan struct{})

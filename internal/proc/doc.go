@@ -14,7 +14,7 @@
 //	child, err := proc.Start(ctx, "simulator", config, proc.Options{})
 //	err = child.Call(ctx, "addresses", nil, &addresses)
 //
-// [CPU], [Usage], [UsageTree] and [Self] give the figures of processes, [CPUPressure] and [Steal] those of the machine, and a
+// [CPU] and [Usage] give the figures of processes, [CPUPressure] and [Steal] those of the machine, and a
 // [RuntimeMeter] those of this process's Go runtime. Figures that a system does not offer are answered with [ErrUnavailable].
 //
 // The package knows no protocol and no measurement: what a child does is up to its [Handler], and what a figure means is up to the

@@ -11,34 +11,15 @@ var ErrUnavailable = errors.New("not available on this system")
 // ErrNoListener says that no process takes connections at an address.
 var ErrNoListener = errors.New("nothing listens at")
 
-// Figures are what one process, or a tree of them, has cost up to now and holds at the moment.
+// Figures are what one process has cost up to now and holds at the moment.
 type Figures struct {
 	// CPU is the processor time used since the start, user and system, in nanoseconds. Threads that have ended are included,
 	// child processes that have ended are not.
 	CPU time.Duration `json:"cpu_ns"`
-	// RSS is the resident memory and PeakRSS its maximum since the start or since [ResetPeak], in bytes. The sum over a tree
-	// counts shared pages once for each process, and sums peaks that need not have come at the same time.
+	// RSS is the resident memory and PeakRSS its maximum since the start or since [ResetPeak], in bytes.
 	RSS     int64 `json:"rss_bytes"`
 	PeakRSS int64 `json:"peak_rss_bytes"`
 	// Descriptors is the number of open file descriptors, or -1 if this user may not know it.
 	Descriptors int `json:"descriptors"`
 	Threads     int `json:"threads"`
-	// Processes is 1, or the number of processes in the tree.
-	Processes int `json:"processes"`
-}
-
-// add sums the figures of two processes.
-func (f Figures) add(g Figures) Figures {
-	sum := Figures{
-		CPU:         f.CPU + g.CPU,
-		RSS:         f.RSS + g.RSS,
-		PeakRSS:     f.PeakRSS + g.PeakRSS,
-		Descriptors: f.Descriptors + g.Descriptors,
-		Threads:     f.Threads + g.Threads,
-		Processes:   f.Processes + g.Processes,
-	}
-	if f.Descriptors < 0 || g.Descriptors < 0 {
-		sum.Descriptors = -1
-	}
-	return sum
 }

@@ -118,41 +118,7 @@ func figures(p procfs.Proc, stat procfs.ProcStat) (Figures, error) {
 		PeakRSS:     int64(status.VmHWM), // #nosec G115 -- below 8 EiB
 		Descriptors: descriptors,
 		Threads:     stat.NumThreads,
-		Processes:   1,
 	}, nil
-}
-
-// UsageTree returns the figures of a process and of all its living descendants together. A descendant that ends while they are read
-// is left out. It looks at every process of the machine, so call it once a second rather than a thousand times.
-func UsageTree(pid int) (Figures, error) {
-	sum, err := Usage(pid)
-	if err != nil {
-		return Figures{}, err
-	}
-	all, err := procfs.AllProcs()
-	if err != nil {
-		return Figures{}, fmt.Errorf("proc: usage of the descendants of process %d: %w", pid, err)
-	}
-	children := make(map[int][]int)
-	for _, p := range all {
-		stat, err := p.Stat()
-		if err != nil {
-			continue // It ended since the listing.
-		}
-		children[stat.PPID] = append(children[stat.PPID], p.PID)
-	}
-	for queue := children[pid]; len(queue) > 0; queue = queue[1:] {
-		f, err := usage(queue[0])
-		if errors.Is(gone(err), os.ErrProcessDone) {
-			continue
-		}
-		if err != nil {
-			return Figures{}, fmt.Errorf("proc: usage of process %d, a descendant of %d: %w", queue[0], pid, err)
-		}
-		sum = sum.add(f)
-		queue = append(queue, children[queue[0]]...)
-	}
-	return sum, nil
 }
 
 // ResetPeak makes the present resident memory of a process its peak, so that a later peak belongs to the time since.

@@ -17,11 +17,6 @@ func Usage(pid int) (Figures, error) {
 	return Figures{}, fmt.Errorf("proc: usage of process %d: %w", pid, ErrUnavailable)
 }
 
-// UsageTree is available on Linux only.
-func UsageTree(pid int) (Figures, error) {
-	return Figures{}, fmt.Errorf("proc: usage of the descendants of process %d: %w", pid, ErrUnavailable)
-}
-
 // ResetPeak is available on Linux only.
 func ResetPeak(pid int) error {
 	return fmt.Errorf("proc: reset the memory peak of process %d: %w", pid, ErrUnavailable)
