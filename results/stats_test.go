@@ -3,7 +3,9 @@ package results
 import (
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -111,17 +113,119 @@ func TestEstimates(t *testing.T) {
 	}
 }
 
+// naive takes median and interval from all numbers, sorted.
+func naive(all []float64, k int) (value, lo, hi float64) {
+	slices.Sort(all)
+	value, lo, hi = median(all), math.Inf(-1), math.Inf(1)
+	if k > 0 {
+		lo, hi = all[k-1], all[len(all)-k]
+	}
+	return value, lo, hi
+}
+
+// What is selected among pairs that nobody stores is what stands there when all are
+// stored and sorted, with ties, zeros and numbers of any size.
+func TestEstimatesOfAllPairs(t *testing.T) {
+	rng := rand.New(rand.NewPCG(20261122, 5))
+	sample := func(n int) []float64 {
+		kind, out := rng.IntN(4), make([]float64, n)
+		for i := range out {
+			switch kind {
+			case 0: // many ties
+				out[i] = float64(rng.IntN(5) - 2)
+			case 1:
+				out[i] = rng.NormFloat64()
+			case 2: // far apart
+				out[i] = rng.NormFloat64() * math.Pow(10, float64(rng.IntN(200)-100))
+			default: // of one sign
+				out[i] = math.Exp(rng.NormFloat64())
+			}
+		}
+		return out
+	}
+	same := func(what string, e Estimate, all []float64, k int) {
+		t.Helper()
+		if value, lo, hi := naive(all, k); e.Value != value || e.Lo != lo || e.Hi != hi {
+			t.Errorf("%s of %d numbers: %+v, want %v in %v to %v", what, len(all), e, value, lo, hi)
+		}
+		if math.Signbit(e.Value) && e.Value == 0 {
+			t.Errorf("%s is a negative zero", what)
+		}
+	}
+	for range 2000 {
+		level := []float64{0, 0.5, 0.9, 0.95, 0.99}[rng.IntN(5)]
+		x, y := sample(1+rng.IntN(40)), sample(1+rng.IntN(40))
+		var averages, differences []float64
+		for i, a := range x {
+			for _, b := range x[i:] {
+				averages = append(averages, a/2+b/2)
+			}
+			for _, b := range y {
+				differences = append(differences, b-a)
+			}
+		}
+		k := lowerTail(signedRankDistribution(len(x)), (1-level)/2)
+		same("signed rank", SignedRank(x, level), averages, min(k, (len(averages)+1)/2))
+		k = lowerTail(mannWhitneyDistribution(len(x), len(y)), (1-level)/2)
+		same("Mann-Whitney", MannWhitney(x, y, level), differences, min(k, (len(differences)+1)/2))
+	}
+}
+
+// A day of windows of one second has as many blocks as it has seconds: estimates need no
+// more room than their arguments.
+func TestManyBlocks(t *testing.T) {
+	const n = 100_000
+	d, shifted := make([]float64, n), make([]float64, n)
+	for i, v := range rand.New(rand.NewPCG(20261122, 6)).Perm(n) {
+		d[i], shifted[i] = float64(v), float64(v)+1000
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	e := SignedRank(d, 0.95)
+	m := MannWhitney(d, shifted, 0.95)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
+		t.Errorf("%d blocks took %d MiB", n, took>>20)
+	}
+	// Of a uniform distribution the interval is as wide as that of the mean.
+	half := 1.959964 * n / math.Sqrt(12*n)
+	if centre := float64(n-1) / 2; e.Value != centre || math.Abs(e.Hi-centre-half) > 0.01*half || e.Hi-centre != centre-e.Lo || e.Exact {
+		t.Errorf("signed rank %+v, want %v ± %.1f", e, centre, half)
+	}
+	if half *= math.Sqrt2; m.Value != 1000 || math.Abs(m.Hi-1000-half) > 0.01*half || m.Hi-1000 != 1000-m.Lo || m.Exact {
+		t.Errorf("Mann-Whitney %+v, want 1000 ± %.1f", m, half)
+	}
+}
+
+// Whatever is asked for as a level, the interval holds the estimate.
+func TestLevelsThatAreNone(t *testing.T) {
+	for _, n := range []int{1, 2, 7, 61, 101} {
+		d := repeat(n, 1, 0.01)
+		for _, level := range []float64{-1e300, -1, 0, 1, 2, math.NaN(), math.Inf(1), math.Inf(-1)} {
+			for what, e := range map[string]Estimate{"signed rank": SignedRank(d, level), "Mann-Whitney": MannWhitney(d, d, level)} {
+				if !(e.Lo <= e.Value && e.Value <= e.Hi) {
+					t.Errorf("%s of %d blocks at level %v: %+v", what, n, level, e)
+				}
+			}
+		}
+	}
+	if n := MinBlocks(1, 1e-320); n < 1000 {
+		t.Errorf("%d blocks are enough for next to no error", n)
+	}
+}
+
 // Where the exact distribution gives way to the normal one the intervals meet.
 func TestNormalTailMeetsExact(t *testing.T) {
 	n := exactPaired
 	m, sd := float64(n)*float64(n+1)/4, math.Sqrt(float64(n)*float64(n+1)*float64(2*n+1)/24)
-	exact, normal := lowerTail(signedRankDistribution(n), 0.025), normalTail(m, sd, 0.025)
-	if math.Abs(float64(exact-normal)) > 0.005*m {
-		t.Errorf("signed rank, n=%d: exact %d, normal %d", n, exact, normal)
+	for _, tail := range []float64{0.05, 0.025, 0.005, 0.0025} {
+		if exact, normal := lowerTail(signedRankDistribution(n), tail), normalTail(m, sd, tail); math.Abs(float64(exact-normal)) > 0.005*m {
+			t.Errorf("signed rank, n=%d, %v to either side: exact %d, normal %d", n, tail, exact, normal)
+		}
 	}
 	k := exactUnpaired
 	mn := float64(k * k)
-	exact, normal = lowerTail(mannWhitneyDistribution(k, k), 0.025), normalTail(mn/2, math.Sqrt(mn*float64(2*k+1)/12), 0.025)
+	exact, normal := lowerTail(mannWhitneyDistribution(k, k), 0.025), normalTail(mn/2, math.Sqrt(mn*float64(2*k+1)/12), 0.025)
 	if math.Abs(float64(exact-normal)) > 0.005*mn {
 		t.Errorf("Mann-Whitney, %d and %d: exact %d, normal %d", k, k, exact, normal)
 	}
@@ -296,10 +400,20 @@ func TestVerdictSentences(t *testing.T) {
 	}
 }
 
+// BenchmarkSignedRank estimates from as many blocks as a run has, an hour and a day of
+// windows of one second.
 func BenchmarkSignedRank(b *testing.B) {
-	d := repeat(100, 1, 0.01)
-	b.ReportAllocs()
-	for b.Loop() {
-		SignedRank(d, 0.95)
+	for _, n := range []int{12, 100, 3600, 86_400} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			d := make([]float64, n)
+			for i := range d {
+				d[i] = rng.NormFloat64()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				SignedRank(d, 0.95)
+			}
+		})
 	}
 }

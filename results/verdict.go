@@ -176,13 +176,15 @@ func (c comparison) difference() Difference {
 		d := Ratio(c.y[0] - c.x[0])
 		return Difference{d, d, d}
 	}
-	e := MannWhitney(c.x, c.y, c.level)
+	var e Estimate
 	if c.paired {
 		d := make([]float64, len(c.y))
 		for i := range d {
 			d[i] = c.y[i] - c.x[i]
 		}
 		e = SignedRank(d, c.level)
+	} else {
+		e = MannWhitney(c.x, c.y, c.level)
 	}
 	return Difference{Ratio(e.Value), Ratio(e.Lo), Ratio(e.Hi)}
 }
