@@ -89,7 +89,7 @@ func (t *textReport) histograms(p PlanReport) {
 		if len(drawn) == 0 {
 			continue
 		}
-		room := min(maxBars, max(minBars, t.width-names-4))
+		room := min(maxBars, max(minBars, t.width-names-utf8.RuneCountInString("    ||")))
 		step := (hi - lo + room) / room
 		columns := (hi-lo)/step + 1
 		t.line("")

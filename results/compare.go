@@ -16,7 +16,7 @@ type CompareOptions struct {
 	By       string   // "variant", "run", or the name of a dimension; empty: variant for one run, run for several
 	Baseline string   // the value of By to compare with; empty: the run's own baseline, or the first value
 	Primary  string   // the scalar that decides; empty: the one that the runs declared
-	Alpha    float64  // joint error probability of the comparisons of a group; 0: the one that the first run declared, or 0.05
+	Alpha    float64  // joint error probability of the comparisons of a group; 0: the one that the first run declared, or 0.05. It lies between 0 and 1
 	Gates    []Expr   // limits on the ratio to the baseline
 	Metrics  []Metric // table; nil means [Metrics]
 
@@ -91,6 +91,9 @@ func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
 	}
 	asked := o.Baseline
 	o.complete(runs)
+	if !(o.Alpha >= leastAlpha && o.Alpha < 1) {
+		return nil, fmt.Errorf("results: compare: alpha is %g: want a probability of error from %g up to 1", o.Alpha, leastAlpha)
+	}
 	c := &Comparison{
 		By: o.By, Primary: o.Primary, Alpha: o.Alpha,
 		windows: !slices.ContainsFunc(runs, func(r *Run) bool { return r.Manifest.Window <= 0 }),
@@ -109,6 +112,9 @@ func Compare(runs []*Run, o CompareOptions) (*Comparison, error) {
 		}
 		if r.Partial {
 			c.Warnings = append(c.Warnings, fmt.Sprintf("run %s did not end: only the blocks written before are compared", r.Manifest.ID))
+		}
+		if text := r.change(); text != "" {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("run %s: %s", r.Manifest.ID, text))
 		}
 	}
 	if len(c.Invalid) > 0 {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,67 +16,132 @@ import (
 	"unicode"
 )
 
-// writeCSV writes one figure a row, in the long form that data frames take:
-// block is empty for what is taken over all blocks.
+// writeCSV writes one figure a row, in the long form that data frames take: block is
+// empty for what is taken over all blocks, and elapsed, the end of a second since the
+// run began, for what is not of series.jsonl.
 func writeCSV(w io.Writer, d *Document, runs []*Run) error {
-	c := csv.NewWriter(w)
-	row := func(fields ...string) { _ = c.Write(fields) } // Flush reports the error.
-	num := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
-	row("run", "plan", "variant", "block", "metric", "clock", "statistic", "unit", "value")
+	t := csvRows{csv.NewWriter(w)}
+	t.write("run", "plan", "variant", "block", "metric", "clock", "statistic", "unit", "value", "elapsed")
 	for i, r := range d.Runs {
+		if n := len(runs[i].Changed); n > 0 {
+			t.row(csvKey{run: r.ID}, "", "", "files changed", UnitCount, float64(n))
+		}
 		if len(r.Invalid) > 0 {
 			continue
 		}
-		for _, b := range runs[i].Blocks {
-			if b.Skipped != "" || !b.Valid {
+		t.blocks(r, runs[i])
+		t.plans(r)
+		t.series(r.ID, runs[i])
+	}
+	t.w.Flush()
+	return t.w.Error()
+}
+
+// csvRows writes rows; Flush reports the error.
+type csvRows struct{ w *csv.Writer }
+
+// csvKey says what a row is of.
+type csvKey struct{ run, plan, variant, block, elapsed string }
+
+func (t csvRows) write(fields ...string) { _ = t.w.Write(fields) }
+
+func (t csvRows) row(k csvKey, metric string, c Clock, statistic, unit string, v float64) {
+	format := byte('g')
+	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
+		format = 'f' // whole numbers stay whole
+	}
+	t.write(k.run, k.plan, k.variant, k.block, metric, string(c), statistic, unit, strconv.FormatFloat(v, format, -1, 64), k.elapsed)
+}
+
+// errors writes failed samples by metric and kind.
+func (t csvRows) errors(k csvKey, errors map[string]map[string]int64) {
+	for _, metric := range slices.Sorted(maps.Keys(errors)) {
+		for _, kind := range slices.Sorted(maps.Keys(errors[metric])) {
+			t.row(k, metric, "", "errors."+kind, UnitCount, float64(errors[metric][kind]))
+		}
+	}
+}
+
+func (t csvRows) blocks(r RunReport, run *Run) {
+	for _, b := range run.Blocks {
+		if b.Skipped != "" || !b.Valid {
+			continue
+		}
+		k := csvKey{run: r.ID, plan: b.Plan, variant: b.Variant, block: strconv.Itoa(b.Block)}
+		for _, name := range slices.Sorted(maps.Keys(b.Scalars)) {
+			s := parseScalar(nil, name)
+			unit := s.unit()
+			for _, p := range r.Plans {
+				unit = unitOf(p, name, unit)
+			}
+			var c Clock
+			if s.stat != "" {
+				c = Response
+			}
+			t.row(k, s.metric.Name, c, cmp.Or(s.stat, "value"), unit, b.Scalars[name])
+		}
+	}
+}
+
+// plans writes what is taken over all blocks.
+func (t csvRows) plans(r RunReport) {
+	for _, p := range r.Plans {
+		for _, v := range p.Variants {
+			k := csvKey{run: r.ID, plan: p.Name, variant: v.Name}
+			for _, value := range v.Values {
+				if value.Theory != nil {
+					t.row(k, value.Name, "", "theory", value.Unit, *value.Theory)
+				}
+				if e := value.Estimate; e != nil {
+					t.row(k, value.Name, "", "estimate", value.Unit, e.Value)
+					t.row(k, value.Name, "", "lo", value.Unit, e.Lo)
+					t.row(k, value.Name, "", "hi", value.Unit, e.Hi)
+					t.row(k, value.Name, "", "level", UnitCount, e.Level)
+				}
+			}
+			for _, l := range v.Latencies {
+				t.row(k, l.Metric, l.Clock, "n", UnitCount, float64(l.N))
+				t.row(k, l.Metric, l.Clock, "mean", UnitSeconds, l.Mean)
+				for _, q := range l.Quantiles {
+					if q.Value != nil {
+						t.row(k, l.Metric, l.Clock, "p"+quantileName(q.Q), UnitSeconds, *q.Value)
+					}
+				}
+				t.row(k, l.Metric, l.Clock, "max", UnitSeconds, l.Max)
+			}
+			t.errors(k, v.Errors)
+		}
+	}
+}
+
+// series writes what was sampled and counted in each second; what belongs to a block
+// that does not count is left out.
+func (t csvRows) series(id string, run *Run) {
+	units := make(map[string]string)
+	for _, s := range run.Series {
+		k := csvKey{run: id, elapsed: strconv.FormatFloat(s.Elapsed, 'f', 3, 64)}
+		for _, name := range slices.Sorted(maps.Keys(s.Figures)) {
+			if _, known := units[name]; !known {
+				f, _, _, _ := FindSeries(name)
+				units[name] = cmp.Or(f.Unit, UnitCount)
+			}
+			t.row(k, name, "", "value", units[name], s.Figures[name])
+		}
+		for _, c := range s.Counts {
+			if run.discarded[c.Key] {
 				continue
 			}
-			for _, name := range slices.Sorted(maps.Keys(b.Scalars)) {
-				s := parseScalar(nil, name)
-				unit := s.unit()
-				for _, p := range r.Plans {
-					unit = unitOf(p, name, unit)
-				}
-				clock := ""
-				if s.stat != "" {
-					clock = string(Response)
-				}
-				row(r.ID, b.Plan, b.Variant, strconv.Itoa(b.Block), s.metric.Name, clock, cmp.Or(s.stat, "value"), unit, num(b.Scalars[name]))
+			k := k
+			k.plan, k.variant, k.block = c.Plan, c.Variant, strconv.Itoa(c.Block)
+			for _, name := range slices.Sorted(maps.Keys(c.Counts)) {
+				t.row(k, name, "", "count", parseScalar(Metrics(), name).unit(), float64(c.Counts[name]))
 			}
-		}
-		for _, p := range r.Plans {
-			for _, v := range p.Variants {
-				for _, value := range v.Values {
-					if value.Theory != nil {
-						row(r.ID, p.Name, v.Name, "", value.Name, "", "theory", value.Unit, num(*value.Theory))
-					}
-					if e := value.Estimate; e != nil {
-						row(r.ID, p.Name, v.Name, "", value.Name, "", "estimate", value.Unit, num(e.Value))
-						row(r.ID, p.Name, v.Name, "", value.Name, "", "lo", value.Unit, num(e.Lo))
-						row(r.ID, p.Name, v.Name, "", value.Name, "", "hi", value.Unit, num(e.Hi))
-						row(r.ID, p.Name, v.Name, "", value.Name, "", "level", UnitCount, num(e.Level))
-					}
-				}
-				for _, l := range v.Latencies {
-					row(r.ID, p.Name, v.Name, "", l.Metric, string(l.Clock), "n", UnitCount, strconv.FormatInt(l.N, 10))
-					row(r.ID, p.Name, v.Name, "", l.Metric, string(l.Clock), "mean", UnitSeconds, num(l.Mean))
-					for _, q := range l.Quantiles {
-						if q.Value != nil {
-							row(r.ID, p.Name, v.Name, "", l.Metric, string(l.Clock), "p"+quantileName(q.Q), UnitSeconds, num(*q.Value))
-						}
-					}
-					row(r.ID, p.Name, v.Name, "", l.Metric, string(l.Clock), "max", UnitSeconds, num(l.Max))
-				}
-				for _, metric := range slices.Sorted(maps.Keys(v.Errors)) {
-					for _, kind := range slices.Sorted(maps.Keys(v.Errors[metric])) {
-						row(r.ID, p.Name, v.Name, "", metric, "", "errors."+kind, UnitCount, strconv.FormatInt(v.Errors[metric][kind], 10))
-					}
-				}
+			t.errors(k, c.Errors)
+			for _, metric := range slices.Sorted(maps.Keys(c.Clamped)) {
+				t.row(k, metric, "", "clamped", UnitCount, float64(c.Clamped[metric]))
 			}
 		}
 	}
-	c.Flush()
-	return c.Error()
 }
 
 func quantileName(q float64) string { return strconv.FormatFloat(100*q, 'g', 6, 64) }
@@ -91,36 +158,56 @@ func unitOf(p PlanReport, name, otherwise string) string {
 }
 
 // writeLog writes the intervals of all runs and blocks that are not invalid, in
-// order of time.
+// order of time. Of several runs, tags end in the name of the run.
 func writeLog(w io.Writer, runs []*Run) error {
-	var all []interval
+	type entry struct {
+		interval
+		run string // "" if there is only one
+	}
+	var all []entry
+	var b bytes.Buffer
 	for _, r := range runs {
+		run := ""
+		if len(runs) > 1 {
+			run = r.Manifest.ID
+		}
 		if bad, _ := r.Invalid(); !bad {
 			for _, iv := range r.intervals {
 				if !r.discarded[iv.key] {
-					all = append(all, iv)
+					all = append(all, entry{iv, run})
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b interval) int { return cmp.Compare(a.start, b.start) })
-	var b bytes.Buffer
+	slices.SortStableFunc(all, func(a, b entry) int { return cmp.Compare(a.start, b.start) })
 	var first float64
 	if len(all) > 0 {
 		first = all[0].start
 	}
 	writeLogHead(&b, time.UnixMilli(int64(first*1e3)))
+	if len(runs) > 1 {
+		b.WriteString("#[of several runs: tag = metric/clock/plan/variant/block/run]\n")
+	}
+	for _, r := range runs {
+		if text := r.change(); text != "" {
+			fmt.Fprintf(&b, "#[%s: %s]\n", oneLineOf(r.Manifest.ID), oneLineOf(text))
+		}
+	}
 	var d decoder
-	for _, iv := range all {
+	for _, e := range all {
 		for _, c := range []struct {
 			clock Clock
 			text  string
-		}{{Response, iv.response}, {Lateness, iv.lateness}, {Service, iv.service}} {
+		}{{Response, e.response}, {Lateness, e.lateness}, {Service, e.service}} {
 			if c.text == "" {
 				continue
 			}
 			largest := d.mustAdd(c.text, nil).max
-			writeLogLine(&b, logTag(iv.metric, c.clock, iv.key), iv.start, iv.length, time.Duration(largest), c.text)
+			tag := logTag(e.metric, c.clock, e.key)
+			if e.run != "" {
+				tag += "/" + url.PathEscape(e.run)
+			}
+			writeLogLine(&b, tag, e.start, e.length, time.Duration(largest), c.text)
 		}
 	}
 	_, err := b.WriteTo(w)
@@ -133,8 +220,11 @@ func writeBench(w io.Writer, runs []*Run, table []Metric) error {
 	var b bytes.Buffer
 	for _, r := range runs {
 		if bad, why := r.Invalid(); bad {
-			fmt.Fprintf(&b, "# run %s is invalid: %s\n", r.Manifest.ID, oneLineOf(strings.Join(orNone(why), "; ")))
+			fmt.Fprintf(&b, "# run %s is invalid: %s\n", oneLineOf(r.Manifest.ID), oneLineOf(strings.Join(orNone(why), "; ")))
 			continue
+		}
+		if text := r.change(); text != "" {
+			fmt.Fprintf(&b, "# run %s: %s\n", oneLineOf(r.Manifest.ID), oneLineOf(text))
 		}
 		e := r.Manifest.Environment
 		// A key tells the runs of one file apart, which benchstat -col run sets side by
@@ -143,7 +233,7 @@ func writeBench(w io.Writer, runs []*Run, table []Metric) error {
 		if len(runs) > 1 {
 			mark = "run: "
 		}
-		fmt.Fprintf(&b, "goos: %s\ngoarch: %s\ncpu: %s\n%s%s\n", e.OS, e.Arch, oneLineOf(e.CPU), mark, oneLineOf(r.Manifest.ID))
+		fmt.Fprintf(&b, "goos: %s\ngoarch: %s\ncpu: %s\n%s%s\n", oneLineOf(e.OS), oneLineOf(e.Arch), oneLineOf(e.CPU), mark, oneLineOf(r.Manifest.ID))
 		for _, block := range r.Blocks {
 			if block.Skipped != "" || !block.Valid {
 				continue
@@ -171,7 +261,7 @@ func writeBench(w io.Writer, runs []*Run, table []Metric) error {
 	return err
 }
 
-func oneLineOf(s string) string { return strings.Join(strings.Fields(s), " ") }
+func oneLineOf(s string) string { return printable(strings.Join(strings.Fields(s), " ")) }
 
 // benchName makes a scenario's name a benchmark's: RosterLogin.
 func benchName(s string) string {
@@ -198,5 +288,5 @@ func benchWord(s string) string {
 			return '_'
 		}
 		return r
-	}, s)
+	}, printable(s))
 }

@@ -18,7 +18,7 @@ type Head struct {
 // OpenHead reads the head of a run directory. Like [Open] it refuses symbolic
 // links in the directory and files that are too large, those that hold figures
 // among them; unlike it, it says nothing of damage in these. A run that has ended
-// without a summary is an error.
+// without a summary, or with another one than it wrote, is an error.
 func OpenHead(dir string) (Head, error) {
 	var h Head
 	root, err := os.OpenRoot(dir)
@@ -40,6 +40,11 @@ func OpenHead(dir string) (Head, error) {
 	h.Summary = new(Document)
 	if err := readJSON(root, fileSummary, h.Summary); err != nil {
 		return h, fmt.Errorf("results: open run %s: %w", dir, err)
+	}
+	if r.Done.SHA256[fileSummary] != "" {
+		if err := r.Done.verify(root, fileSummary); err != nil {
+			return h, fmt.Errorf("results: open run %s: %w: derive it anew with report --rebuild", dir, err)
+		}
 	}
 	return h, nil
 }
@@ -68,6 +73,9 @@ func (r *Run) readHead(root *os.Root) error {
 		return err
 	}
 	if err := checkSchema(r.Manifest.Schema, Schema, "a run directory"); err != nil {
+		return fmt.Errorf("%s: %w", fileManifest, err)
+	}
+	if err := r.Manifest.check(); err != nil {
 		return fmt.Errorf("%s: %w", fileManifest, err)
 	}
 	switch err := readJSON(root, fileDone, &r.Done); {

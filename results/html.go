@@ -399,6 +399,7 @@ func (m Manifest) facts() []pageFact {
 	add("link", dimensionLabel(m.Link))
 	add("seeds", seedsText(m.Seeds))
 	add("blocks", fmt.Sprintf("%d in random order, level %s", m.Blocks, percent(1-cmp.Or(m.Alpha, 0.05))))
+	add("limits of the self-check changed", strings.Join(m.limits(), "; "))
 	for _, k := range slices.Sorted(maps.Keys(e.Sysctl)) {
 		add(k, e.Sysctl[k])
 	}

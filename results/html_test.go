@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
@@ -233,9 +234,18 @@ func TestHTMLHostileNames(t *testing.T) {
 // Markdown is shown by web pages too.
 func TestMarkdownHostileNames(t *testing.T) {
 	r := fixture(t, "run", 1, 1)
-	r.Manifest.Scenario, r.Manifest.Notes = "<img src=x>", []string{"a\n# b <script>"}
+	r.Manifest.Scenario, r.Manifest.Notes = "<img src=x>", []string{"a\n# b <script>", `![x](http://evil.example/x.png) a|b \[c] ` + "`d`"}
+	r.Manifest.Variants[0], r.Manifest.Baseline = "[link](http://evil.example)|x", ""
+	for i := range r.Blocks {
+		if r.Blocks[i].Variant == "monolithic" {
+			r.Blocks[i].Variant = r.Manifest.Variants[0]
+		}
+	}
 	out := string(report(t, "md", ReportOptions{}, r))
-	for _, want := range []string{`# \<img src=x>`, `- note: a # b \<script>`} {
+	for _, want := range []string{
+		`# \<img src=x>`, `- note: a # b \<script>`, `- note: \!\[x\](http://evil.example/x.png) a\|b \\\[c\] ` + "\\`d\\`",
+		`| \[link\](http://evil.example)\|x |`,
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report lacks %q:\n%s", want, out)
 		}
@@ -382,10 +392,17 @@ func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
 		t.Errorf("loads %+v", p.Load)
 	}
 	i := slices.IndexFunc(p.Meshes, func(m MeshPlot) bool { return m.Plan == "items=10k" })
-	if i < 0 || p.Meshes[0].A != 5 || p.Meshes[0].B != 4 || p.Meshes[i].B != 20 || p.Meshes[0].Connections != 40 {
-		t.Errorf("meshes %+v", p.Meshes)
+	if i < 0 {
+		t.Fatalf("meshes %+v", p.Meshes)
 	}
-	if len(p.Costs) != 1 || p.Costs[0].Metric != "connections" || p.Costs[0].Points[0].Size != 20 {
+	if got := p.Meshes[0]; !slices.Equal(got.Domains, []int{5, 4}) || got.Pairs != 20 || got.Shared || got.Connections != 40 {
+		t.Errorf("mesh of two providers %+v", got)
+	}
+	// Three providers with ten domains each: a hundred pairs for each two of them.
+	if got := p.Meshes[i]; !slices.Equal(got.Domains, []int{10, 10, 10}) || got.Pairs != 300 || !got.Shared {
+		t.Errorf("mesh of three providers %+v", got)
+	}
+	if len(p.Costs) != 1 || p.Costs[0].Metric != "connections" || p.Costs[0].Points[0].Size != 20 || p.Costs[0].Points[1].Size != 300 {
 		t.Errorf("costs %+v", p.Costs)
 	}
 	res := p.Resources[0]
@@ -409,11 +426,149 @@ func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {
 	if got := most(res.CPU[0].Value); got != 0.5 {
 		t.Errorf("at most %v cores, want 0.5: a process that was replaced did not go back in time", got)
 	}
+	if res.CPU[0].Value[0] == nil || *res.CPU[0].Value[0] != 0.25 {
+		t.Errorf("the first point is %v, want 0.25 cores", res.CPU[0].Value[0])
+	}
 	if got := most(res.RSS[0].Value); got != 9<<20 {
 		t.Errorf("the peak of memory is %v, want 9 MiB", got)
 	}
 	if res.Metric != "probe" || len(res.Response) == 0 {
 		t.Errorf("responses of %q: %d", res.Metric, len(res.Response))
+	}
+}
+
+// How many pairs talked is what was counted, and whether they share connections what the
+// run says of its streams: traffic that meets few pairs leaves fewer connections than
+// there are pairs, of whichever kind.
+func TestPlotsOfLazyMeshes(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	r.Manifest.Config = map[string]any{"plans": []any{map[string]any{
+		"label": "items=1k", "federation": map[string]any{"domains": "20x20"}, "arms": []any{
+			map[string]any{"label": "monolithic", "layout": "each-pair-both"}, map[string]any{"label": "chunked-push", "layout": "each-provider-both"},
+		},
+	}}}
+	for i := range r.Blocks {
+		if b := &r.Blocks[i]; b.Valid {
+			b.Scalars["pairs"], b.Scalars["connections"] = 150, 150
+		}
+	}
+	p := MakePlots([]*Run{r}, Summarize([]*Run{r}, CompareOptions{}), CompareOptions{})
+	shared := make(map[string]bool)
+	for _, m := range p.Meshes {
+		if m.Plan == "items=1k" {
+			shared[p.Arms[m.Arm].Variant] = m.Shared
+			if m.Pairs != 150 || !slices.Equal(m.Domains, []int{20, 20}) {
+				t.Errorf("mesh %+v", m)
+			}
+		}
+	}
+	if want := map[string]bool{"monolithic": false, "monolithic#aa": false, "chunked-push": true, "rsm": false}; !maps.Equal(shared, want) {
+		t.Errorf("shared %v, want %v", shared, want)
+	}
+	if p.Costs[0].Points[0].Size != 150 {
+		t.Errorf("cost of %v pairs, want 150", p.Costs[0].Points[0].Size)
+	}
+}
+
+// Where points are joined, CPU time is the mean: the largest of a few seconds would grow
+// with the length of the run.
+func TestCPULineIsTheMean(t *testing.T) {
+	var series []Second
+	total := 0.0
+	for i := range 6000 {
+		total += float64(i % 2) // a whole core in every other second
+		series = append(series, Second{Elapsed: float64(i), Figures: map[string]float64{"cpu.server": total}})
+	}
+	for _, join := range []int{2, 10, 100} {
+		for i, v := range cpuLine(series, "cpu.server", join) {
+			// The first stretch has no second before it.
+			if v == nil || math.Abs(*v-0.5) > 0.5/float64(join-1)+1e-4 || i > 0 && *v != 0.5 {
+				t.Fatalf("%d joined, point %d: %v cores, want 0.5", join, i, v)
+			}
+		}
+	}
+}
+
+// heatRun is a run of one plan in which arms recorded one sample each second, in blocks of
+// so many seconds.
+func heatRun(blocks map[string][]int) *plotter {
+	h := NewHistogram()
+	h.Record(time.Millisecond, 20)
+	text, err := h.Encode()
+	if err != nil {
+		panic(err)
+	}
+	r := &Run{Manifest: Manifest{ID: "run", Variants: slices.Sorted(maps.Keys(blocks)), Started: at(0)}}
+	for _, variant := range r.Manifest.Variants {
+		for block, seconds := range blocks[variant] {
+			for i := range seconds {
+				r.intervals = append(r.intervals, interval{
+					key: Key{"p", variant, block}, metric: "probe", start: epoch(at(0)) + float64(10_000*block+i), length: 1, service: text,
+				})
+			}
+		}
+	}
+	p := &plotter{table: Metrics(), doc: &Document{}, runs: []*Run{r}, arms: make(map[[2]string]int)}
+	p.name(p.runs)
+	p.latencies()
+	return p
+}
+
+// All arms have one axis, however long each of them ran.
+func TestHeatMapsShareTheirAxis(t *testing.T) {
+	l := heatRun(map[string][]int{"long": {700, 260}, "short": {100}}).out.Latency[0]
+	if l.Column != "s" || l.Step != 4 {
+		t.Fatalf("columns of %v %s, want 960 s in 240 of 4 s", l.Step, l.Column)
+	}
+	for i, want := range []int{240, 25} {
+		if got := len(l.Heat[i].Max); got != want {
+			t.Errorf("arm %d has %d columns, want %d", i, got, want)
+		}
+		for k, n := range l.Heat[i].N {
+			if n != 4*20 {
+				t.Errorf("column %d of arm %d has %d samples, want those of 4 s", k, i, n)
+			}
+		}
+	}
+	if !slices.Equal(l.Heat[0].Blocks, []float64{0, 700}) {
+		t.Errorf("blocks begin at %v s", l.Heat[0].Blocks)
+	}
+	// A block that one arm lacks leaves a gap.
+	many := make([]int, 300)
+	for i := range many {
+		many[i] = 1
+	}
+	gap := slices.Clone(many)
+	gap[4], gap[5] = 0, 0
+	l = heatRun(map[string][]int{"all": many, "gap": gap}).out.Latency[0]
+	if l.Column != "block" || l.Step != 2 || len(l.Heat[0].N) != 150 || len(l.Heat[1].N) != 150 {
+		t.Fatalf("columns of %v %ss, %d and %d", l.Step, l.Column, len(l.Heat[0].N), len(l.Heat[1].N))
+	}
+	if l.Heat[1].N[2] != 0 || l.Heat[1].N[1] != 40 || l.Heat[0].N[2] != 40 {
+		t.Errorf("samples %v, want none in the third column of the second arm", l.Heat[1].N[:4])
+	}
+}
+
+// Limits of the self-check that were changed stand in every form that people read.
+func TestChangedLimitsAreTold(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	for _, format := range []string{"text", "md", "html"} {
+		if strings.Contains(string(report(t, format, ReportOptions{}, r)), "limits of the self-check changed") {
+			t.Errorf("%s: the usual limits are said to be changed", format)
+		}
+	}
+	r.Manifest.Limits.LatenessFloor = 50 * time.Millisecond
+	other := DefaultLimits()
+	other.Dropped = 7
+	r.Manifest.Plans[1].Limits = &other
+	for _, format := range []string{"text", "md", "html"} {
+		out := strings.Join(strings.Fields(string(report(t, format, ReportOptions{Width: 1000}, r))), " ")
+		for _, want := range []string{"limits of the self-check changed", "lateness-floor 50ms (usually 3ms)", "in plan items=10k dropped 7 (usually 0)"} {
+			body, _, _ := strings.Cut(out, `<script type="application/json"`) // what is shown
+			if !strings.Contains(body, want) {
+				t.Errorf("%s lacks %q", format, want)
+			}
+		}
 	}
 }
 

@@ -40,6 +40,27 @@ type Manifest struct {
 	Environment Environment       `json:"environment"`
 }
 
+// check refuses what no run can have been made with.
+func (m Manifest) check() error {
+	switch {
+	case m.Alpha != 0 && !(m.Alpha >= leastAlpha && m.Alpha < 1):
+		return fmt.Errorf("alpha is %g: want a probability of error from %g up to 1", m.Alpha, leastAlpha)
+	case m.Window < 0:
+		return fmt.Errorf("window is %g: want seconds, or none", m.Window)
+	case m.Blocks < 0:
+		return fmt.Errorf("blocks is %d: want a number from 0", m.Blocks)
+	}
+	for _, p := range m.Plans {
+		if p.Blocks < 0 {
+			return fmt.Errorf("blocks of plan %q is %d: want a number from 0", p.Name, p.Blocks)
+		}
+	}
+	return nil
+}
+
+// leastAlpha is a probability of error below which levels could not be told from 1.
+const leastAlpha = 1e-12
+
 // Plan is one combination of the values of all dimensions.
 type Plan struct {
 	Name       string            `json:"name"`

@@ -10,12 +10,13 @@ import (
 )
 
 // PlotsSchema is the version of what the pictures of an HTML report are drawn from.
-const PlotsSchema = "xmppbench.plots/2"
+const PlotsSchema = "xmppbench.plots/3"
 
 // Plots are what the pictures of a report are drawn from, beside its [Document].
 // Everything refers to arms by their place in Arms. Times are in seconds, sizes in
 // bytes. Where there is more than a picture can show it is thinned, and of each
-// stretch that is drawn as one the largest value is kept.
+// stretch that is drawn as one the largest value is kept; of CPU time, which is a rate,
+// the mean.
 type Plots struct {
 	Schema    string         `json:"schema"`
 	Arms      []PlotArm      `json:"arms"`
@@ -60,11 +61,15 @@ type LatencyPlot struct {
 
 	// Heat maps have one row for each step of Decade-th parts of a power of ten;
 	// row 0 begins at 10^(Floor/Decade) seconds.
-	Decade int    `json:"decade"`
-	Floor  int    `json:"floor"`
-	Rows   int    `json:"rows"`
-	Column string `json:"column"` // what a column of the heat maps is: "block" or "s", measured time
-	Heat   []Heat `json:"heat"`
+	Decade int `json:"decade"`
+	Floor  int `json:"floor"`
+	Rows   int `json:"rows"`
+	// All have the same columns, each of which is Step wide: of seconds if Column is "s",
+	// of blocks if it is "block". Seconds are those in which the blocks ran, one after
+	// the other.
+	Column string  `json:"column"`
+	Step   float64 `json:"step"`
+	Heat   []Heat  `json:"heat"`
 }
 
 // Curve is the distribution of one arm: the value at each of the quantiles
@@ -86,10 +91,9 @@ type Curve struct {
 // Heat is how often what response time occurred when.
 type Heat struct {
 	Arm    int       `json:"arm"`
-	Step   float64   `json:"step"`             // seconds of a column, if columns are times
 	Max    []float64 `json:"max"`              // of each column
 	N      []int64   `json:"n"`                // samples of each column
-	Blocks []int     `json:"blocks,omitempty"` // columns at which blocks begin, if columns are times
+	Blocks []float64 `json:"blocks,omitempty"` // seconds at which blocks begin, if columns are times
 	Cells  []int64   `json:"cells"`            // column, row, samples; and so on
 }
 
@@ -140,7 +144,7 @@ type RatioRow struct {
 type ResourcePlot struct {
 	Run      string          `json:"run"`
 	T        []float64       `json:"t"`             // seconds since the run began
-	CPU      []ResourceLine  `json:"cpu,omitempty"` // cores
+	CPU      []ResourceLine  `json:"cpu,omitempty"` // cores, the mean since the point before
 	RSS      []ResourceLine  `json:"rss,omitempty"` // bytes
 	FDs      []ResourceLine  `json:"fds,omitempty"`
 	Metric   string          `json:"metric,omitempty"` // whose response times follow
@@ -194,13 +198,18 @@ type LoadPoint struct {
 	Judgement string `json:"judgement,omitempty"`
 }
 
-// MeshPlot is how many connections the domains of two providers shared.
+// MeshPlot is how many connections the domains of providers needed.
 type MeshPlot struct {
-	Plan        string  `json:"plan"`
-	Arm         int     `json:"arm"`
-	A           int     `json:"a"` // domains of the first provider
-	B           int     `json:"b"` // and of the others
+	Plan string `json:"plan"`
+	Arm  int    `json:"arm"`
+	// Domains are those of each provider. Pairs are the pairs of domains that talked,
+	// either direction being the same pair.
+	Domains []int   `json:"domains"`
+	Pairs   float64 `json:"pairs"`
+	// Connections that stay. They are Shared if they are those of providers, and not each
+	// that of a pair of domains.
 	Connections float64 `json:"connections"`
+	Shared      bool    `json:"shared"`
 }
 
 // CostPlot is one figure against size.
@@ -339,11 +348,12 @@ type plotCell struct {
 	window  bool // blocks are long enough to look into
 }
 
+// heatColumn is one interval, or what a column of a heat map shows.
 type heatColumn struct {
-	block  int
-	length float64
-	n, max int64
-	rows   map[int]int64
+	block         int
+	start, length float64 // seconds
+	n, max        int64
+	rows          map[int]int64
 }
 
 func (p *plotter) latencies() {
@@ -400,7 +410,7 @@ func (p *plotter) cell(r *Run, metric, plan, variant string) *plotCell {
 			blocks[iv.key.Block] = b
 			c.blocks = append(c.blocks, b)
 		}
-		column := heatColumn{block: iv.key.Block, length: iv.length, rows: make(map[int]int64)}
+		column := heatColumn{block: iv.key.Block, start: iv.start, length: iv.length, rows: make(map[int]int64)}
 		got := d.mustWalk(cmp.Or(iv.response, iv.service), b, func(high, n int64) { column.rows[heatRow(high)] += n })
 		column.n, column.max = got.n, got.max
 		c.columns = append(c.columns, column)
@@ -428,9 +438,11 @@ func (p *plotter) latency(plan, metric string, cells []*plotCell) LatencyPlot {
 	// What is further down than a picture has room for goes into its lowest row.
 	out.Floor = max(out.Floor, top-heatRows+1)
 	out.Rows = top - out.Floor + 1
+	axis := newHeatAxis(cells, out.Column == "s")
+	out.Step = axis.step
 	for _, c := range cells {
 		out.Curves = append(out.Curves, c.curve())
-		out.Heat = append(out.Heat, c.heat(out.Column == "s", out.Floor))
+		out.Heat = append(out.Heat, axis.heat(c, out.Floor))
 	}
 	return out
 }
@@ -479,34 +491,89 @@ func (c *plotCell) curve() Curve {
 	return out
 }
 
-// heat joins columns until they fit.
-func (c *plotCell) heat(window bool, floor int) Heat {
-	columns := c.columns
-	if !window {
-		columns = nil
-		for _, column := range c.columns {
-			if n := len(columns); n > 0 && columns[n-1].block == column.block {
-				columns[n-1].add(column)
-				continue
+// heatAxis is what the columns of the heat maps of all arms stand for.
+type heatAxis struct {
+	step   float64     // width of a column in seconds, or in blocks
+	blocks map[int]int // places of the blocks, where columns are blocks; nil where they are times
+}
+
+// newHeatAxis makes columns as wide as it takes for the arm with most to show.
+func newHeatAxis(cells []*plotCell, times bool) heatAxis {
+	if !times {
+		numbers := make(map[int]int)
+		for _, c := range cells {
+			for _, iv := range c.columns {
+				numbers[iv.block] = 0
 			}
-			columns = append(columns, column.clone())
+		}
+		for i, n := range slices.Sorted(maps.Keys(numbers)) {
+			numbers[n] = i
+		}
+		return heatAxis{math.Ceil(float64(len(numbers)) / heatColumns), numbers}
+	}
+	var lengths []float64
+	longest := 0.0
+	for _, c := range cells {
+		_, total := c.spans()
+		longest = max(longest, total)
+		for _, iv := range c.columns {
+			lengths = append(lengths, iv.length)
 		}
 	}
+	// Whole intervals fall into a column, but for what a block ends with.
+	usual := max(medianOf(lengths), 1e-3)
+	return heatAxis{step: rounded(usual * max(1, math.Ceil(longest/usual/heatColumns)))}
+}
+
+// blockSpan is where a block lies on an axis of the time in which blocks ran.
+type blockSpan struct{ at, from, to float64 }
+
+// spans puts the blocks one after the other, in the order in which they ran, and
+// returns the time in which they did.
+func (c *plotCell) spans() (map[int]blockSpan, float64) {
+	spans := make(map[int]blockSpan)
+	for _, iv := range c.columns {
+		s, known := spans[iv.block]
+		if !known {
+			s = blockSpan{from: iv.start, to: iv.start}
+		}
+		spans[iv.block] = blockSpan{from: min(s.from, iv.start), to: max(s.to, iv.start+iv.length)}
+	}
+	total := 0.0
+	order := func(a, b int) int { return cmp.Or(cmp.Compare(spans[a].from, spans[b].from), cmp.Compare(a, b)) }
+	for _, b := range slices.SortedFunc(maps.Keys(spans), order) {
+		s := spans[b]
+		s.at = total
+		spans[b] = s
+		total += s.to - s.from
+	}
+	return spans, total
+}
+
+// heat sorts what an arm recorded into the columns of the axis.
+func (a heatAxis) heat(c *plotCell, floor int) Heat {
 	out := Heat{Arm: c.arm}
-	join := (len(columns) + heatColumns - 1) / heatColumns
-	var joined []heatColumn
-	for chunk := range slices.Chunk(columns, max(join, 1)) {
-		sum := chunk[0].clone()
-		for _, column := range chunk[1:] {
-			sum.add(column)
+	spans, _ := c.spans()
+	columns := make(map[int]*heatColumn)
+	for _, iv := range c.columns {
+		at := float64(a.blocks[iv.block])
+		if a.blocks == nil {
+			s := spans[iv.block]
+			at = s.at + iv.start - s.from + iv.length/2
 		}
-		joined = append(joined, sum)
+		i := min(int(at/a.step), heatColumns)
+		if columns[i] == nil {
+			columns[i] = &heatColumn{rows: make(map[int]int64)}
+		}
+		columns[i].add(iv)
 	}
-	length := 0.0
-	for i, column := range joined {
-		length += column.length
-		if window && (i == 0 || joined[i-1].block != column.block) {
-			out.Blocks = append(out.Blocks, i)
+	if len(columns) == 0 {
+		return out
+	}
+	for i := range slices.Max(slices.Collect(maps.Keys(columns))) + 1 {
+		column := columns[i]
+		if column == nil {
+			column = new(heatColumn)
 		}
 		out.Max, out.N = append(out.Max, rounded(float64(column.max)*1e-9)), append(out.N, column.n)
 		rows := make(map[int]int64)
@@ -517,19 +584,17 @@ func (c *plotCell) heat(window bool, floor int) Heat {
 			out.Cells = append(out.Cells, int64(i), int64(row), rows[row])
 		}
 	}
-	if window && len(joined) > 0 {
-		out.Step = rounded(length / float64(len(joined)))
+	if a.blocks == nil {
+		for _, s := range spans {
+			out.Blocks = append(out.Blocks, math.Round(s.at*1e3)/1e3)
+		}
+		slices.Sort(out.Blocks)
 	}
 	return out
 }
 
-func (h heatColumn) clone() heatColumn {
-	h.rows = maps.Clone(h.rows)
-	return h
-}
-
 func (h *heatColumn) add(o heatColumn) {
-	h.length, h.n, h.max = h.length+o.length, h.n+o.n, max(h.max, o.max)
+	h.n, h.max = h.n+o.n, max(h.max, o.max)
 	for row, n := range o.rows {
 		h.rows[row] += n
 	}
@@ -705,13 +770,14 @@ func hasValue(line []*float64) bool {
 	return slices.ContainsFunc(line, func(v *float64) bool { return v != nil })
 }
 
-// cpuLine makes cores of seconds of CPU time; where a figure went back its process
-// had been replaced.
+// cpuLine makes cores of seconds of CPU time: the mean of each stretch, which is what
+// the counter grew by since the one before; where it went back its process had been
+// replaced.
 func cpuLine(series []Second, name string, join int) []*float64 {
 	var out []*float64
 	var before *Second
 	for chunk := range slices.Chunk(series, join) {
-		var most *float64
+		var grown, length float64
 		for i := range chunk {
 			s := &chunk[i]
 			v, ok := s.Figures[name]
@@ -720,18 +786,21 @@ func cpuLine(series []Second, name string, join int) []*float64 {
 				continue
 			}
 			if before != nil && s.Elapsed > before.Elapsed && v >= before.Figures[name] {
-				rate := rounded((v - before.Figures[name]) / (s.Elapsed - before.Elapsed))
-				if most == nil || rate > *most {
-					most = &rate
-				}
+				grown += v - before.Figures[name]
+				length += s.Elapsed - before.Elapsed
 			}
 			before = s
 		}
-		out = append(out, most)
+		var mean *float64
+		if length > 0 {
+			mean = new(rounded(grown / length))
+		}
+		out = append(out, mean)
 	}
 	return out
 }
 
+// levelLine keeps the largest figure of each stretch.
 func levelLine(series []Second, name string, join int) []*float64 {
 	var out []*float64
 	for chunk := range slices.Chunk(series, join) {
@@ -904,9 +973,11 @@ func rateOf(dimensions map[string]string) (name string, rate float64, ok bool) {
 
 // A meshCell is what a variant showed in a plan that says how many domains there are.
 type meshCell struct {
-	plan      string
-	arm, a, b int // a and b are the domains of the first provider and of the others
-	values    []Value
+	plan    string
+	arm     int
+	domains []int // of each provider
+	shared  bool
+	values  []Value
 }
 
 // meshCells looks for runs of federations.
@@ -918,29 +989,69 @@ func (p *plotter) meshCells() []meshCell {
 			continue
 		}
 		for _, plan := range p.doc.Runs[i].Plans {
-			a, b, ok := meshSize(r.Manifest, plan.Name)
+			m, ok := findMesh(r.Manifest, plan.Name)
 			if !ok {
 				continue
 			}
 			for _, v := range plan.Variants {
-				out = append(out, meshCell{plan.Name, p.arms[[2]string{r.Manifest.ID, v.Name}], a, b, v.Values})
+				c := meshCell{plan: plan.Name, arm: p.arms[[2]string{r.Manifest.ID, v.Name}], domains: m.domains, values: v.Values}
+				c.shared = c.sharesStreams(m.layouts[strings.TrimSuffix(v.Name, AASuffix)])
+				out = append(out, c)
 			}
 		}
 	}
 	return out
 }
 
+// pairs is how many pairs of domains talked, or all pairs of different providers where
+// that was not counted.
+func (c meshCell) pairs() float64 {
+	if v, ok := findValue(c.values, "pairs"); ok {
+		return v.Median
+	}
+	all, before := 0, 0
+	for _, n := range c.domains {
+		all += n * before
+		before += n
+	}
+	return float64(all)
+}
+
+// sharesStreams reports whether connections are those of providers. Runs that do not
+// say the layout of their streams are told by the number.
+func (c meshCell) sharesStreams(layout string) bool {
+	if layout == "" {
+		v, ok := findValue(c.values, "connections")
+		return ok && v.Median < c.pairs()
+	}
+	return strings.HasPrefix(layout, "each-provider")
+}
+
 func (p *plotter) meshes() {
 	for _, c := range p.meshCells() {
 		if v, ok := findValue(c.values, "connections"); ok {
-			p.out.Meshes = append(p.out.Meshes, MeshPlot{Plan: c.plan, Arm: c.arm, A: c.a, B: c.b, Connections: v.Median})
+			p.out.Meshes = append(p.out.Meshes, MeshPlot{
+				Plan: c.plan, Arm: c.arm, Domains: c.domains, Pairs: c.pairs(), Connections: v.Median, Shared: c.shared,
+			})
 		}
 	}
 }
 
-// meshSize is how many domains the providers of a plan have, as the scenario in the
-// manifest says it: "20x30", and how many further providers there are.
-func meshSize(m Manifest, plan string) (a, b int, ok bool) {
+// Most providers, and domains of each, that are believed to have been there.
+const (
+	meshProviders = 100
+	meshDomains   = 1_000_000
+)
+
+// mesh is what the scenario in a manifest says of the providers of a plan.
+type mesh struct {
+	domains []int             // of each provider
+	layouts map[string]string // of streams, by arm; runs may not say them
+}
+
+// findMesh reads the scenario of a plan: domains as in "20x30", of the first provider and
+// of each further one, and how many providers there are.
+func findMesh(m Manifest, plan string) (mesh, bool) {
 	config, _ := m.Config.(map[string]any)
 	plans, _ := config["plans"].([]any)
 	for _, entry := range plans {
@@ -955,15 +1066,23 @@ func meshSize(m Manifest, plan string) (a, b int, ok bool) {
 		left, right, found := strings.Cut(text, "x")
 		a, errA := strconv.Atoi(left)
 		b, errB := strconv.Atoi(right)
-		if !found || errA != nil || errB != nil || a < 1 || b < 1 {
-			return 0, 0, false
+		providers, isNumber := f["providers"].(float64)
+		if !isNumber {
+			providers = 2
 		}
-		if providers, isNumber := f["providers"].(float64); isNumber && providers > 2 {
-			b *= int(providers) - 1
+		if !found || errA != nil || errB != nil || min(a, b) < 1 || max(a, b) > meshDomains || providers < 2 || providers > meshProviders {
+			return mesh{}, false
 		}
-		return a, b, true
+		out := mesh{domains: append([]int{a}, slices.Repeat([]int{b}, int(providers)-1)...), layouts: make(map[string]string)}
+		arms, _ := p["arms"].([]any)
+		for _, entry := range arms {
+			arm, _ := entry.(map[string]any)
+			name, _ := arm["label"].(string)
+			out.layouts[name], _ = arm["layout"].(string)
+		}
+		return out, true
 	}
-	return 0, 0, false
+	return mesh{}, false
 }
 
 // costMetrics are the figures of a federation that grow with its size.
@@ -983,9 +1102,9 @@ func (p *plotter) costs() {
 		}
 		out := CostPlot{Metric: metric, Unit: parseScalar(p.table, metric).unit(), Over: "pairs"}
 		for _, c := range cells {
-			if v, ok := findValue(c.values, metric); ok && v.Median > 0 {
+			if v, ok := findValue(c.values, metric); ok && v.Median > 0 && c.pairs() > 0 {
 				out.Points = append(out.Points, CostPoint{
-					Arm: c.arm, Plan: c.plan, Size: float64(c.a) * float64(c.b), Value: rounded(v.Median), Lo: rounded(v.Min), Hi: rounded(v.Max),
+					Arm: c.arm, Plan: c.plan, Size: c.pairs(), Value: rounded(v.Median), Lo: rounded(v.Min), Hi: rounded(v.Max),
 				})
 			}
 		}

@@ -46,6 +46,10 @@ type Run struct {
 
 	Timelines []Timeline
 
+	// Changed says of each file that is not as it was when the run ended what is wrong
+	// with it. It says nothing of summary.json, of which no report takes anything.
+	Changed []string
+
 	intervals []interval
 	discarded map[Key]bool // cells of blocks that the self-check found invalid
 }
@@ -61,8 +65,9 @@ type interval struct {
 
 // Open reads a run directory. A run that died before its end is read as far as
 // it goes; a cut last line of a file is left out. Damage elsewhere is an error
-// that names file and line. Files are bounded in size, and symbolic links in
-// the directory are refused.
+// that names file and line. Of a run that has ended, files that do not agree with the
+// checksums in DONE are read and listed in [Run.Changed]. Files are bounded in size, and
+// symbolic links in the directory are refused.
 func Open(dir string) (*Run, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -109,6 +114,9 @@ func (r *Run) read(root *os.Root) error {
 		if e.Kind == "flag" && e.Count == 0 {
 			r.Flags = append(r.Flags, Flag{Kind: e.Fields["kind"], Severity: Severity(e.Fields["severity"]), Text: e.Text})
 		}
+	}
+	if !r.Partial {
+		r.Changed = r.Done.changed(root)
 	}
 	return nil
 }
@@ -190,6 +198,9 @@ func readJSON(root *os.Root, name string, v any) error {
 	if err := json.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%s:%d: %w", name, errorLine(b, err), err)
 	}
+	if err := checkFigures(v); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	return nil
 }
 
@@ -245,6 +256,9 @@ func appendLine[T any](to *[]T) func([]byte) error {
 		if err := json.Unmarshal(b, &v); err != nil {
 			return err
 		}
+		if err := checkFigures(&v); err != nil {
+			return err
+		}
 		*to = append(*to, v)
 		return nil
 	}
@@ -259,6 +273,9 @@ func (r *Run) blockLine() func([]byte) error {
 	return func(line []byte) error {
 		var b Block
 		if err := json.Unmarshal(line, &b); err != nil {
+			return err
+		}
+		if err := checkFigures(&b); err != nil {
 			return err
 		}
 		i, known := place[b.Key]
@@ -538,7 +555,7 @@ func (r *Run) Invalid() (bool, []string) {
 	return r.Done.Status == StatusInvalid || len(why) > 0, why
 }
 
-// Verify compares the files with the checksums in DONE and returns the first
+// Verify compares all files with the checksums in DONE and returns the first
 // difference as an error; a partial run has nothing to compare with.
 func (r *Run) Verify() error {
 	root, err := os.OpenRoot(r.Dir)
@@ -547,18 +564,65 @@ func (r *Run) Verify() error {
 	}
 	defer func() { _ = root.Close() }() // it was only read
 	for _, name := range slices.Sorted(maps.Keys(r.Done.SHA256)) {
-		f, err := openFile(root, name, maxLatency)
-		if err != nil {
+		if err := r.Done.verify(root, name); err != nil {
 			return fmt.Errorf("results: verify run %s: %w", r.Dir, err)
-		}
-		sum, err := checksum(f)
-		_ = f.Close() // it was only read
-		if err != nil {
-			return fmt.Errorf("results: verify run %s: %w", r.Dir, err)
-		}
-		if sum != r.Done.SHA256[name] {
-			return fmt.Errorf("results: verify run %s: %s was changed after the run ended", r.Dir, name)
 		}
 	}
 	return nil
+}
+
+// verify compares one file with its checksum.
+func (d Done) verify(root *os.Root, name string) error {
+	f, err := openFile(root, name, maxLatency)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing", name)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum, err := checksum(f)
+	if err != nil {
+		return err
+	}
+	if sum != d.SHA256[name] {
+		return fmt.Errorf("%s was changed after the run ended", name)
+	}
+	return nil
+}
+
+// changed lists what is wrong with the files that figures are taken from.
+func (d Done) changed(root *os.Root) []string {
+	if len(d.SHA256) == 0 {
+		return []string{fileDone + " has no checksums"}
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(d.SHA256)) {
+		if name == fileSummary {
+			continue
+		}
+		if err := d.verify(root, name); err != nil {
+			all = append(all, err.Error())
+		}
+	}
+	for _, name := range []string{fileManifest, fileLatency, fileSeries, fileEvents, fileBlocks, fileTheory, fileTimeline, fileSearch, fileCounts, fileSheet} {
+		if _, err := root.Lstat(name); err == nil && d.SHA256[name] == "" {
+			all = append(all, name+" was added after the run ended")
+		}
+	}
+	return all
+}
+
+// change says in one sentence, without a full stop, that files are not as they were when
+// the run ended; "" if they are.
+func (r *Run) change() string {
+	const told = 5
+	what, more := r.Changed, ""
+	if len(what) == 0 {
+		return ""
+	}
+	if n := len(what) - told; n > 0 {
+		what, more = what[:told], fmt.Sprintf("; and %d files more", n)
+	}
+	return "these may not be the figures that were measured: " + strings.Join(what, "; ") + more
 }

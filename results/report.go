@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -157,6 +158,9 @@ func summarizeRun(r *Run, table []Metric) RunReport {
 	if r.Partial {
 		out.Warnings = append(out.Warnings, "the run did not end; these are the figures written before")
 	}
+	if text := r.change(); text != "" {
+		out.Warnings = append(out.Warnings, text)
+	}
 	out.Searches = r.searches()
 	out.Sheet = r.Sheet.withSearches(out.Searches) // its rows say themselves what is missing
 	if bad, why := r.Invalid(); bad {
@@ -236,8 +240,9 @@ func summarizeVariant(r *Run, table []Metric, plan, variant string) VariantRepor
 		s := parseScalar(table, name)
 		value := Value{Name: name, Unit: s.unit(), Median: medianOf(v), Min: slices.Min(v), Max: slices.Max(v), Blocks: len(v)}
 		if len(v) >= MinBlocks(1, alpha) {
-			e := SignedRank(v, 1-alpha)
-			value.Estimate = &e
+			if e := SignedRank(v, 1-alpha); !math.IsInf(e.Hi, 1) {
+				value.Estimate = &e
+			}
 		}
 		for _, t := range r.Theory {
 			if expected, ok := t.Scalars[name]; ok && t.Plan == plan && t.Variant == strings.TrimSuffix(variant, AASuffix) {
@@ -291,16 +296,26 @@ func (m Manifest) how() []string {
 	if len(m.Seeds) > 0 {
 		out = append(out, "seeds "+seedsText(m.Seeds))
 	}
+	if l := m.limits(); len(l) > 0 {
+		out = append(out, "limits of the self-check changed: "+strings.Join(l, "; "))
+	}
+	if cc := e.Sysctl["net.ipv4.tcp_congestion_control"]; cc != "" {
+		out = append(out, "congestion control "+cc)
+	}
+	return out
+}
+
+// limits tells the limits of the self-check that are not the usual ones, of the run and
+// of plans that have others.
+func (m Manifest) limits() []string {
+	var out []string
 	if c := m.Limits.changed(); c != "" && m.Limits != (Limits{}) {
-		out = append(out, "limits of the self-check changed: "+c)
+		out = append(out, c)
 	}
 	for _, p := range m.Plans {
 		if p.Limits != nil {
 			out = append(out, "in plan "+p.Name+" "+cmp.Or(p.Limits.changed(), "the usual limits"))
 		}
-	}
-	if cc := e.Sysctl["net.ipv4.tcp_congestion_control"]; cc != "" {
-		out = append(out, "congestion control "+cc)
 	}
 	return out
 }

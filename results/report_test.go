@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -229,7 +231,8 @@ func TestReportShowsInvalidFailedAndUnequal(t *testing.T) {
 	}
 }
 
-// The merged log holds every sample of every run, in order of time.
+// The merged log holds every sample of every run, in order of time, under the name of
+// its run.
 func TestReportLog(t *testing.T) {
 	a, b := fixture(t, "a", 1, 1), fixture(t, "b", 1, 1)
 	for i := range b.intervals {
@@ -237,10 +240,24 @@ func TestReportLog(t *testing.T) {
 	}
 	merged := &Run{}
 	read := merged.intervalLine()
-	for s := bufio.NewScanner(bytes.NewReader(report(t, "hlog", ReportOptions{}, a, b))); s.Scan(); {
-		if err := read(s.Bytes()); err != nil {
+	lines := make(map[string]int)
+	out := report(t, "hlog", ReportOptions{}, a, b)
+	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+		line := s.Text()
+		if tag, rest, ok := strings.Cut(line, ","); ok && strings.HasPrefix(tag, "Tag=") {
+			at := strings.LastIndexByte(tag, '/')
+			lines[tag[at:]]++
+			line = tag[:at] + "," + rest
+		}
+		if err := read([]byte(line)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if len(lines) != 2 || lines["/a"] == 0 || lines["/a"] != lines["/b"] {
+		t.Errorf("lines by the end of their tags: %v, want as many of either run", lines)
+	}
+	if !bytes.Contains(out, []byte("tag = metric/clock/plan/variant/block/run]")) {
+		t.Error("the log does not say what its tags are")
 	}
 	// Four variants in one plan, three in the other, eight blocks of 150.
 	if n, want := merged.Timings("probe", Filter{}).Of(Response).N(), int64(2*7*8*150); n != want {
@@ -260,6 +277,111 @@ func TestReportCSVIsRectangular(t *testing.T) {
 		if row[7] == "" || row[8] == "" {
 			t.Errorf("row without unit or value: %q", row)
 		}
+	}
+}
+
+// What was sampled and counted in each second has a row of its own, at its time.
+func TestReportCSVSeries(t *testing.T) {
+	r := fixture(t, "a", 1, 1)
+	key := r.Blocks[0].Key
+	spoiled := Key{key.Plan, key.Variant, 99}
+	r.discarded = map[Key]bool{spoiled: true}
+	r.Series = []Second{{
+		Elapsed: 1.5, Figures: map[string]float64{"cpu.server": 0.25, "rss.server": 1 << 20, "unheard.of": 3},
+		Counts: []SecondCounts{
+			{Key: key, Counts: map[string]int64{"stanzas": 12, "bytes.in": 7}, Errors: map[string]map[string]int64{"ready": {"timeout": 2}}, Clamped: map[string]int64{"probe": 1}},
+			{Key: spoiled, Counts: map[string]int64{"stanzas": 77}},
+		},
+	}, {Elapsed: 2.5, Figures: map[string]float64{"cpu.server": 1e7}}}
+	out := string(report(t, "csv", ReportOptions{}, r))
+	of := "a," + key.Plan + "," + key.Variant + ",0,"
+	for _, want := range []string{
+		"run,plan,variant,block,metric,clock,statistic,unit,value,elapsed\n",
+		"a,,,,cpu.server,,value,s,0.25,1.500\n", "a,,,,rss.server,,value,B,1048576,1.500\n", "a,,,,unheard.of,,value,1,3,1.500\n",
+		"a,,,,cpu.server,,value,s,10000000,2.500\n",
+		of + "stanzas,,count,1,12,1.500\n", of + "bytes.in,,count,B,7,1.500\n", of + "ready,,errors.timeout,1,2,1.500\n", of + "probe,,clamped,1,1,1.500\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the table lacks %q", want)
+		}
+	}
+	if strings.Contains(out, ",77,") {
+		t.Error("the table counts what a spoiled block did")
+	}
+}
+
+// A terminal obeys what names hold: none reaches it, in no form that is read on one.
+func TestReportOfNamesThatATerminalObeys(t *testing.T) {
+	const name, shown = "a\x1b[31mb\x07\u009bc\u202ed\x7f\ne", "a\ufffd[31mb\ufffd\ufffdc\ufffdd\ufffd"
+	r := fixture(t, name, 1, 1)
+	m := &r.Manifest
+	m.Scenario, m.Notes, m.Plans[0].Name, m.Variants[0] = name, []string{name}, name, name
+	m.Targets[0].Name, m.Baseline = name, name
+	r.Done.Reasons, r.Done.Status = []string{name}, StatusFailed
+	r.Flags = []Flag{{name, Warning, name}}
+	r.Sheet = &Sheet{Target: name, Rows: []SheetRow{{Name: name, Unit: name, Missing: name}}}
+	for i := range r.Blocks {
+		b := &r.Blocks[i]
+		if b.Plan == "items=1k" {
+			b.Plan = name
+		}
+		if b.Variant == "monolithic" {
+			b.Variant = name
+		}
+		if b.Skipped != "" {
+			b.Skipped = name
+		}
+	}
+	r.Counts[0].Name, r.Counts[0].Equal = name, false
+	for _, format := range []string{"text", "md", "bench"} {
+		out := string(report(t, format, ReportOptions{Color: true, Width: 200}, r))
+		for _, colour := range []paint{good, bad, doubtful, plain} {
+			out = strings.ReplaceAll(out, string(colour), "")
+		}
+		for i, c := range out {
+			if c != '\n' && (unicode.IsControl(c) || c == '\u202e') {
+				t.Errorf("%s has %q: %.60q", format, c, out[max(0, i-30):])
+				break
+			}
+		}
+		want := shown
+		if format == "md" {
+			want = strings.ReplaceAll(shown, "[", `\[`)
+		}
+		if !strings.Contains(out, want) {
+			t.Errorf("%s lost the name:\n%s", format, out)
+		}
+	}
+	c, err := Compare([]*Run{r}, CompareOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := c.WriteText(&b, 100, false); err != nil || strings.ContainsAny(b.String(), "\x1b\x07\u009b\u202e") {
+		t.Errorf("error %v, the comparison is %q", err, b.String())
+	}
+}
+
+// Histograms fit the terminal, whatever the labels.
+func TestHistogramsFitTheWidth(t *testing.T) {
+	r := fixture(t, "run", 1, 1)
+	label := strings.Repeat("v", 35)
+	for i := range r.intervals {
+		if k := &r.intervals[i].key; k.Variant == "chunked-push" {
+			k.Variant = label
+		}
+	}
+	drawn := 0
+	for _, line := range strings.Split(string(report(t, "text", ReportOptions{Width: 80}, r)), "\n") {
+		if strings.HasPrefix(line, "  "+label+"  |") {
+			drawn++
+			if n := utf8.RuneCountInString(line); n > 80 {
+				t.Errorf("line of %d columns: %q", n, line)
+			}
+		}
+	}
+	if drawn == 0 {
+		t.Error("no histogram was drawn")
 	}
 }
 

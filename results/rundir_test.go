@@ -474,6 +474,135 @@ func TestDamageIsNamed(t *testing.T) {
 	}
 }
 
+// Numbers that no run can have are refused where they stand, whichever file they are in.
+func TestImpossibleFiguresAreNamed(t *testing.T) {
+	replace := func(old, new string) func([]byte) []byte {
+		return func(b []byte) []byte {
+			if !bytes.Contains(b, []byte(old)) {
+				t.Errorf("nothing to replace: %s", old)
+			}
+			return bytes.Replace(b, []byte(old), []byte(new), 1)
+		}
+	}
+	manifest := func(text string) func([]byte) []byte {
+		return replace(`"primary"`, text+`, "primary"`)
+	}
+	line := func(text string) func([]byte) []byte {
+		return func(b []byte) []byte { return append([]byte(text+"\n"), b...) }
+	}
+	for _, tt := range []struct {
+		file   string
+		change func([]byte) []byte
+		want   string
+	}{
+		{"manifest.json", manifest(`"alpha": 2`), "manifest.json: alpha is 2"},
+		{"manifest.json", manifest(`"alpha": -0.05`), "manifest.json: alpha is -0.05"},
+		{"manifest.json", manifest(`"alpha": 1`), "manifest.json: alpha is 1"},
+		{"manifest.json", manifest(`"alpha": 1e-90`), "manifest.json: alpha is 1e-90"},
+		{"manifest.json", manifest(`"alpha": 1e-300`), "manifest.json: alpha is 1e-300"},
+		{"manifest.json", manifest(`"blocks": -1`), "manifest.json: blocks is -1"},
+		{"manifest.json", manifest(`"window": -5`), "manifest.json: window is -5"},
+		{"manifest.json", replace(`"name": "items=1k"`, `"name": "items=1k", "blocks": -8`), `manifest.json: blocks of plan "items=1k" is -8`},
+		{"manifest.json", replace(`"lateness-share": 0.1`, `"lateness-share": 1e308`), "manifest.json: limits.lateness-share is 1e+308"},
+		{"blocks.jsonl", line(`{"plan":"p","variant":"v","scalars":{"x":1e300}}`), "blocks.jsonl:1: scalars.x is 1e+300"},
+		{"blocks.jsonl", line(`{"plan":"p","variant":"v","scalars":{"x":5e-324}}`), "blocks.jsonl:1: scalars.x is 5e-324"},
+		{"series.jsonl", line(`{"elapsed":1,"figures":{"cpu.server":-1e308}}`), "series.jsonl:1: figures.cpu.server is -1e+308"},
+		{"series.jsonl", line(`{"elapsed":1e306}`), "series.jsonl:1: elapsed is 1e+306"},
+		{"timelines.jsonl", line(`{"metric":"m","points":[[0,1],[1e308,1]]}`), "timelines.jsonl:1: points[1][0] is 1e+308"},
+		{"theory.jsonl", line(`{"timelines":{"m":[[1,-1e308]]}}`), "theory.jsonl:1: timelines.m[0][1] is -1e+308"},
+		{"counts.json", replace(`"expected": 60`, `"expected": 1e301`), "counts.json: [0].expected is 1e+301"},
+	} {
+		t.Run(tt.want, func(t *testing.T) {
+			dir := testRun(t)
+			damage(t, dir, tt.file, tt.change)
+			if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// A run whose files are not those that it ended with is shown for what it is, in every
+// form; one that is whole says nothing of it.
+func TestChangedFilesAreTold(t *testing.T) {
+	forms := func(t *testing.T, dir string) map[string]string {
+		t.Helper()
+		r, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := make(map[string]string)
+		for _, format := range Formats() {
+			out[format] = string(report(t, format, ReportOptions{Width: 500}, r))
+		}
+		c, err := Compare([]*Run{r}, CompareOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := c.WriteText(&b, 500, false); err != nil {
+			t.Fatal(err)
+		}
+		out["compare"] = b.String()
+		return out
+	}
+	const told = "these may not be the figures that were measured"
+	for format, out := range forms(t, testRun(t)) {
+		if strings.Contains(out, told) || strings.Contains(out, "files changed") {
+			t.Errorf("%s: a whole run is said to be changed:\n%s", format, out)
+		}
+	}
+	for name, tt := range map[string]struct {
+		change func(dir string) error
+		want   string
+	}{
+		"changed": {func(dir string) error {
+			damage(t, dir, "blocks.jsonl", func(b []byte) []byte {
+				return bytes.Replace(b, []byte(`"probe.max":0.0`), []byte(`"probe.max":0.1`), 1)
+			})
+			return nil
+		}, "blocks.jsonl was changed after the run ended"},
+		"missing": {func(dir string) error { return os.Remove(filepath.Join(dir, "theory.jsonl")) }, "theory.jsonl is missing"},
+		"added": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "sheet.json"), []byte(`{"target":"x"}`), 0o600)
+		}, "sheet.json was added after the run ended"},
+		"no checksums": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "DONE"), []byte(`{"status":"ok"}`), 0o600)
+		}, "DONE has no checksums"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := testRun(t)
+			if err := tt.change(dir); err != nil {
+				t.Fatal(err)
+			}
+			for format, out := range forms(t, dir) {
+				want := []string{told, tt.want}
+				if format == "csv" {
+					want = []string{"run,,,,,,files changed,1,1,\n"}
+				}
+				for _, w := range want {
+					if !strings.Contains(out, w) {
+						t.Errorf("%s lacks %q:\n%.3000s", format, w, out)
+					}
+				}
+			}
+		})
+	}
+	t.Run("summary", func(t *testing.T) {
+		dir := testRun(t)
+		damage(t, dir, "summary.json", func(b []byte) []byte { return append(b, '\n') })
+		if _, err := OpenHead(dir); err == nil || !strings.Contains(err.Error(), "summary.json was changed after the run ended: derive it anew with report --rebuild") {
+			t.Errorf("error %v of a summary that is not that of the run", err)
+		}
+		if err := Rebuild(dir, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenHead(dir); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestOpenRefusesLinksAndForeignDirectories(t *testing.T) {
 	dir := testRun(t)
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -717,6 +846,11 @@ func FuzzOpen(f *testing.F) {
 	block := []byte(`{"plan":"p","variant":"a","block":0,"valid":true,"scalars":{"probe.mean":1}}` + "\n")
 	f.Add(manifest, log, block, []byte(`{"counts":[{"plan":"p","variant":"a","errors":{"probe":{"timeout":1}}}]}`))
 	f.Add(manifest, log[:len(log)/2], bytes.Replace(block, []byte(`"a"`), []byte(`"b"`), 1), []byte("{}\n{"))
+	f.Add(bytes.Replace(manifest, []byte(`"primary"`), []byte(`"alpha":1e-12,"primary"`), 1), log, bytes.Repeat(block, 50),
+		[]byte(`{"elapsed":1,"figures":{"cpu.server":1e100}}`+"\n"+`{"elapsed":1e-100,"figures":{"cpu.server":-1e100}}`+"\n"+`{"elapsed":1e100,"figures":{"cpu.server":1e100}}`))
+	f.Add(manifest, bytes.Replace(log, []byte("Tag="), []byte("Tag=x"), 1), bytes.Replace(block, []byte(":1}"), []byte(":1e-100}"), 1), []byte(`{"elapsed":-1e100}`))
+	f.Add([]byte(`{"schema":"xmppbench.run/1","scenario":"federation","config":{"plans":[{"label":"p","federation":{"domains":"999999999999x999999999999","providers":1e18}}]}}`),
+		log, bytes.Replace(block, []byte("probe.mean"), []byte("connections"), 1), []byte(`{}`))
 	f.Add([]byte(`{"schema":"xmppbench.run/9"}`), []byte("Tag=a/b/c/d/e,1,2,3,x\n"), []byte("\n"), []byte("null"))
 	f.Fuzz(func(t *testing.T, manifest, log, blocks, series []byte) {
 		dir := t.TempDir()

@@ -58,7 +58,9 @@ func (r *Run) stages(plan, variant string) []StageReport {
 		}
 		if response.N() > 0 {
 			out.Response = new(latency(s.Metric, Response, response, 0))
-			out.Achieved = float64(response.N()) / out.Seconds
+			if out.Seconds > 0 {
+				out.Achieved = float64(response.N()) / out.Seconds
+			}
 		}
 		all = append(all, out)
 	}

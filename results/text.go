@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -47,9 +48,21 @@ func (t *textReport) render(d *Document) []byte {
 	return t.out.Bytes()
 }
 
+// line writes one line. What names hold that a terminal would obey is replaced.
 func (t *textReport) line(format string, args ...any) {
-	fmt.Fprintf(&t.out, format, args...)
+	t.out.WriteString(printable(fmt.Sprintf(format, args...)))
 	t.out.WriteByte('\n')
+}
+
+// printable replaces what is no text: control characters, ends of lines among them,
+// characters that turn the direction of what follows, and bytes that are no UTF-8.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cc, unicode.Bidi_Control, unicode.Zl, unicode.Zp) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // gap separates tables; Markdown's end in an empty line already.
@@ -69,15 +82,16 @@ func plural(n int64, what string) string {
 // item writes one sentence.
 func (t *textReport) item(s string) {
 	if t.markdown {
-		t.line("- %s", t.plain(s))
+		t.line("- %s", unmarked(s))
 		return
 	}
 	t.wrap(s, "  ")
 }
 
-// plain keeps what runs are called from becoming markup.
-func (t *textReport) plain(s string) string {
-	return strings.NewReplacer("<", `\<`, "\n", " ").Replace(s)
+// unmarked keeps what runs are called from becoming markup in Markdown, in tables as
+// elsewhere.
+func unmarked(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "<", `\<`, "[", `\[`, "]", `\]`, "!", `\!`, "|", `\|`, "`", "\\`", "\n", " ").Replace(s)
 }
 
 // paint is the code of a terminal for a colour.
@@ -131,7 +145,8 @@ func (t *textReport) verdict(v Verdict, several bool) {
 
 func (t *textReport) heading(level int, s string) {
 	if t.markdown {
-		t.line("%s %s\n", strings.Repeat("#", level), t.plain(s))
+		t.line("%s %s", strings.Repeat("#", level), unmarked(s))
+		t.line("")
 		return
 	}
 	t.line("%s", s)
@@ -141,6 +156,7 @@ func (t *textReport) heading(level int, s string) {
 func (t *textReport) wrap(s, indent string) {
 	col := 0
 	for i, word := range strings.Fields(s) {
+		word = printable(word)
 		n := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
@@ -529,12 +545,12 @@ func (t *textReport) row(cells []string, widths []int, left, from, to int, note 
 }
 
 func (t *textReport) markdownGrid(g grid) {
-	escape := strings.NewReplacer("|", `\|`)
 	write := func(cells []string) {
+		var b strings.Builder
 		for _, c := range cells {
-			fmt.Fprintf(&t.out, "| %s ", escape.Replace(t.plain(c)))
+			fmt.Fprintf(&b, "| %s ", unmarked(c))
 		}
-		t.line("|")
+		t.line("%s|", b.String())
 	}
 	write(g.head)
 	rule := make([]string, len(g.head))

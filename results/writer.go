@@ -348,10 +348,10 @@ func (w *Writer) flush() {
 	}
 }
 
-// finite leaves out what JSON cannot hold.
+// finite leaves out what JSON cannot hold, and what readers refuse.
 func finite(m map[string]float64) map[string]float64 {
 	out := maps.Clone(m)
-	maps.DeleteFunc(out, func(_ string, v float64) bool { return v-v != 0 })
+	maps.DeleteFunc(out, func(_ string, v float64) bool { return !plausible(v) })
 	return out
 }
 

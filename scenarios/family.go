@@ -64,7 +64,10 @@ func s2sFamily() family {
 	f.arm = func(name string, given map[string]any) (Arm, error) {
 		v, _ := s2s.Find(name)
 		params, err := v.Parse(given)
-		return Arm{Federation: v, Name: name, S2S: params}, err
+		if err != nil {
+			return Arm{}, err
+		}
+		return Arm{Federation: v, Name: name, S2S: params, Layout: v.Layout(params).String()}, nil
 	}
 	return f
 }

@@ -66,6 +66,7 @@ type Arm struct {
 	// Federation and S2S stand in their place where providers federate.
 	Federation s2s.Variant `json:"-"`
 	S2S        s2s.Params  `json:"s2s,omitzero"`
+	Layout     string      `json:"layout,omitempty"` // of their streams: see [s2s.Layout]
 	// Return says how clients come back, where they do; Variant and Params are then how they
 	// retrieve their rosters.
 	Return *Return  `json:"return,omitempty"`

@@ -142,15 +142,7 @@ func domainName(s string) bool {
 
 // recorder returns one with the tags of the mesh and those of the call.
 func (x *mesh) recorder(ctx context.Context, p *options) recorder {
-	return x.m.taggedRecorder(ctx, p, x.tags).with("s2s_strategy", x.config.Variant.Name, "s2s_layout", layoutName(x.config.Variant.Layout(x.config.Params)))
-}
-
-// layoutName is the name of a layout.
-func layoutName(l s2s.Layout) string { return layoutNames()[l] }
-
-// layoutNames are those of the layouts, in their order.
-func layoutNames() []string {
-	return []string{s2s.EachPair: "each-pair", s2s.EachPairBoth: "each-pair-both", s2s.EachProvider: "each-provider", s2s.EachProviderBoth: "each-provider-both"}
+	return x.m.taggedRecorder(ctx, p, x.tags).with("s2s_strategy", x.config.Variant.Name, "s2s_layout", x.config.Variant.Layout(x.config.Params).String())
 }
 
 func (x *mesh) domains() (local, remote []string) {
@@ -185,7 +177,7 @@ func (x *mesh) figures(ctx context.Context, s *standing, took time.Duration) (*m
 	}
 	local, remote := s.Domains()
 	out := &meshStats{
-		Variant: x.config.Variant.Name, Layout: layoutName(x.config.Variant.Layout(x.config.Params)),
+		Variant: x.config.Variant.Name, Layout: x.config.Variant.Layout(x.config.Params).String(),
 		Pairs: len(local) * len(remote), Connections: got[s2s.FigureAlive], Handshakes: got[s2s.FigureFull] + got[s2s.FigureResumed],
 		Proofs: got[s2s.FigureSASL] + got[s2s.FigureResults] + got[s2s.FigureProofs],
 		Bytes:  got[s2s.FigureBytesOut], Duration: milliseconds(took), Counts: got,

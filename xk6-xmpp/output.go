@@ -621,7 +621,7 @@ func usualLayout(strategy string) string {
 	if err != nil {
 		return ""
 	}
-	return layoutName(v.Layout(params))
+	return v.Layout(params).String()
 }
 
 // split turns the tags of a series of a metric into the names of a plan and a variant,

@@ -47,7 +47,11 @@ func generatedTypes() string {
 	union("RosterMode", "Ways to retrieve a roster; docs/variants.md describes them.", roster.Names())
 	union("ItemsMode", "Ways to retrieve items.", itemsModes())
 	union("S2SVariant", "Ways to federate; docs/variants.md describes them.", s2s.Names())
-	union("S2SLayout", "Which pairs of domains share a connection.", layoutNames())
+	var layouts []string
+	for _, l := range s2s.Layouts() {
+		layouts = append(layouts, l.String())
+	}
+	union("S2SLayout", "Which pairs of domains share a connection.", layouts)
 
 	group := func(name, base, selector, fallback string, variants []string, settings func(string) []setting.Param) {
 		var names []string

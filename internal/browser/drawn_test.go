@@ -264,7 +264,7 @@ func (p *tab) checkMeshes(want []results.MeshPlot) {
 		const dots = [...s.querySelectorAll("circle")].filter((c) => c.getAttribute("r") !== "8"), places = new Set(dots.map((c) => get(c, "cx", "cy")));
 		const lines = [...s.querySelectorAll("g > line")];
 		return {
-			colour: s.querySelector("g").getAttribute("stroke"), dots: dots.length, lines: lines.length, wide: s.querySelectorAll('path[stroke-width="3.5"]').length,
+			colour: s.querySelector("g").getAttribute("stroke"), dots: dots.length, lines: lines.length, wide: s.querySelectorAll("path.lane").length,
 			loose: lines.filter((l) => !places.has(get(l, "x1", "y1")) || !places.has(get(l, "x2", "y2"))).length,
 		};
 	})`)
@@ -274,12 +274,16 @@ func (p *tab) checkMeshes(want []results.MeshPlot) {
 	for i, m := range want {
 		var colour string
 		p.eval(&colour, armColour, m.Arm)
-		lines, wide := m.A*m.B, 0
-		if m.Connections < float64(m.A*m.B) {
+		dots, pairs := 0, 0
+		for _, n := range m.Domains {
+			pairs, dots = pairs+n*dots, dots+n
+		}
+		lines, wide := int(math.Round(m.Pairs)), 0
+		if m.Shared {
 			lines, wide = 0, int(m.Connections)
 		}
-		if d := drawn[i]; d.Colour != colour || d.Dots != m.A+m.B || d.Lines != lines || d.Wide != wide || d.Loose != 0 {
-			p.t.Errorf("%g connections of %d and %d domains in %s are drawn as %+v", m.Connections, m.A, m.B, colour, d)
+		if d := drawn[i]; d.Colour != colour || d.Dots != dots || d.Lines != lines || d.Wide != wide || d.Loose != 0 || lines > pairs {
+			p.t.Errorf("%g connections of %v domains in %s, of which %g pairs talked, are drawn as %+v", m.Connections, m.Domains, colour, m.Pairs, d)
 		}
 	}
 }

@@ -397,6 +397,11 @@ func TestReportOfFederations(t *testing.T) {
 	if want := []string{"50 connections", "2 connections", "1 connection"}; !slices.Equal(counts, want) {
 		t.Errorf("captions %q, want %q", counts, want)
 	}
+	if got, want := p.meshNotes(), []string{
+		"each line stands for 2 connections", "each line stands for 1 connection; shared by all pairs", "each line stands for 1 connection; shared by all pairs",
+	}; !slices.Equal(got, want) {
+		t.Errorf("notes %q, want %q", got, want)
+	}
 	var cost [][]*float64
 	p.drawn("cost", &cost)
 	want := plots.Costs[0]
@@ -413,13 +418,48 @@ func TestReportOfFederations(t *testing.T) {
 	}
 	// A large mesh says what it leaves out.
 	p.choose("choose-plan", "domains=40x40")
-	var note string
-	p.eval(&note, `document.querySelector("#panel-mesh .note").textContent`)
-	if !strings.Contains(note, "30 × 30 of the domains") {
-		t.Errorf("note %q", note)
+	if got := p.meshNotes()[0]; got != "each line stands for 2 connections; drawn: 30 × 30 of the domains" {
+		t.Errorf("note %q", got)
 	}
 	p.shot("federation-1280")
 	p.quiet(onlyFiles)
+}
+
+// meshNotes is what stands below the pictures of meshes.
+func (p *tab) meshNotes() []string {
+	p.t.Helper()
+	var notes []string
+	p.eval(&notes, `[...document.querySelectorAll("#panel-mesh .note")].map((e) => e.textContent)`)
+	return notes
+}
+
+// Providers stand around a circle where there are more than two, and lines are drawn for
+// the pairs that talked, whether or not there are fewer than there could be.
+func TestReportOfLazyMesh(t *testing.T) {
+	_, run := lazyMesh().make(t)
+	for _, width := range []int64{1280, 360} {
+		url, plots := reportPage(t, run)
+		p := open(t, url, width, 900)
+		p.painted()
+		p.fits()
+		p.checkMeshes(plots.Meshes)
+		if got, want := p.meshNotes(), []string{
+			"each line stands for 1 connection; 150 of 300 pairs talked: as many are drawn, spread evenly, since runs do not say which",
+			"each line stands for 1 connection; shared by all pairs",
+		}; !slices.Equal(got, want) {
+			t.Errorf("notes %q, want %q", got, want)
+		}
+		p.do(chromedp.Click(`#panel-mesh details summary`, chromedp.ByQuery))
+		p.wait(`document.querySelectorAll("#panel-mesh details tbody tr").length === 2`)
+		var row string
+		p.eval(&row, `[...document.querySelectorAll("#panel-mesh details tbody tr:first-child > *")].map((c) => c.textContent).join(" ")`)
+		if row != "pair-bidi 10 × 10 × 10 150 150" {
+			t.Errorf("first row of the table: %s", row)
+		}
+		p.do(chromedp.ScrollIntoView(`#panel-mesh`, chromedp.ByQuery))
+		p.shot(fmt.Sprintf("lazy-mesh-%d", width))
+		p.quiet(onlyFiles)
+	}
 }
 
 // A model is a line with its band, dots that it was fitted to and rings that it was not.

@@ -3,6 +3,7 @@
 package browser
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -101,11 +102,36 @@ func (r recipe) make(t testing.TB) (string, *results.Run) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+	sum(t, dir, "series.jsonl")
 	run, err := results.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir, run
+}
+
+// sum renews the checksum of a file, so that the run is one that nobody changed.
+func sum(t testing.TB, dir, name string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "DONE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done results.Done
+	if err := json.Unmarshal(b, &done); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done.SHA256[name] = fmt.Sprintf("%x", sha256.Sum256(file))
+	if b, err = json.Marshal(done); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "DONE"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // rosters is a run of one-shot retrievals in two plans.
@@ -141,6 +167,20 @@ func federations(sizes ...int) recipe {
 			}
 		},
 	}
+}
+
+// lazyMesh is a run of three providers in which traffic has met 150 of 300 pairs.
+func lazyMesh() recipe {
+	r := federations(10)
+	r.id, r.variants = "lazy", []string{"pair-bidi", "shared-7712"}
+	r.config = map[string]any{"plans": []any{map[string]any{
+		"label": r.plans[0].Name, "federation": map[string]any{"domains": "10x10", "providers": 3},
+		"arms": []any{map[string]any{"label": "pair-bidi", "layout": "each-pair-both"}, map[string]any{"label": "shared-7712", "layout": "each-provider"}},
+	}}}
+	r.scalars = func(_, v int, rng *rand.Rand) map[string]float64 {
+		return map[string]float64{"pairs": 150, "connections": []float64{150, 6}[v], "cpu.mesh": []float64{0.15, 0.02}[v] * (1 + 0.2*rng.Float64())}
+	}
+	return r
 }
 
 // storms is a run of one variant at six rates.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,6 +180,18 @@ func TestHostileDirectories(t *testing.T) {
 	write(filepath.Join(dir, "a file"), "not a directory")
 	markup := `<img src=x onerror=alert(1)>`
 	write(filepath.Join(dir, markup, "manifest.json"), `{"schema":"xmppbench.run/1","scenario":"<script>alert(1)</script>"}`)
+	numbers := map[string]string{ // damaged ones
+		"alpha": `"alpha":2`, "alpha below": `"alpha":-1`, "alpha of nothing": `"alpha":1e-300`, "window": `"window":-1`, "blocks": `"blocks":-3`,
+		"limits": `"limits":{"link":1e308}`,
+	}
+	for id, text := range numbers {
+		write(filepath.Join(dir, id, "manifest.json"), `{"schema":"xmppbench.run/1","scenario":"s",`+text+`}`)
+		write(filepath.Join(dir, id, "blocks.jsonl"), `{"plan":"p","variant":"v","valid":true,"scalars":{"x":1}}`+"\n")
+	}
+	for id, text := range map[string]string{"far": "1e300", "near": "5e-324"} {
+		write(filepath.Join(dir, id, "manifest.json"), `{"schema":"xmppbench.run/1","scenario":"s"}`)
+		write(filepath.Join(dir, id, "blocks.jsonl"), `{"plan":"p","variant":"v","valid":true,"scalars":{"x":`+text+`}}`+"\n"+`{"plan":"p"}`+"\n") // the last line of a run under way may be cut
+	}
 	huge, err := os.Create(filepath.Join(dir, "cut", "huge"))
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +230,24 @@ func TestHostileDirectories(t *testing.T) {
 				continue // its figures can be read: there are none
 			}
 			if status, body, _ := get(t, url+path+id); status != http.StatusUnprocessableEntity || strings.Contains(body, "secret") {
+				t.Errorf("%s%s: %d %s", path, id, status, body)
+			}
+		}
+	}
+	for id, text := range numbers {
+		name, _, _ := strings.Cut(strings.TrimPrefix(text, `"`), `"`)
+		if e := entry(t, l, id); !strings.Contains(e.Broken, "manifest.json: "+name) {
+			t.Errorf("%s: %q does not name %s", id, e.Broken, name)
+		}
+		for _, path := range []string{"/api/report?run=", "/report?run=", "/api/live?run="} {
+			if status, body, _ := get(t, url+path+neturl.QueryEscape(id)); status != http.StatusUnprocessableEntity || !strings.Contains(body, name) {
+				t.Errorf("%s%s: %d %s", path, id, status, body)
+			}
+		}
+	}
+	for _, id := range []string{"far", "near"} {
+		for _, path := range []string{"/api/report?run=", "/report?run="} {
+			if status, body, _ := get(t, url+path+id); status != http.StatusUnprocessableEntity || !strings.Contains(body, "blocks.jsonl:1: scalars.x is ") {
 				t.Errorf("%s%s: %d %s", path, id, status, body)
 			}
 		}

@@ -383,21 +383,22 @@ const charts = (() => {
         g.strokeStyle = t.dark ? "#ff8a80" : "#b3261e";
         g.lineWidth = 2;
         h.max.forEach((m, i) => {
+          if (!h.n[i]) return;
           const y = top + ph - (Math.log10(m) * plot.decade - plot.floor) * rh;
           g.beginPath(); g.moveTo(left + i * cw + Math.min(1, cw * 0.1), y); g.lineTo(left + (i + 1) * cw - Math.min(1, cw * 0.1), y); g.stroke();
         });
         g.strokeStyle = t.muted; g.lineWidth = 1; g.setLineDash([2, 3]);
-        (h.blocks || []).slice(1).forEach((b) => { const x = left + b * cw; g.beginPath(); g.moveTo(x, top); g.lineTo(x, top + ph); g.stroke(); });
+        (h.blocks || []).slice(1).forEach((b) => { const x = left + (b / plot.step) * cw; g.beginPath(); g.moveTo(x, top); g.lineTo(x, top + ph); g.stroke(); });
         g.setLineDash([]);
         g.fillStyle = t.muted; g.textAlign = "right"; g.textBaseline = "middle";
         for (const v of ticks) g.fillText(seconds(v), left - 6, top + ph - (Math.log10(v) * plot.decade - plot.floor) * rh);
         g.textAlign = "center"; g.textBaseline = "top";
         if (plot.column === "s") {
-          const total = widest * h.step;
-          for (const v of linearTicks(0, total, Math.floor(pw / (t.size * 5)))) g.fillText(String(v), Math.min(left + (v / h.step) * cw, w - right - 8), top + ph + 5);
+          const total = widest * plot.step;
+          for (const v of linearTicks(0, total, Math.floor(pw / (t.size * 5)))) g.fillText(String(v), Math.min(left + (v / plot.step) * cw, w - right - 8), top + ph + 5);
         } else {
           const step = Math.max(1, Math.ceil((widest * t.size * 2) / pw));
-          for (let i = 0; i < widest; i += step) g.fillText(String(i + 1), left + (i + 0.5) * cw, top + ph + 5);
+          for (let i = 0; i < widest; i += step) g.fillText(String(i * plot.step + 1), left + (i + 0.5) * cw, top + ph + 5);
         }
         g.fillText(plot.column === "s" ? "seconds measured" : "block", left + pw / 2, top + ph + 7 + t.size);
       });
@@ -413,7 +414,7 @@ const charts = (() => {
   function heatTable(plot, ctx) {
     return {
       head: ["arm", plot.column === "s" ? "time" : "block", "n", "max"],
-      rows: plot.heat.flatMap((h) => h.max.map((m, i) => [ctx.arms[h.arm].label, plot.column === "s" ? seconds(i * h.step) : count(i + 1), count(h.n[i]), seconds(m)])),
+      rows: plot.heat.flatMap((h) => h.max.map((m, i) => [ctx.arms[h.arm].label, plot.column === "s" ? seconds(i * plot.step) : count(i * plot.step + 1), count(h.n[i]), h.n[i] ? seconds(m) : ""])),
     };
   }
 
@@ -656,55 +657,93 @@ const charts = (() => {
     };
   }
 
-  // mesh draws connections as what they are.
+  // mesh draws the domains of providers as dots and the connections between them as lines,
+  // each of which stands for equally many.
+  const meshDots = 60, meshLanes = 12; // most dots in a picture, most lines between two providers that share them
+  const meshName = (m) => (m.domains.length > 3 ? `${count(m.domains[0])} × ${count(m.domains[1])} (${m.domains.length} providers)` : m.domains.map(count).join(" × "));
   function mesh(el, plots, ctx) {
     const items = shown(ctx, plots);
     const t = ctx.theme;
     return multiples(el, items, ctx, (body, m) => {
-      const pairs = m.a * m.b;
       const c = color(t, m.arm);
-      const each = m.connections >= pairs;
-      const label = `${ctx.arms[m.arm].label}: ${count(m.connections)} connections for ${m.a} × ${m.b} domains`;
-      const note = html("p", { class: "note" });
+      const between = m.domains.flatMap((_, p) => m.domains.slice(p + 1).map((_, k) => [p, p + 1 + k])); // each two providers
+      const all = between.reduce((sum, [p, q]) => sum + m.domains[p] * m.domains[q], 0);
+      const dots = m.domains.map((n) => Math.min(n, Math.max(2, Math.floor(meshDots / m.domains.length))));
+      // A line is a pair of domains that talked, or what two providers share.
+      let lines = [], per = 0;
+      const notes = [];
+      if (m.shared) {
+        const each = m.connections / between.length, lanes = Math.min(meshLanes, Math.max(1, Math.round(each)));
+        lines = between.map((ends) => ({ ends, lanes })).slice(0, each < 1 ? Math.round(m.connections) : between.length);
+        per = lines.length ? m.connections / (lanes * lines.length) : 0;
+        notes.push("shared by all pairs");
+      } else {
+        for (const [p, q] of between) for (let i = 0; i < dots[p]; i++) for (let j = 0; j < dots[q]; j++) lines.push([p, i, q, j]);
+        const talked = all ? Math.min(1, m.pairs / all) : 0;
+        per = m.pairs ? m.connections / m.pairs : 0;
+        const order = new Map(lines.map((l, k) => [l, (k * 0.6180339887498949) % 1]));
+        lines = lines.sort((a, b) => order.get(a) - order.get(b)).slice(0, Math.round(talked * lines.length));
+        if (talked < 1) notes.push(`${count(m.pairs)} of ${count(all)} pairs talked: as many are drawn, spread evenly, since runs do not say which`);
+      }
+      if (per) notes.unshift(`each line stands for ${significant(per)} connection${per === 1 ? "" : "s"}`);
+      if (dots.some((n, p) => n < m.domains[p])) notes.push(`drawn: ${dots.map(count).join(" × ")} of the domains`);
+      const label = `${ctx.arms[m.arm].label}: ${count(m.connections)} connections for ${meshName(m)} domains`;
       const s = scene(body, label, (root, w) => {
         const h = Math.min(t.size * 25, Math.max(190, w * 0.62)), pad = 14, side = Math.min(96, w * 0.2);
-        const na = Math.min(m.a, 30), nb = Math.min(m.b, 30);
-        const y = (i, n) => (n === 1 ? h / 2 : pad + (i * (h - 2 * pad)) / (n - 1));
+        // Two providers stand opposite each other; more of them around a circle.
+        const two = m.domains.length === 2, rx = w / 2 - side * 0.75, ry = h / 2 - pad - t.size * 1.6, arc = (2 * Math.PI) / m.domains.length;
+        const on = (a, f) => [w / 2 + f * rx * Math.cos(a), h / 2 + f * ry * Math.sin(a)];
+        const middle = (p) => -Math.PI / 2 + p * arc;
+        const at = (p, i) => {
+          const n = dots[p], part = n === 1 ? 0.5 : i / (n - 1);
+          return two ? [p ? w - side : side, n === 1 ? h / 2 : pad + part * (h - 2 * pad)] : on(middle(p) + (part - 0.5) * arc * 0.72, 1);
+        };
+        const hub = (p) => (two ? [p ? w - Math.min(0.36 * w, side + 60) : Math.min(0.36 * w, side + 60), h / 2] : on(middle(p), 0.6));
         const g = svg("g", { stroke: c, fill: "none" });
-        const drawn = each ? na * nb : 0;
-        if (each) {
-          const o = Math.max(0.07, Math.min(0.55, 26 / Math.sqrt(pairs) / 6));
-          for (let i = 0; i < na; i++) for (let j = 0; j < nb; j++) g.append(svg("line", { x1: side, y1: y(i, na), x2: w - side, y2: y(j, nb), "stroke-width": 0.8 + Math.min(1.2, m.connections / pairs / 2), "stroke-opacity": o }));
-          note.textContent = [`${significant(m.connections / pairs)} for each of ${count(pairs)} pairs`, drawn < pairs ? `drawn: ${na} × ${nb} of the domains` : ""].filter(Boolean).join("; ");
-        } else {
-          const hub = Math.min(0.36 * w, side + 60), lanes = Math.min(m.connections, 12);
-          for (const [n, x, hx] of [[na, side, hub], [nb, w - side, w - hub]]) for (let i = 0; i < n; i++) g.append(svg("path", { d: `M${x} ${y(i, n)}C${(x + hx) / 2} ${y(i, n)} ${(x + hx) / 2} ${h / 2} ${hx} ${h / 2}`, "stroke-width": 1, stroke: t.muted, "stroke-opacity": 0.45 }));
-          for (let k = 0; k < lanes; k++) {
-            const dy = (k - (lanes - 1) / 2) * Math.min(9, 80 / lanes);
-            g.append(svg("path", { d: `M${hub} ${h / 2}C${hub + 20} ${h / 2 + dy} ${hub + 20} ${h / 2 + dy} ${hub + 34} ${h / 2 + dy}L${w - hub - 34} ${h / 2 + dy}C${w - hub - 20} ${h / 2 + dy} ${w - hub - 20} ${h / 2 + dy} ${w - hub} ${h / 2}`, "stroke-width": 3.5 }));
+        if (m.shared) {
+          dots.forEach((n, p) => {
+            const [hx, hy] = hub(p);
+            for (let i = 0; i < n; i++) {
+              const [x, y] = at(p, i);
+              g.append(svg("path", { d: two ? `M${x} ${y}C${(x + hx) / 2} ${y} ${(x + hx) / 2} ${hy} ${hx} ${hy}` : `M${x} ${y}L${hx} ${hy}`, "stroke-width": 1, stroke: t.muted, "stroke-opacity": 0.45 }));
+            }
+          });
+          for (const { ends, lanes } of lines) {
+            const [[ax, ay], [bx, by]] = ends.map(hub), length = Math.hypot(bx - ax, by - ay), [nx, ny] = [(ay - by) / length, (bx - ax) / length];
+            for (let k = 0; k < lanes; k++) {
+              const apart = 2 * (k - (lanes - 1) / 2) * Math.min(9, 80 / lanes); // twice as far as in the middle of the curve
+              g.append(svg("path", { class: "lane", d: `M${ax} ${ay}Q${(ax + bx) / 2 + apart * nx} ${(ay + by) / 2 + apart * ny} ${bx} ${by}`, "stroke-width": 3 }));
+            }
           }
-          for (const x of [hub, w - hub]) g.append(svg("circle", { cx: x, cy: h / 2, r: 8, fill: c, stroke: t.paper, "stroke-width": 2 }));
-          note.textContent = ["shared by all pairs", lanes < m.connections ? `drawn: ${lanes}` : "", na < m.a || nb < m.b ? `drawn: ${na} × ${nb} of the domains` : ""].filter(Boolean).join("; ");
+          m.domains.forEach((_, p) => { const [x, y] = hub(p); g.append(svg("circle", { cx: x, cy: y, r: 8, fill: c, stroke: t.paper, "stroke-width": 2 })); });
+        } else {
+          const o = Math.max(0.07, Math.min(0.55, 26 / Math.sqrt(lines.length) / 6));
+          for (const [p, i, q, j] of lines) {
+            const [x1, y1] = at(p, i), [x2, y2] = at(q, j);
+            g.append(svg("line", { x1, y1, x2, y2, "stroke-width": 0.8 + Math.min(1.2, per / 2), "stroke-opacity": o }));
+          }
         }
-        for (const [n, x] of [[na, side], [nb, w - side]]) for (let i = 0; i < n; i++) g.append(svg("circle", { cx: x, cy: y(i, n), r: n > 20 ? 2.5 : 4, fill: t.ink, stroke: "none" }));
+        dots.forEach((n, p) => { for (let i = 0; i < n; i++) { const [cx, cy] = at(p, i); g.append(svg("circle", { cx, cy, r: n > 20 ? 2.5 : 4, fill: t.ink, stroke: "none" })); } });
         root.append(g);
-        root.append(text(side - 10, h / 2, count(m.a), { class: "big", "text-anchor": "end", "dominant-baseline": "middle" }));
-        root.append(text(w - side + 10, h / 2, count(m.b), { class: "big", "dominant-baseline": "middle" }));
+        m.domains.forEach((n, p) => {
+          const [x, y] = two ? [p ? w - side + 10 : side - 10, h / 2] : on(middle(p), 1 + (t.size * 1.2) / Math.min(rx, ry));
+          root.append(text(x, y, count(n), { class: "big", "text-anchor": two ? (p ? "start" : "end") : "middle", "dominant-baseline": "middle" }));
+        });
         return h;
       });
       const caption = html("p", { class: "count" }, html("strong", {}, count(m.connections)), m.connections === 1 ? " connection" : " connections");
       body.prepend(caption);
-      body.append(note);
+      body.append(html("p", { class: "note" }, notes.join("; ")));
       return { data: m, destroy: s.destroy };
     });
   }
   function meshTable(plots, ctx) {
-    return { head: ["arm", "domains", "pairs", "connections"], rows: plots.map((m) => [ctx.arms[m.arm].label, `${m.a} × ${m.b}`, count(m.a * m.b), count(m.connections)]) };
+    return { head: ["arm", "domains", "pairs", "connections"], rows: plots.map((m) => [ctx.arms[m.arm].label, meshName(m), count(m.pairs), count(m.connections)]) };
   }
 
   // cost is a figure against size, both logarithmic. What a model says is a line with its
   // band; the sizes that it was fitted to are dots, those that it was not are rings.
-  const sizeName = (plot) => (plot.over === "pairs" ? "pairs of domains, n × m" : plot.over);
+  const sizeName = (plot) => (plot.over === "pairs" ? "pairs of domains that talk" : plot.over);
   function cost(el, plot, ctx) {
     const points = shown(ctx, plot.points), models = shown(ctx, plot.lines || []);
     const every = (key) => [...plot.points.map((p) => p[key]), ...(plot.lines || []).flatMap((l) => l[key])];

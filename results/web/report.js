@@ -17,7 +17,7 @@
     {
       id: "mesh", title: "Connections as they are", draw: charts.mesh, table: charts.tables.mesh,
       entries: () => { const m = ofPlan(plots.meshes); return m.length ? [m] : []; }, name: () => "connections",
-      caption: () => "Domains of either provider as dots, connections that stay as lines: as many as were counted.",
+      caption: () => "Domains of each provider as dots, the connections that stay as lines. Below each picture stands how many connections were counted for a line.",
     },
     {
       id: "timeline", title: "What a ping feels while the roster arrives", draw: charts.timeline, table: charts.tables.timeline,
@@ -54,12 +54,12 @@
     {
       id: "heat", title: "Response times over the run", draw: charts.heat, table: charts.tables.heat,
       entries: () => ofPlan(plots.latency), name: (p) => p.metric,
-      caption: (p) => `${p.column === "s" ? "Each column is a stretch of measured time" : "Each column is a block"}; the darker, the more samples. The line on top is the maximum. All pictures have the same axes and colours.`,
+      caption: (p) => `Each column is ${p.column === "s" ? `${charts.seconds(p.step)} of the time in which the blocks ran` : p.step > 1 ? `${p.step} blocks` : "a block"}; the darker, the more samples. The line on top is the maximum. All pictures have the same axes and colours.`,
     },
     {
       id: "resources", title: "Processes, beside the response times", draw: charts.resources, table: charts.tables.resources,
       entries: () => plots.resources || [], name: (r) => r.run,
-      caption: () => "Everything over the same time, in seconds since the run began: what clients waited for, and what the processes used meanwhile.",
+      caption: () => "Everything over the same time, in seconds since the run began: what clients waited for, and what the processes used meanwhile. CPU is the mean since the point before; of memory and descriptors, and of maxima, the largest is kept where points are joined.",
     },
   ];
 

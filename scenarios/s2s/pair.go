@@ -41,6 +41,14 @@ const (
 	EachProviderBoth
 )
 
+// Layouts returns all layouts in order.
+func Layouts() []Layout { return []Layout{EachPair, EachPairBoth, EachProvider, EachProviderBoth} }
+
+// String is the name of the layout in runs and tags.
+func (l Layout) String() string {
+	return [...]string{"each-pair", "each-pair-both", "each-provider", "each-provider-both"}[l]
+}
+
 // Shared reports whether a stream carries many domains.
 func (l Layout) Shared() bool { return l == EachProvider || l == EachProviderBoth }
 
