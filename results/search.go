@@ -65,7 +65,7 @@ type SearchTrial struct {
 	Aborted  bool        `json:"aborted,omitempty"`
 	Planned  float64     `json:"planned,omitempty"`  // per second; 0 where levels are no rates
 	Achieved float64     `json:"achieved,omitempty"` // per second, ended well
-	Errors   float64     `json:"errors"`             // share of the operations, 0 to 1
+	Errors   float64     `json:"errors"`             // share of the operations, 0 to 1, of the kind of which most failed
 	SLO      []SLOFigure `json:"slo"`
 	// Access is what the access links of the clients were used; nil where there were none of a given rate.
 	Access *AccessUse `json:"access,omitempty"`
