@@ -379,6 +379,30 @@ func TestReportWidths(t *testing.T) {
 	}
 }
 
+// The answers of a capacity sheet are in view on a phone.
+func TestSheetOnAPhone(t *testing.T) {
+	run, err := results.Open("../../results/reference/prosody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, _ := reportPage(t, run)
+	p := open(t, url, 360, 900)
+	p.fits()
+	var sheet struct {
+		Rows   int
+		Hidden []string
+	}
+	p.eval(&sheet, `({
+		rows: document.querySelectorAll(".sheet tbody tr").length,
+		hidden: [...document.querySelectorAll(".sheet tbody td")].filter((e) => e.textContent && (e.getBoundingClientRect().right > e.closest(".scroll").getBoundingClientRect().right || e.getBoundingClientRect().width < 10)).map((e) => e.textContent),
+	})`)
+	if sheet.Rows < 10 || len(sheet.Hidden) > 0 {
+		t.Errorf("of %d rows cannot be seen: %q", sheet.Rows, sheet.Hidden)
+	}
+	p.shot("sheet-360")
+	p.quiet(onlyFiles)
+}
+
 func TestReportOfFederations(t *testing.T) {
 	_, run := federations(5, 10, 40).make(t)
 	url, plots := reportPage(t, run)

@@ -101,11 +101,15 @@ const charts = (() => {
     return e;
   }
 
-  // swatch is the line by which an arm is known, with its marker unless it is plain.
-  function swatch(theme, i, plain) {
+  // swatch is the line by which an arm is known, with its marker; or as much of that as the
+  // picture shows: "line" has no marker, "colour" no dashes either.
+  function swatch(theme, i, only) {
     const s = svg("svg", { width: 34, height: 14, viewBox: "0 0 34 14", "aria-hidden": "true", class: "swatch" });
-    s.append(svg("line", { x1: 0, y1: 7, x2: 34, y2: 7, stroke: color(theme, i), "stroke-width": 3, "stroke-dasharray": dash(i).map((d) => d * 0.8).join(" ") }));
-    if (plain) return s;
+    const line = svg("line", { x1: 0, y1: 7, x2: 34, y2: 7, stroke: color(theme, i), "stroke-width": 3 });
+    s.append(line);
+    if (only === "colour") return s;
+    line.setAttribute("stroke-dasharray", dash(i).map((d) => d * 0.8).join(" "));
+    if (only === "line") return s;
     s.append(marker(i) ? svg("polygon", { points: marker(i).map(([x, y]) => `${(17 + 4.4 * x).toFixed(1)},${(7 + 4.4 * y).toFixed(1)}`).join(" "), fill: color(theme, i) })
       : svg("circle", { cx: 17, cy: 7, r: 4.6, fill: color(theme, i) }));
     return s;
@@ -176,7 +180,7 @@ const charts = (() => {
       size: side ? o.axis || ((u, values) => {
         const c = document.createElement("canvas").getContext("2d");
         c.font = font;
-        return 14 + Math.max(20, ...(values || []).map((v) => c.measureText(v).width));
+        return 18 + Math.max(20, ...(values || []).map((v) => c.measureText(v).width));
       }) : t.size * 2.4,
       grid: { stroke: t.grid, width: 1 }, ticks: { stroke: t.grid, width: 1, size: 5 },
       splits: (u, i, min, max) => {
@@ -325,7 +329,7 @@ const charts = (() => {
     el.append(grid);
     const drawn = items.map((item) => {
       const body = html("div", { class: "body" });
-      grid.append(html("figure", { class: "multiple" }, html("figcaption", {}, swatch(ctx.theme, item.arm, true), " ", ctx.arms[item.arm].label), body));
+      grid.append(html("figure", { class: "multiple" }, html("figcaption", {}, swatch(ctx.theme, item.arm, "colour"), " ", ctx.arms[item.arm].label), body));
       return draw(body, item);
     });
     return { data: drawn.map((d) => d.data), parts: drawn, destroy: () => { drawn.forEach((d) => d.destroy()); el.replaceChildren(); } };
@@ -580,7 +584,7 @@ const charts = (() => {
       if (!all.length || plot.t.length < 2) continue;
       const [, hi] = extent(all.flatMap((l) => l.value));
       add(title, (body) => {
-        body.append(html("div", { class: "keys" }, ...all.map((l) => html("span", { class: "key" }, swatch(ctx.theme, roles.indexOf(l.role), true), " ", l.role))));
+        body.append(html("div", { class: "keys" }, ...all.map((l) => html("span", { class: "key" }, swatch(ctx.theme, roles.indexOf(l.role), "line"), " ", l.role))));
         return lines(body, {
           label: `${title} of each process over time`, data: [plot.t, ...all.map((l) => l.value)], x: { ...x, label: key === last ? "seconds since the run began" : "" }, height: ctx.theme.size * (key === last ? 15 : 13), cursor, axis,
           series: all.map((l) => ({ label: l.role, stroke: color(ctx.theme, roles.indexOf(l.role)), width: 1.75, dash: dash(roles.indexOf(l.role)), points: { show: false } })),

@@ -15,12 +15,12 @@
   // Each panel: what it draws from, one entry at a time, chosen by a list.
   const panels = [
     {
-      id: "mesh", title: "Connections as they are", draw: charts.mesh, table: charts.tables.mesh,
+      id: "mesh", wide: true, title: "Connections as they are", draw: charts.mesh, table: charts.tables.mesh,
       entries: () => { const m = ofPlan(plots.meshes); return m.length ? [m] : []; }, name: () => "connections",
       caption: () => "Domains of each provider as dots, the connections that stay as lines. Below each picture stands how many connections were counted for a line.",
     },
     {
-      id: "timeline", title: "What a ping feels while the roster arrives", draw: charts.timeline, table: charts.tables.timeline,
+      id: "timeline", wide: true, title: "What a ping feels while the roster arrives", draw: charts.timeline, table: charts.tables.timeline,
       entries: () => ofPlan(plots.timelines), name: (p) => p.metric,
       caption: (p) => `Round trip of each ping by the time at which it was due, over all blocks: the median of each stretch of ${charts.seconds(p.step)} as a line, from the smallest to the largest as a band. The dotted line is theory, computed before the run. All pictures have the same axes.`,
     },
@@ -52,12 +52,12 @@
         ? " The line is the model, with its band of 95 %. Filled marks are the sizes that it was fitted to, open ones those that it was not." : ""),
     },
     {
-      id: "heat", title: "Response times over the run", draw: charts.heat, table: charts.tables.heat,
+      id: "heat", wide: true, title: "Response times over the run", draw: charts.heat, table: charts.tables.heat,
       entries: () => ofPlan(plots.latency), name: (p) => p.metric,
       caption: (p) => `Each column is ${p.column === "s" ? `${charts.seconds(p.step)} of the time in which the blocks ran` : p.step > 1 ? `${p.step} blocks` : "a block"}; the darker, the more samples. The line on top is the maximum. All pictures have the same axes and colours.`,
     },
     {
-      id: "resources", title: "Processes, beside the response times", draw: charts.resources, table: charts.tables.resources,
+      id: "resources", wide: true, title: "Processes, beside the response times", draw: charts.resources, table: charts.tables.resources,
       entries: () => plots.resources || [], name: (r) => r.run,
       caption: () => "Everything over the same time, in seconds since the run began: what clients waited for, and what the processes used meanwhile. CPU is the mean since the point before; of memory and descriptors, and of maxima, the largest is kept where points are joined.",
     },
@@ -77,7 +77,7 @@
     const caption = html("p", { class: "caption" });
     const heading = html("h3", { id: "h-" + p.id }, p.title);
     const head = html("div", { class: "head" }, heading);
-    const section = html("section", { class: "panel", id: "panel-" + p.id, "aria-labelledby": "h-" + p.id }, head);
+    const section = html("section", { class: p.wide ? "panel wide" : "panel", id: "panel-" + p.id, "aria-labelledby": "h-" + p.id }, head);
     let chooser = null;
     if (entries.length > 1) {
       const id = "choose-" + p.id;
@@ -140,6 +140,7 @@
     const sections = panels.map(panel).filter(Boolean);
     const old = grid;
     grid = html("div", { class: "panels" }, ...sections);
+    grid.style.setProperty("--narrow", Math.max(1, sections.filter((s) => !s.matches(".wide")).length));
     if (old) {
       old.replaceWith(grid); // the list of plans stays where it is, and has the focus
     } else if (sections.length || [plots.latency, plots.timelines, plots.meshes].some((l) => l?.length)) {

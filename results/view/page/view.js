@@ -256,7 +256,7 @@
         label: `${metric.value} while the run goes on`, data, series, height: 300,
         x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
         y: { label: metric.value, log: true, format: charts.seconds, range: [Math.min(...values) / 1.2, Math.max(...values) * 1.2] },
-      }, variants.map((v, i) => html("li", {}, charts.swatch(theme, i, true), " ", v, ": mean as a line, maximum as rings")));
+      }, variants.map((v, i) => html("li", {}, charts.swatch(theme, i, "line"), " ", v, ": mean as a line, maximum as rings")));
     };
     const drawProcesses = () => {
       const figures = seen.figures;
@@ -272,7 +272,7 @@
         series: roles.map((r, i) => ({ label: r.slice(4), stroke: charts.color(theme, i), width: 2, dash: charts.dash(i), spanGaps: true, points: { show: false } })),
         x: { label: "seconds since the run began", range: [xs[0], Math.max(xs[xs.length - 1], xs[0] + 1)], format: charts.count },
         y: { label: "cores", format: charts.count, range: [0, Math.max(0.1, ...lines.flat().filter((v) => v != null)) * 1.1] },
-      }, roles.map((r, i) => html("li", {}, charts.swatch(theme, i, true), " ", r.slice(4))));
+      }, roles.map((r, i) => html("li", {}, charts.swatch(theme, i, "line"), " ", r.slice(4))));
     };
     // A run may write faster than anybody reads.
     let due = 0;
