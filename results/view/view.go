@@ -259,18 +259,14 @@ func (s *Server) asked(r *http.Request) (runs []*results.Run, done func(), err e
 
 // open opens a run, and notes for the list that it cannot be read.
 func (s *Server) open(id, dir string) (*results.Run, error) {
-	stamp := fingerprint(dir)
+	known := s.head(id, time.Now())
 	run, err := results.Open(dir)
 	// With too many files open nothing is wrong with this one.
-	if err != nil && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+	if err != nil && known.entry.Broken == "" && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+		known.entry.Broken, known.entry.Live = reason(err), false
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		c := s.heads[id]
-		if c.stamp != stamp {
-			c = cachedHead{stamp: stamp, entry: Entry{ID: id}}
-		}
-		c.entry.Broken, c.entry.Live = reason(err), false
-		s.heads[id] = c
+		s.heads[id] = known
 	}
 	return run, err
 }

@@ -303,6 +303,15 @@ func TestDamagedFigures(t *testing.T) {
 	if status, body, _ := get(t, url+"/report?run=after"); status != http.StatusOK {
 		t.Errorf("mended: %d %s", status, body)
 	}
+	// Somebody may ask before anybody has seen the list.
+	if err := os.WriteFile(file, append(bytes.Clone(whole), "damage\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fresh := serve(t, view.Config{Dir: dir})
+	get(t, fresh+"/report?run=after")
+	if e := entry(t, listing(t, fresh), "after"); e.Broken == "" || e.Scenario == "" {
+		t.Errorf("asked before the list was: %+v", e)
+	}
 	// What is too large need not be read to be known.
 	if err := os.Truncate(file, 1<<40); err != nil {
 		t.Fatal(err)

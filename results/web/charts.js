@@ -1,6 +1,6 @@
 // Draws the pictures of a report from its data. Every function takes an empty element,
 // one entry of the data and a context, and returns a way to end it, what it was given to
-// draw, and where the ticks of its axes stand.
+// draw, and, of lines, where the ticks of the axes stand.
 //
 // The context has: arms, an array of {label}; hidden, a Set of indices of arms; limits,
 // thresholds on response times; and theme, from charts.theme().
