@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -333,11 +334,18 @@ func (r *sheetRun) parts(
 		why := stopped
 		var rows []results.SheetRow
 		if why == nil {
-			if rows, why = measure(ctx, part, parts[i:]); why != nil {
-				missing.Reasons = append(missing.Reasons, fmt.Errorf("%s: %w", part.Name, why))
-			}
-			if _, unreachable := errors.AsType[*UnreachableError](why); ctx.Err() != nil || unreachable && ask(ctx, parts[0].Plans[0]) != nil {
+			rows, why = measure(ctx, part, parts[i:])
+			switch {
+			case ctx.Err() != nil:
 				stopped = why
+			case mayBeLost(why) && ask(ctx, parts[0].Plans[0]) != nil:
+				if _, said := errors.AsType[*UnreachableError](why); !said {
+					why = &UnreachableError{Target: r.sheet.Target, Err: why}
+				}
+				stopped = why
+			}
+			if why != nil {
+				missing.Reasons = append(missing.Reasons, fmt.Errorf("%s: %w", part.Name, why))
 			}
 		}
 		if rows == nil {
@@ -365,6 +373,14 @@ func (r *sheetRun) parts(
 		return &missing
 	}
 	return nil
+}
+
+// mayBeLost reports whether a part ended in a way in which it does when the target is gone.
+func mayBeLost(err error) bool {
+	_, unreachable := errors.AsType[*UnreachableError](err)
+	_, offline := errors.AsType[*offlineError](err)
+	_, login := errors.AsType[*session.Error](err)
+	return unreachable || offline || login
 }
 
 // ask logs one client in at the target: what a part could not be measured for tells

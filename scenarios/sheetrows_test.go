@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xmppbench/xmppbench/bench"
+	"github.com/xmppbench/xmppbench/internal/session"
 	"github.com/xmppbench/xmppbench/results"
 )
 
@@ -78,6 +79,8 @@ func TestSheetMissing(t *testing.T) {
 		"sessions of one":       {offline, false, 1, []string{"a", "b", "c"}, ""},
 		"a count of one":        {&CountError{Name: "stanzas"}, false, 0, []string{"a", "b", "c"}, ""},
 		"the target":            {offline, true, 1, []string{"a", "b"}, offline.Error()},
+		"logins of one":         {&session.Error{}, false, 1, []string{"a", "b", "c"}, ""},
+		"the target, by logins": {&offlineError{errors.New("0 of 10 online")}, true, 1, []string{"a", "b"}, "there: 0 of 10 online"},
 		"what nobody could say": {&bench.InvalidError{Reason: "late"}, true, 0, []string{"a", "b", "c"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +88,7 @@ func TestSheetMissing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := &sheetRun{RunConfig: RunConfig{Results: w}, started: time.Now()}
+			r := &sheetRun{RunConfig: RunConfig{Results: w}, started: time.Now(), sheet: results.Sheet{Target: "there"}}
 			var measured []string
 			asked := 0
 			parts := []Part{
@@ -119,8 +122,11 @@ func TestSheetMissing(t *testing.T) {
 			if len(rows) != 3 || rows[2].Missing != tt.says || (rows[2].Value == nil) != (tt.says != "") {
 				t.Errorf("rows %+v", rows)
 			}
-			if tt.fails != nil && rows[1].Missing != reasonOf(tt.fails) {
+			if tt.fails != nil && !strings.Contains(rows[1].Missing, reasonOf(tt.fails)) {
 				t.Errorf("the row of b says %q", rows[1].Missing)
+			}
+			if _, unreachable := errors.AsType[*UnreachableError](err); tt.gone && tt.asked > 0 && !unreachable {
+				t.Errorf("the target is gone, and the sheet ends with %v", err)
 			}
 		})
 	}
