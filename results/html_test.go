@@ -357,6 +357,21 @@ func TestThinKeepsTheLargest(t *testing.T) {
 	}
 }
 
+// A day of windows has more ratios than a picture has room for.
+func TestRatiosAreThinnedEvenly(t *testing.T) {
+	many := make([]float64, 86_400)
+	for i := range many {
+		many[len(many)-1-i] = float64(i)
+	}
+	got := evenly(many, ratioDots)
+	if len(got) != ratioDots || got[0] != 0 || got[len(got)-1] != 86_399 || math.Abs(got[100]-86_399./399*100) > 1 {
+		t.Errorf("%d of them: %v", len(got), got[:3])
+	}
+	if few := []float64{3, 1, 2}; !slices.Equal(evenly(few, 3), few) {
+		t.Error("few ratios keep the order of their blocks")
+	}
+}
+
 // Offered rates, sizes of federations and series over time come from what runs say of
 // themselves.
 func TestPlotsOfRatesMeshesAndSeries(t *testing.T) {

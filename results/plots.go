@@ -129,15 +129,17 @@ type RatioPlot struct {
 
 // RatioRow is one verdict with the ratios that stand behind it.
 type RatioRow struct {
-	Baseline string    `json:"baseline"`
-	Variant  string    `json:"variant"`
-	Ratio    Ratio     `json:"ratio"`
-	Lo       Ratio     `json:"lo"`
-	Hi       Ratio     `json:"hi"`
-	Level    float64   `json:"level"`
-	Decision Decision  `json:"decision"`
-	Blocks   []float64 `json:"blocks,omitempty"` // of each pair; none if the comparison is unpaired
-	Text     string    `json:"text"`
+	Baseline string   `json:"baseline"`
+	Variant  string   `json:"variant"`
+	Ratio    Ratio    `json:"ratio"`
+	Lo       Ratio    `json:"lo"`
+	Hi       Ratio    `json:"hi"`
+	Level    float64  `json:"level"`
+	Decision Decision `json:"decision"`
+	// Blocks are the ratios of each pair, or of many pairs as many that stand for equal parts
+	// of them; there are none if the comparison is unpaired.
+	Blocks []float64 `json:"blocks,omitempty"`
+	Text   string    `json:"text"`
 }
 
 // ResourcePlot is what processes of one run used over time, beside the response times.
@@ -251,6 +253,7 @@ const (
 	heatRows      = 120 // most rows
 	nineStep      = 0.05
 	bandLevel     = 0.95
+	ratioDots     = 400 // most dots of a ratio
 	courseSteps   = 300 // most stretches of a timeline
 	seriesSteps   = 600 // most points of a resource line
 	plotMetrics   = 12  // most metrics with pictures, in the order of the table
@@ -710,7 +713,7 @@ func (p *plotter) ratios() {
 		if math.IsNaN(float64(v.Ratio)) || math.IsInf(float64(v.Ratio), 0) || v.Ratio <= 0 {
 			continue // The table tells why.
 		}
-		for _, r := range v.ratios {
+		for _, r := range evenly(v.ratios, ratioDots) {
 			row.Blocks = append(row.Blocks, rounded(r))
 		}
 		i := slices.IndexFunc(p.out.Ratios, func(r RatioPlot) bool { return r.Group == v.Group && r.Metric == v.Metric })
@@ -720,6 +723,20 @@ func (p *plotter) ratios() {
 		}
 		p.out.Ratios[i].Rows = append(p.out.Ratios[i].Rows, row)
 	}
+}
+
+// evenly keeps n of more values: from the smallest to the largest, in equal steps of
+// their number.
+func evenly(v []float64, n int) []float64 {
+	if len(v) <= n {
+		return v
+	}
+	sorted := slices.Sorted(slices.Values(v))
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = sorted[i*(len(sorted)-1)/(n-1)]
+	}
+	return out
 }
 
 func roundedRatio(r Ratio) Ratio { return Ratio(rounded(float64(r))) }

@@ -134,12 +134,17 @@ func limitOf(name string) int64 {
 	return maxFile
 }
 
+// filesRead are the files that Open reads, but for DONE.
+func filesRead() []string {
+	return []string{
+		fileManifest, fileCounts, fileSheet, fileBlocks, fileTheory, fileTimeline, fileSearch, fileEvents, fileSeries, fileLatency,
+	}
+}
+
 // bytesOf is the sum of the sizes of the files that Open reads.
 func bytesOf(root *os.Root) (int64, error) {
 	var sum int64
-	for _, name := range []string{
-		fileManifest, fileDone, fileCounts, fileSheet, fileBlocks, fileTheory, fileTimeline, fileSearch, fileEvents, fileSeries, fileLatency,
-	} {
+	for _, name := range append(filesRead(), fileDone) {
 		about, err := regular(root, name, limitOf(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -605,7 +610,7 @@ func (d Done) changed(root *os.Root) []string {
 			all = append(all, err.Error())
 		}
 	}
-	for _, name := range []string{fileManifest, fileLatency, fileSeries, fileEvents, fileBlocks, fileTheory, fileTimeline, fileSearch, fileCounts, fileSheet} {
+	for _, name := range filesRead() {
 		if _, err := root.Lstat(name); err == nil && d.SHA256[name] == "" {
 			all = append(all, name+" was added after the run ended")
 		}

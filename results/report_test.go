@@ -372,11 +372,14 @@ func TestHistogramsFitTheWidth(t *testing.T) {
 		}
 	}
 	drawn := 0
-	for _, line := range strings.Split(string(report(t, "text", ReportOptions{Width: 80}, r)), "\n") {
-		if strings.HasPrefix(line, "  "+label+"  |") {
-			drawn++
-			if n := utf8.RuneCountInString(line); n > 80 {
-				t.Errorf("line of %d columns: %q", n, line)
+	d := Summarize([]*Run{r}, CompareOptions{})
+	for width := 60; width <= 90; width++ {
+		for _, line := range strings.Split(string(newTextReport(Metrics(), width).render(d)), "\n") {
+			if strings.HasPrefix(line, "  "+label+"  |") {
+				drawn++
+				if n := utf8.RuneCountInString(line); n > width {
+					t.Errorf("line of %d columns in %d: %q", n, width, line)
+				}
 			}
 		}
 	}
