@@ -159,6 +159,14 @@ const charts = (() => {
     for (let k = Math.ceil(min / step); k * step <= max; k++) out.push(k * step);
     return out;
   }
+  // Ticks of sizes on a logarithmic axis: powers of two.
+  function byteDoublings(min, max, room) {
+    const first = Math.ceil(Math.log2(min) - 1e-9), last = Math.floor(Math.log2(max) + 1e-9);
+    const step = Math.max(1, Math.ceil((last - first + 1) / room));
+    const out = [];
+    for (let e = first; e <= last; e += step) out.push(Math.pow(2, e));
+    return out.length > 1 ? out : logTicks(min, max, room);
+  }
   const extent = (values) => {
     let lo = Infinity, hi = -Infinity;
     for (const v of values) if (v != null && isFinite(v)) { if (v < lo) lo = v; if (v > hi) hi = v; }
@@ -778,6 +786,10 @@ const charts = (() => {
     }
     const format = unitFormat(plot.unit);
     const [lo, hi] = extent(["value", "lo", "hi"].flatMap(every).filter((v) => v > 0));
+    if (models.length) { // arms of a model are those of no run
+      const arms = [...new Set([...models, ...points].map((p) => p.arm))];
+      el.append(html("div", { class: "keys" }, ...arms.map((a) => html("span", { class: "key" }, swatch(ctx.theme, a), " ", ctx.arms[a].label))));
+    }
     return lines(el, {
       label: `${plot.metric} against ${sizeName(plot)}`, data, series, bands,
       hooks: { draw: [(u) => paint(u, dots, ctx)], drawClear: [(u) => {
@@ -789,7 +801,7 @@ const charts = (() => {
         }
       }] },
       x: { label: sizeName(plot), log: true, range: logRange(xs[0], xs[xs.length - 1]), format: count, wide: 5 },
-      y: { label: plot.metric, log: true, format, range: logRange(lo, hi) },
+      y: { label: plot.metric, log: true, format, range: logRange(lo, hi), ticks: format === bytes ? byteDoublings : null },
     }, ctx);
   }
   function costTable(plot, ctx) {
