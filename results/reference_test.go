@@ -16,6 +16,7 @@ func TestReference(t *testing.T) {
 	for run, page := range map[string]string{
 		"roster-login": "README.md",
 		"federation":   "README.md",
+		"rsm-growing":  "docs/proposals.md",
 		"prosody":      "docs/capacity.md",
 		"ejabberd":     "", // told of in the words of docs/capacity.md
 	} {
@@ -50,8 +51,12 @@ func TestReference(t *testing.T) {
 			// A page may leave parts of a report out, and has no others.
 			var quoted int
 			known := string(report("text"))
-			for _, block := range strings.Split(string(text), "```text\n")[1:] {
+			for _, block := range strings.Split(strings.ReplaceAll(string(text), "```console\n$ ", "```text\n$ "), "```text\n")[1:] {
 				block, _, _ = strings.Cut(block, "```")
+				if command, output, ok := strings.Cut(block, "\n"); ok && strings.HasPrefix(command, "$ ") {
+					block = output
+				}
+				block, _, _ = strings.Cut(block, "\ngate ") // gates were given to the run, and are none of the report's
 				if !strings.Contains(block, known[:strings.IndexByte(known, '\n')]) && !strings.Contains(block, "capacity of "+run) {
 					continue
 				}

@@ -16,7 +16,21 @@ import (
 	"github.com/xmppbench/xmppbench/results"
 )
 
-var picturesOf = flag.String("pictures", "", "folder with the runs roster-login and federation, of which to make docs/pictures")
+var picturesOf = flag.String("pictures", "", "folder with the runs and the report of which to make docs/pictures, as results/reference is")
+
+// reportOf is a fresh report of one of the runs.
+func reportOf(t *testing.T, name string) string {
+	t.Helper()
+	run, err := results.Open(filepath.Join(*picturesOf, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad, why := run.Invalid(); bad {
+		t.Fatalf("no picture of an invalid run: %v", why)
+	}
+	url, _ := reportPage(t, run)
+	return url
+}
 
 // TestPictures makes the pictures of the README: panels of reports, light and dark.
 func TestPictures(t *testing.T) {
@@ -28,26 +42,27 @@ func TestPictures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []struct {
-		run, panel, name string
-		width            int64
+		report, panel, choose, name string // choose is how the name of what the panel shows begins
+		width                       int64
 	}{
-		{"roster-login", "timeline", "probe-timeline", 1200},
-		{"federation", "mesh", "connections", 1200},
+		{reportOf(t, "roster-login"), "timeline", "", "probe-timeline", 1200},
+		{reportOf(t, "federation"), "mesh", "", "connections", 1200},
+		// Of several runs beside a model, as it was made with them.
+		{fileURL(t, filepath.Join(*picturesOf, "calibration", "report.html")), "cost", "rss, 16", "cost", 1200},
 	} {
-		run, err := results.Open(filepath.Join(*picturesOf, want.run))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bad, why := run.Invalid(); bad {
-			t.Fatalf("no picture of an invalid run: %v", why)
-		}
-		url, _ := reportPage(t, run)
-		p := open(t, url, want.width, 900)
+		p := open(t, want.report, want.width, 900)
 		p.do(emulation.SetDeviceMetricsOverride(want.width, 900, 1.5, false))
 		for _, scheme := range []string{"light", "dark"} {
 			p.media("screen", scheme)
 			p.wait(`charts.theme().dark === ` + map[string]string{"light": "false", "dark": "true"}[scheme])
 			p.wait(`xmppbench.live.length > 0`)
+			if want.choose != "" {
+				p.eval(nil, `(() => {
+					const c = document.getElementById("choose-%s");
+					c.value = [...c.options].find((o) => o.text.startsWith("%s")).value;
+					c.dispatchEvent(new Event("change"));
+				})()`, want.panel, want.choose)
+			}
 			var box struct{ X, Y, Width, Height float64 }
 			p.eval(&box, `(() => {
 				for (const e of document.querySelectorAll("#panel-%s details")) e.remove();

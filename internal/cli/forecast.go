@@ -161,11 +161,11 @@ func (f *forecast) walls(m *results.Model, o predictFlags) {
 	}
 	soft, _, _ := strings.Cut(e.Ulimit["nofile"], "/")
 	if limit, err := strconv.ParseFloat(soft, 64); err == nil {
-		add("descriptors", f.Forms.Ends, limit, "%s connections end at %s, and a process may open %s descriptors (ulimit -n)", results.Grouped(f.Forms.Ends), f.subject.end, results.Grouped(limit))
+		add("descriptors", f.Forms.Ends, limit, "ends of connections at %s: %s, and a process may open %s descriptors (ulimit -n)", f.subject.end, results.Grouped(f.Forms.Ends), results.Grouped(limit))
 	}
 	var low, high float64
 	if n, _ := fmt.Sscan(e.Sysctl["net.ipv4.ip_local_port_range"], &low, &high); n == 2 && high >= low {
-		add("ports", f.Forms.Ports, high-low+1, "%s connections go one way, and from one address to one other there are %s ports (net.ipv4.ip_local_port_range)", results.Grouped(f.Forms.Ports), results.Grouped(high-low+1))
+		add("ports", f.Forms.Ports, high-low+1, "connections from one address to one other: %s, and there are %s ports for them (net.ipv4.ip_local_port_range)", results.Grouped(f.Forms.Ports), results.Grouped(high-low+1))
 	}
 	if rss, ok := f.value(f.subject.rss); ok {
 		value, _ := rss.Text()
