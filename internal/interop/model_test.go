@@ -38,7 +38,7 @@ func TestLoginModel(t *testing.T) {
 			t.Log(mustXmppbench(t, "model", "fit", small, "-o", model))
 			predicted := mustXmppbench(t, "model", "predict", "--model", model, "--sessions", "100k", "--items", "200", "--messages", "1M", "--login-rate", "20/s", "--max-extrapolation", "1e6")
 			t.Log(predicted)
-			for _, want := range []string{"cpu.server", "rss.server", "fds.server", "descriptors: 100 000 connections end at the server", "ports: ", "memory: ", "upkeep: 20 logins", "never checked"} {
+			for _, want := range []string{"cpu.server", "rss.server", "fds.server", "descriptors: ends of connections at the server: 100 000", "ports: ", "memory: ", "upkeep: 20 logins", "never checked"} {
 				if !strings.Contains(predicted, want) {
 					t.Errorf("the prediction lacks %q", want)
 				}
