@@ -67,7 +67,7 @@ interop-install: ## install Prosody, ejabberd and the foreign clients where miss
 	./internal/interop/install.sh
 
 interop: build k6 interop-install ## tests against real Prosody and ejabberd, scripts of k6 among them, and foreign clients against serve
-	$(GO) test -tags interop -count=1 -timeout 30m -parallel 3 ./internal/interop/... ./internal/attrcert
+	$(GO) test -tags interop -count=1 -timeout 30m -parallel 4 ./internal/interop/... ./internal/attrcert
 
 browser-install: ## install Chromium where missing (Debian, root)
 	./internal/browser/install.sh
