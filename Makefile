@@ -107,7 +107,7 @@ tidy-check:
 	$(GO) mod tidy -diff
 
 check: build k6 k6-types tidy-check generate-check lint interop-install test-race k8s interop browser ## everything CI runs
-	$(MAKE) fuzz FUZZTIME=4000x # by count: when a time is up, Go before 1.27 may report "context deadline exceeded" (go.dev/issue/75804)
+	$(MAKE) fuzz FUZZTIME=10000x # by count: when a time is up, Go before 1.27 may report "context deadline exceeded" (go.dev/issue/75804)
 
 clean: ## remove what was built and every run made here
 	rm -rf $(BIN) runs xk6-xmpp/testdata/types/node_modules
